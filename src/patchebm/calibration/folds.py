@@ -1,0 +1,48 @@
+"""Which normal pictures are kept out of which fit."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchebm.errors import DataError
+
+
+def assign_folds(groups: Sequence[Hashable], folds: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Assign each picture to a fold; pictures of one physical object stay together.
+
+    Groups are dealt out in random order, the largest first, each to the smallest fold so far, so that
+    folds are as even as groups allow.
+
+    Args:
+        groups: `(N,)` group of each picture; distinct values where nothing is known.
+        folds: number of folds; at most as many as there are groups are used.
+        generator: decides the order.
+
+    Returns:
+        `(N,)` fold of each picture, 0 to folds - 1.
+
+    Raises:
+        DataError: fewer than four pictures or two groups: nothing can be held out.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    if len(groups) < 4 or len(members) < 2:
+        raise DataError(
+            f"{len(groups)} good pictures of {len(members)} parts are too few to hold some out for "
+            "calibration; give at least 4 pictures of at least 2 parts"
+        )
+    # Each fold holds at least two pictures, since a spread needs two.
+    folds = max(2, min(folds, len(members), len(groups) // 2))
+    order = [list(members)[i] for i in generator.permutation(len(members))]
+    order.sort(key=lambda group: -len(members[group]))
+    sizes = np.zeros(folds, dtype=np.int64)
+    assigned = np.zeros(len(groups), dtype=np.int64)
+    for group in order:
+        smallest = int(np.argmin(sizes))
+        assigned[members[group]] = smallest
+        sizes[smallest] += len(members[group])
+    return assigned

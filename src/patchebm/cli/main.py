@@ -1,0 +1,83 @@
+"""`patchebm VERB ...`: finds the verb, and turns errors that a user can mend into one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from patchebm._version import __version__
+from patchebm.errors import PatchebmError
+
+VERBS = {
+    "train": "fit a detector on pictures of good parts",
+    "evaluate": "measure a detector on pictures with known truth",
+    "predict": "score pictures, give verdicts, draw heat maps",
+    "demo": "train and evaluate on built-in synthetic products, and write a report",
+}
+
+USAGE = f"""usage: patchebm VERB ...
+
+Energy-based anomaly detection for industrial images, learned from good parts only.
+
+verbs:
+{chr(10).join(f"  {verb:<10} {what}" for verb, what in VERBS.items())}
+
+`patchebm VERB --help` tells more. `patchebm --version` prints the version.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; the entry point of the `patchebm` command.
+
+    Returns:
+        0 on success, 2 for input that the user can mend, 130 after Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"patchebm {__version__}")
+        return 0
+    verb, *rest = argv
+    if verb not in VERBS:
+        from patchebm.config_parser import nearest
+
+        return _fail(f"there is no verb '{verb}'{nearest(verb, VERBS)}; verbs are {', '.join(VERBS)}")
+    try:
+        importlib.import_module(f"patchebm.cli.{verb}").run(rest)
+        sys.stdout.flush()
+    except PatchebmError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in (
+            "torch",
+            "lightning",
+            "safetensors",
+            "scipy",
+            "sklearn",
+        ):
+            return _fail(f"'{verb}' needs {error.name}; install it with: pip install 'patchebm[train]'")
+        raise
+    except KeyboardInterrupt:
+        print(f"patchebm: stopped; nothing is half-written{_how_to_go_on(verb)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _how_to_go_on(verb: str) -> str:
+    return ", and the same command goes on from the last checkpoint" if verb in ("train", "demo") else ""
+
+
+def _fail(sentence: str) -> int:
+    print(f"patchebm: error: {sentence}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

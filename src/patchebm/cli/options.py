@@ -1,0 +1,55 @@
+"""Configurations from the command line: a preset, then `--config` files, then `--section.key VALUE`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from jsonargparse import Namespace
+
+from patchebm.config import DEFAULT_PRESET, PRESETS, Config
+from patchebm.config_parser import Parser, build_config, nearest
+from patchebm.errors import ConfigError
+
+
+def preset_names() -> list[str]:
+    """Names of the built-in presets."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def add_config(parser: Parser, argv: Sequence[str]) -> None:
+    """Add `--preset`, `--config` and every key of `Config` to a parser.
+
+    The preset is looked up in `argv` first, because its values are the defaults of all other options
+    (and what `--help` and `--print_config` show).
+
+    Raises:
+        ConfigError: an unknown preset; names the nearest.
+    """
+    name = _given_preset(argv)
+    names = preset_names()
+    if name not in names:
+        raise ConfigError(
+            f"there is no preset '{name}'{nearest(name, names)}; presets are {', '.join(names)}"
+        )
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"start from one of: {', '.join(names)}")
+    parser.add_argument(
+        "--config", action="config", help="YAML file with any of the keys below; may be repeated"
+    )
+    parser.add_class_arguments(Config)
+    parser.default_config_files = [str(PRESETS / f"{name}.yaml")]
+
+
+def to_config(values: Namespace) -> Config:
+    """The `Config` among parsed values."""
+    known = {field.name for field in fields(Config)}
+    return build_config({key: value for key, value in vars(values).items() if key in known})
+
+
+def _given_preset(argv: Sequence[str]) -> str:
+    for i, word in enumerate(argv):
+        if word == "--preset" and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith("--preset="):
+            return word.split("=", 1)[1]
+    return DEFAULT_PRESET

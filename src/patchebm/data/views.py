@@ -1,0 +1,245 @@
+"""Views of a picture: patches at Gaussian-distributed positions, an n x n grid of them, or the whole.
+
+A view set holds no pictures; it says how pictures are resized and cut. Both kinds answer to the same
+calls, so that the image level is the patch level with a single patch, the whole picture.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchebm.config import ImageViewConfig, PatchViewConfig
+from patchebm.errors import ConfigError, ImageError
+
+
+def to_tensor(picture: NDArray[np.float32], channels: int) -> Tensor:
+    """Turn `(H, W, 1 or 3)` float32 in [0, 1] into `(channels, H, W)` float32 in [-1, 1].
+
+    Grey becomes RGB by repetition, RGB becomes grey by the Rec. 601 luma.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    if tensor.shape[0] == 3 and channels == 1:
+        tensor = (tensor * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
+    return (tensor.expand(channels, -1, -1) * 2 - 1).contiguous()
+
+
+def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize `(C, H, W)` to `(C, *size)`: bilinear with antialiasing, so that no detail aliases."""
+    if tuple(picture.shape[-2:]) == tuple(size):
+        return picture
+    return torch.nn.functional.interpolate(
+        picture[None], size=size, mode="bilinear", antialias=True, align_corners=False
+    )[0]
+
+
+class Resized(NamedTuple):
+    """A picture resized for training, and by how much.
+
+    Attributes:
+        pixels: `(C, H, W)` float32 in [-1, 1].
+        scale: resized over original pixels, along (y, x).
+    """
+
+    pixels: Tensor
+    scale: tuple[float, float]
+
+
+def _resized(picture: Tensor, size: tuple[int, int]) -> Resized:
+    height, width = picture.shape[-2:]
+    return Resized(resize(picture, size), (size[0] / height, size[1] / width))
+
+
+class Views(Protocol):
+    """How one level sees pictures."""
+
+    positions: int
+    """Number of test views of a picture, one per grid position."""
+
+    view_size: tuple[int, int]
+    """Height and width of a view."""
+
+    def for_training(self, picture: Tensor) -> Resized:
+        """Resize a picture `(C, H, W)` for `draw`."""
+        ...
+
+    def for_scoring(self, picture: Tensor) -> Tensor:
+        """Resize a picture `(C, H, W)` for `grid`."""
+        ...
+
+    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw n training views `(n, C, h, w)` and the grid position nearest to each, `(n,)` int64."""
+        ...
+
+    def grid(self, picture: Tensor) -> Tensor:
+        """All test views `(positions, C, h, w)` of a picture resized by `for_scoring`."""
+        ...
+
+    def spread_map(self, values: Tensor) -> Tensor:
+        """Turn one value per position `(positions,)` into a map `(H, W)` of the resized picture."""
+        ...
+
+
+def thesis_spread(category: str) -> tuple[float, float]:
+    """The thesis' (x, y) spread of training patches for an MVTec AD category, in original pixels.
+
+    Raises:
+        ConfigError: the thesis has no such category; names those that it has.
+    """
+    text = resources.files("patchebm.data").joinpath("thesis_spreads.yaml").read_text(encoding="utf-8")
+    table = yaml.safe_load(text)
+    if category not in table:
+        raise ConfigError(
+            f"patch.view.spread '{category}' is no MVTec AD category; use two numbers, null, or one of "
+            f"{', '.join(table)}"
+        )
+    x, y = table[category]
+    return float(x), float(y)
+
+
+class PatchViews:
+    """Square patches of a resized picture.
+
+    Args:
+        config: sizes, patch, grid and spread.
+
+    Raises:
+        ConfigError: a patch larger than the resized picture, or an empty grid.
+    """
+
+    def __init__(self, config: PatchViewConfig) -> None:
+        self._config = config
+        self._spread = thesis_spread(config.spread) if isinstance(config.spread, str) else config.spread
+        height, width = config.test_size
+        if config.patch < 4:
+            raise ConfigError(f"patch.view.patch {config.patch} is below 4 pixels; use at least 4")
+        if config.grid < 1:
+            raise ConfigError(f"patch.view.grid {config.grid} is below 1; use at least 1")
+        for name, size in (("test_size", config.test_size), ("train_size", config.train_size)):
+            if size is not None and config.patch > min(size):
+                raise ConfigError(
+                    f"patch.view.patch {config.patch} is larger than patch.view.{name} {list(size)}; "
+                    "make the patch smaller or the size larger"
+                )
+        self.view_size = (config.patch, config.patch)
+        self._tops = torch.linspace(0, height - config.patch, config.grid).round().long()
+        self._lefts = torch.linspace(0, width - config.patch, config.grid).round().long()
+        self.positions = config.grid**2
+
+    def for_training(self, picture: Tensor) -> Resized:
+        """Resize to `train_size`, or by `train_scale`. Raises ImageError for one smaller than a patch."""
+        size = self._config.train_size
+        if size is None:
+            height, width = picture.shape[-2:]
+            scale = self._config.train_scale
+            size = (round(height * scale), round(width * scale))
+            if min(size) < self._config.patch:
+                raise ImageError(
+                    f"a picture of {width} x {height} px is smaller than a patch of {self._config.patch} px "
+                    f"at train_scale {scale}; use larger pictures or set patch.view.train_size"
+                )
+        return _resized(picture, size)
+
+    def for_scoring(self, picture: Tensor) -> Tensor:
+        """Resize to `test_size`."""
+        return resize(picture, self._config.test_size)
+
+    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Cut n patches at Gaussian-distributed positions around the centres of random pictures.
+
+        Positions follow a Gaussian truncated to those that lie inside the picture, so that none pile up
+        at the border; uniform positions are its limit for a large spread.
+        """
+        which = torch.randint(len(pictures), (n,), generator=generator)
+        u = torch.rand((n, 2), generator=generator, dtype=torch.float64)
+        patch = self._config.patch
+        views, centres = [], []
+        for index, (ux, uy) in zip(which.tolist(), u.tolist(), strict=True):
+            pixels, (scale_y, scale_x) = pictures[index]
+            height, width = pixels.shape[-2:]
+            # The spread is in pixels of the original picture, as in the thesis.
+            left = _truncated_offset(ux, width - patch, self._spread and self._spread[0] * scale_x)
+            top = _truncated_offset(uy, height - patch, self._spread and self._spread[1] * scale_y)
+            views.append(pixels[:, top : top + patch, left : left + patch])
+            centres.append((top / max(1, height - patch), left / max(1, width - patch)))
+        steps = self._config.grid - 1
+        cells = (torch.tensor(centres) * steps).round().long()
+        return torch.stack(views), cells[:, 0] * self._config.grid + cells[:, 1]
+
+    def grid(self, picture: Tensor) -> Tensor:
+        """The n x n patches `(n * n, C, patch, patch)`, row by row."""
+        patch = self._config.patch
+        windows = picture.unfold(1, patch, 1).unfold(2, patch, 1)
+        chosen = windows[:, self._tops][:, :, self._lefts]
+        return chosen.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
+
+    def spread_map(self, values: Tensor) -> Tensor:
+        """At each pixel, the mean of the values of the patches that cover it."""
+        patch = self._config.patch
+        total = torch.zeros(self._config.test_size, dtype=values.dtype)
+        count = torch.zeros_like(total)
+        for i, top in enumerate(self._tops.tolist()):
+            for j, left in enumerate(self._lefts.tolist()):
+                window = (slice(top, top + patch), slice(left, left + patch))
+                total[window] += values[i * len(self._lefts) + j]
+                count[window] += 1
+        # Pixels between the patches of a sparse grid are seen by no patch.
+        return torch.where(count > 0, total / count.clamp(min=1), values.min())
+
+
+def _truncated_offset(u: float, room: int, spread: float | None) -> int:
+    """An offset in 0..room: a Gaussian around room / 2, truncated, by inversion of u in [0, 1)."""
+    if room <= 0:
+        return 0
+    if spread is None:
+        return int(u * (room + 1))
+    half = torch.tensor(room / 2 / max(spread, 1e-6), dtype=torch.float64)
+    low = torch.special.ndtr(-half)
+    z = torch.special.ndtri(low + u * (1 - 2 * low))
+    return min(room, max(0, round(room / 2 + float(z) * spread)))
+
+
+class ImageViews:
+    """The whole picture, squeezed to one size.
+
+    Args:
+        config: the size.
+
+    Raises:
+        ConfigError: a size below 8 pixels.
+    """
+
+    def __init__(self, config: ImageViewConfig) -> None:
+        if min(config.size) < 8:
+            raise ConfigError(
+                f"image.view.size {list(config.size)} is below 8 pixels; use for instance [32, 32]"
+            )
+        self.view_size = tuple(config.size)
+        self.positions = 1
+
+    def for_training(self, picture: Tensor) -> Resized:
+        """Resize to the size of a view."""
+        return _resized(picture, self.view_size)
+
+    def for_scoring(self, picture: Tensor) -> Tensor:
+        """Resize to the size of a view."""
+        return resize(picture, self.view_size)
+
+    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw n random pictures `(n, C, H, W)`; their position is 0."""
+        which = torch.randint(len(pictures), (n,), generator=generator)
+        return torch.stack([pictures[i].pixels for i in which.tolist()]), torch.zeros(n, dtype=torch.long)
+
+    def grid(self, picture: Tensor) -> Tensor:
+        """The picture as the only view `(1, C, H, W)`."""
+        return picture[None]
+
+    def spread_map(self, values: Tensor) -> Tensor:
+        """A constant map: a single value says nothing about where."""
+        return values[0].expand(self.view_size)

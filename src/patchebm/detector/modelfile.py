@@ -1,0 +1,92 @@
+"""Model files: tensors in safetensors, everything else in JSON, nothing that runs when it is read.
+
+A model is a folder with `model.json` and `model.safetensors`. The JSON is written last and holds the
+tensors' SHA-256, so that a half-written or altered model is recognised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from patchebm._version import __version__
+from patchebm.errors import ModelFileError
+from patchebm.files import replacing, write_text
+
+FORMAT = "patchebm-model"
+# Raise by one whenever an older patchebm could misread what is written.
+FORMAT_VERSION = 1
+
+
+def save_model(folder: str | Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write a model folder, atomically file by file.
+
+    Args:
+        folder: made if it does not exist; the two model files in it are replaced.
+        facts: what JSON can hold.
+        tensors: by name.
+
+    Raises:
+        PatchebmError: the folder cannot be written or the disk is full.
+    """
+    folder = Path(folder)
+    content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    with replacing(folder / "model.safetensors") as temporary:
+        temporary.write_bytes(content)
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "patchebm": __version__,
+        "tensors_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    write_text(folder / "model.json", json.dumps(header | facts, indent=1, allow_nan=False) + "\n")
+
+
+def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a model folder.
+
+    Returns:
+        The facts and the tensors that `save_model` was given.
+
+    Raises:
+        ModelFileError: missing, truncated, altered, or written by a newer version; says which.
+    """
+    folder = Path(folder)
+    card = folder / "model.json"
+    try:
+        facts = json.loads(card.read_text(encoding="utf-8"))
+        content = (folder / "model.safetensors").read_bytes()
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"{folder} holds no finished model ({Path(error.filename).name} is missing); "
+            "train one with `patchebm train DATA --out RUN`"
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelFileError(f"{card} cannot be read ({error}); copy or train the model again") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise ModelFileError(f"{card} is no patchebm model; give a folder that `patchebm train` wrote")
+    version = facts.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{card} has model format {version}, written by patchebm {facts.get('patchebm')}, and this patchebm "
+            f"{__version__} reads format {FORMAT_VERSION}; use that version or train the model again"
+        )
+    if hashlib.sha256(content).hexdigest() != facts.get("tensors_sha256"):
+        raise ModelFileError(
+            f"{folder / 'model.safetensors'} is truncated or altered (its SHA-256 is not the one in "
+            "model.json); copy or train the model again"
+        )
+    try:
+        tensors = load_tensors(content)
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{folder / 'model.safetensors'} cannot be read ({error}); train again"
+        ) from error
+    return facts, tensors

@@ -1,0 +1,8 @@
+"""What normal means: energies E(x), low for normal, with p(x) proportional to exp(-E(x))."""
+
+from patchebm.energy.base import Energy
+from patchebm.energy.gaussian import GaussianEnergy
+from patchebm.energy.tilted import TiltedEnergy
+from patchebm.energy.wrn import WideResNetEnergy
+
+__all__ = ["Energy", "GaussianEnergy", "TiltedEnergy", "WideResNetEnergy"]

@@ -1,0 +1,29 @@
+"""The errors that a user can mend.
+
+Every message is one sentence that names the file or the field and says what to do about it. The command
+line prints it without a traceback and exits with status 2; from Python they are ordinary exceptions.
+"""
+
+
+class PatchebmError(Exception):
+    """Base of all errors that come from input rather than from a bug."""
+
+
+class ImageError(PatchebmError):
+    """A picture cannot be read or does not fit what it is used for."""
+
+
+class DataError(PatchebmError):
+    """A folder of pictures does not have the layout or the content that is needed."""
+
+
+class ConfigError(PatchebmError):
+    """A configuration has an unknown key or a value that cannot work."""
+
+
+class ModelFileError(PatchebmError):
+    """A model file is missing, truncated, altered or of another version."""
+
+
+class TrainingError(PatchebmError):
+    """Training cannot go on: the energy diverged for good, or there is no room for a checkpoint."""

@@ -1,0 +1,54 @@
+"""Writing files so that a reader sees the old content or the new, never a half."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from patchebm.errors import PatchebmError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path`, on an exception it is removed.
+
+    The temporary file lies in the same folder, so that the replacement is one atomic rename, and it is
+    flushed to the disk before the rename, so that a power cut cannot leave an empty file behind.
+
+    Args:
+        path: file to write. Its folder is made if it does not exist.
+
+    Raises:
+        PatchebmError: the folder cannot be written or the disk is full; names the file.
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes files private; a result file gets the permissions that open() would give it.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
+    except OSError as error:
+        raise PatchebmError(
+            f"cannot write {target}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, atomically. Raises PatchebmError as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

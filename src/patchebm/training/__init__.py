@@ -1,0 +1,1 @@
+"""Fitting an energy's network: pushed down on data, up on the ends of chains."""

@@ -1,0 +1,115 @@
+"""Run the training of one energy: Lightning's loop, checkpoints, logs, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from patchebm.errors import TrainingError
+from patchebm.training.checkpoint import AtomicCheckpointIO
+from patchebm.training.module import EnergyModule
+from patchebm.training.progress import ChainPictures, TrainingBar
+
+CHECKPOINT = "last.ckpt"
+
+
+def train(
+    module: EnergyModule,
+    *,
+    steps: int,
+    checkpoint_every: int,
+    gradient_clip: float,
+    label: str,
+    folder: Path | None,
+) -> None:
+    """Train to `steps` optimiser steps, going on from `folder`'s checkpoint if there is one.
+
+    Leaves the fitted energy in `module.energy`. Checkpoints lie at fixed steps and hold all that decides
+    the rest of the run, so that a run killed anywhere and resumed ends bit for bit like one that was not.
+
+    Args:
+        module: what is trained.
+        steps: optimiser steps in all.
+        checkpoint_every: steps between checkpoints.
+        gradient_clip: largest norm of the parameters' gradient; 0 for no clipping.
+        label: name in the progress bar.
+        folder: for `last.ckpt`, `chains.png`, TensorBoard events and `metrics.csv`; None keeps nothing.
+
+    Raises:
+        TrainingError: the energy diverged for good, or the checkpoint cannot be read.
+        KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
+    """
+    interval = max(1, min(checkpoint_every, steps))
+    callbacks: list[pl.Callback] = [TrainingBar(label, steps)]
+    loggers: list[pl.loggers.Logger] = []
+    checkpoint: Path | None = None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = folder / CHECKPOINT
+        callbacks += [
+            ChainPictures(folder),
+            ModelCheckpoint(
+                dirpath=folder,
+                filename=CHECKPOINT.removesuffix(".ckpt"),
+                every_n_train_steps=interval,
+                save_top_k=1,
+                enable_version_counter=False,
+            ),
+        ]
+        loggers = [
+            TensorBoardLogger(folder, name="", version="tensorboard"),
+            CSVLogger(folder, name="", version="csv"),
+        ]
+    # An "epoch" is the stretch between two checkpoints; its batches are step numbers, because the module
+    # draws its own views from the one generator that checkpoints carry.
+    stretch = DataLoader(range(interval), batch_size=None)  # type: ignore[arg-type]
+    with _quiet():
+        trainer = pl.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            accelerator="auto",
+            devices=1,
+            logger=loggers or False,
+            callbacks=callbacks,
+            enable_checkpointing=folder is not None,
+            enable_model_summary=False,
+            gradient_clip_val=gradient_clip or None,
+            log_every_n_steps=10,
+            plugins=[AtomicCheckpointIO()],
+        )
+        resume = str(checkpoint) if checkpoint is not None and checkpoint.exists() else None
+        trainer.fit(module, stretch, ckpt_path=resume)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.global_step < steps:
+        raise TrainingError(
+            f"training stopped at step {trainer.global_step} of {steps}; run it again to go on"
+        )
+    module.cpu()
+    module.finish()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's hints about workers and devices out of the user's terminal."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*num_workers.*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

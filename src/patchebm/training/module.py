@@ -1,0 +1,180 @@
+"""The training step as a Lightning module: data down, chains up.
+
+All randomness of a run flows through one generator whose state is in every checkpoint, as are the replay
+buffer and the averaged weights: a resumed run goes on exactly where the killed one stopped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from patchebm.config import TrainingConfig
+from patchebm.energy.base import Energy
+from patchebm.sampling import ReplayBuffer, Sampler, Start
+from patchebm.sampling.moves import gaussian_noise
+from patchebm.sampling.start import Draw
+from patchebm.training.guard import DivergenceGuard
+from patchebm.training.objective import contrastive_loss
+
+
+class EnergyModule(pl.LightningModule):
+    """Fits one energy.
+
+    Args:
+        energy: what is fitted; only its parameters learn, its buffers are those of fitted bases.
+        draw: draws data views and their grid positions.
+        start: draws starts of chains.
+        sampler: moves chains.
+        buffer_size: chains in the replay buffer; 0 starts every chain anew.
+        restart: share of the buffer's chains that start anew.
+        config: optimiser and objective.
+        seed: of the run's generator.
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        draw: Draw,
+        start: Start,
+        sampler: Sampler,
+        *,
+        buffer_size: int,
+        restart: float,
+        config: TrainingConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.energy = energy
+        self.averaged: AveragedModel | None = None
+        if config.averaging:
+            # Batch statistics are moving averages already: the averaged model takes the latest ones.
+            self.averaged = AveragedModel(energy.learner, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+        self._draw = draw
+        self._start = start
+        self._sampler = sampler
+        self._config = config
+        self._generator = torch.Generator().manual_seed(seed)
+        self._buffer: ReplayBuffer | None = None
+        if buffer_size:
+            self._buffer = ReplayBuffer(buffer_size, start, restart, self._generator)
+        self._guard = DivergenceGuard(self._capture, self._restore, self._say)
+        self.messages: list[str] = []
+        self.last_views: tuple[Tensor, Tensor, Tensor] | None = None
+        """Data, starts and ends of chains `(B, C, H, W)` of the last step, for a picture of them."""
+
+    def finish(self) -> None:
+        """Put the averaged weights, where there are any, into the energy, ready to score."""
+        if self.averaged is not None:
+            self.energy.learner.load_state_dict(self.averaged.module.state_dict())
+        self.energy.eval()
+
+    def on_fit_start(self) -> None:
+        """Let the guard take its first copy, once the optimiser exists and a checkpoint is loaded."""
+        self._guard.start()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor | None:
+        """One step; `batch` is only a step number, the views are drawn here."""
+        del batch, batch_idx
+        n = self._config.batch_size
+        data, positions = self._draw(n, self._generator)
+        data, positions = data.to(self.device), positions.to(self.device)
+        if self._config.data_noise:
+            data = data + self._config.data_noise * gaussian_noise(data, self._generator)
+
+        starts, chain_positions, places = self._starts(n)
+        # Evaluation mode: chains meet the data's batch statistics and leave no trace in them.
+        self.energy.eval()
+        chains, log = self._sampler(self.energy.at(chain_positions), starts, self._generator)
+        chain_energy = self.energy.at(chain_positions)(chains)
+        self.energy.train()
+        data_energy = self.energy.at(positions)(data)
+
+        loss = contrastive_loss(data_energy, chain_energy, self._config.energy_penalty)
+        gap = float(chain_energy.detach().mean() - data_energy.detach().mean())
+        if not self._guard.check(self.global_step, float(loss.detach()), gap):
+            return None
+        if self._buffer is not None and places is not None:
+            self._buffer.put(places, chains)
+        self.last_views = (data.detach(), starts, chains)
+        self.log_dict(
+            {
+                "loss": loss.detach(),
+                "energy/data": data_energy.detach().mean(),
+                "energy/chains": chain_energy.detach().mean(),
+                "energy/gap": gap,
+                "chains/distance": log.distance,
+                "chains/gradient_norm": log.gradient_norm,
+                "chains/descent": log.energy_start - log.energy_end if log.gradient_norm else 0.0,
+            }
+        )
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the averaged weights follow before any callback writes a checkpoint."""
+        super().optimizer_step(*args, **kwargs)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.energy.learner)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam with L2 penalty, as in JEM++ and the thesis."""
+        return torch.optim.Adam(
+            [p for p in self.energy.parameters() if p.requires_grad],
+            lr=self._config.lr,
+            weight_decay=self._config.weight_decay,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the generator, the chains and the roll-back count."""
+        checkpoint["patchebm"] = {
+            "generator": self._generator.get_state(),
+            "rollbacks": self._guard.rollbacks,
+            "buffer": None if self._buffer is None else [self._buffer.chains, self._buffer.positions],
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them back."""
+        state = checkpoint["patchebm"]
+        self._generator.set_state(state["generator"])
+        self._guard.rollbacks = state["rollbacks"]
+        if self._buffer is not None:
+            self._buffer.chains, self._buffer.positions = state["buffer"]
+
+    def _starts(self, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        if self._buffer is None:
+            chains, positions = self._start(n, self._generator)
+            return chains.to(self.device), positions.to(self.device), None
+        chains, positions, places = self._buffer.sample(n, self._generator)
+        return chains.to(self.device), positions.to(self.device), places
+
+    def _capture(self) -> dict[str, Any]:
+        return {
+            "energy": self.energy.learner.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "optimiser": self._adam().state_dict(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        learning_rate = self._adam().param_groups[0]["lr"] / 2
+        self.energy.learner.load_state_dict(state["energy"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self._adam().load_state_dict(state["optimiser"])
+        for group in self._adam().param_groups:
+            group["lr"] = learning_rate
+        if self._buffer is not None:
+            # Chains of an energy that ran away lead nowhere.
+            self._buffer.refill(self._generator)
+
+    def _adam(self) -> torch.optim.Optimizer:
+        optimiser = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimiser, torch.optim.Optimizer)
+        return optimiser
+
+    def _say(self, sentence: str) -> None:
+        self.messages.append(sentence)
+        self.print(sentence)
