@@ -1,0 +1,295 @@
+"""The report: one HTML file with everything in it, readable without a network and on a phone."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Chart
+from PIL import Image
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from patchebm import __version__
+from patchebm.files import write_text
+
+__all__ = ["Figure", "GalleryItem", "ReportSection", "Table", "roc_figure", "score_figure", "write_report"]
+
+# A picture in the gallery is at most this wide (pixels): a hundred of them must fit in one file.
+_GALLERY_WIDTH = 960
+_JPEG_QUALITY = 85
+
+# Blue, vermilion, green, purple, orange, sky: Okabe and Ito's colours, told apart by the colour-blind.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9")
+_LINES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header; the first column names the row.
+
+    Cells are str, bool, int, float or None. Numbers are formatted and set flush right; None and values that
+    are not finite show as a dash. Every row must be as long as the header.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture or a chart. `alt` says in words what it shows; the caption stands in where it is empty."""
+
+    caption: str
+    image: Image.Image | Chart
+    alt: str = ""
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One test picture with its score and verdict.
+
+    `truth` is "good", the name of the defect, or "" where it is unknown; where it contradicts the verdict the
+    item is marked as a false alarm or as missed.
+    """
+
+    name: str
+    score: float
+    anomalous: bool
+    truth: str
+    image: Image.Image
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A heading, the verdict in one sentence, and what supports it, in the order given."""
+
+    name: str
+    sentence: str
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    gallery: Sequence[GalleryItem] = ()
+
+
+def write_report(path: str | Path, *, title: str, sections: Sequence[ReportSection]) -> None:
+    """Write one self-contained HTML file: no scripts, no network, images as data URIs, light and dark.
+
+    Args:
+        path: file to write, atomically.
+        title: heading of the report, plain text as all other texts are.
+        sections: what it says, in this order.
+
+    Raises:
+        ValueError: a table has a row that is not as long as its header.
+        PatchebmError: the file cannot be written; names it.
+    """
+    template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    links = [f'<li><a href="#section-{i}">{escape(s.name)}</a></li>' for i, s in enumerate(sections, start=1)]
+    contents = f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>' if len(links) > 1 else ""
+    page = template.substitute(
+        title=escape(title),
+        contents=contents,
+        sections="\n".join(_section(f"section-{i}", s) for i, s in enumerate(sections, start=1)),
+        version=escape(__version__),
+    )
+    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
+    write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
+
+
+def score_figure(scores_by_group: Mapping[str, Sequence[float]], threshold: float) -> Chart:
+    """Draw every score as a point, one row per group, with the threshold as a line.
+
+    Args:
+        scores_by_group: scores by group, such as "good" and each defect, drawn from top to bottom. Empty
+            groups are left out.
+        threshold: scores above it are verdicts of "anomalous".
+
+    Returns:
+        A matplotlib figure that no global state refers to.
+    """
+    groups = [(name, np.asarray(values)) for name, values in scores_by_group.items() if len(values)]
+    figure = Chart(figsize=(5.4, 1.2 + 0.45 * len(groups)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, (_, values) in enumerate(groups):
+        # Equal scores would hide each other; spreading them in turn needs no randomness.
+        height = row + 0.26 * ((np.arange(values.size) * 0.618034) % 1.0 * 2.0 - 1.0)
+        above = values > threshold
+        axes.scatter(values[~above], height[~above], s=20, c=_COLOURS[0], alpha=0.7, linewidths=0)
+        axes.scatter(values[above], height[above], s=20, c=_COLOURS[1], marker="^", alpha=0.7, linewidths=0)
+    axes.axvline(threshold, color="#222222", linewidth=1.5, linestyle="--")
+    axes.set_yticks(range(len(groups)), [f"{_short(name)} ({values.size})" for name, values in groups])
+    axes.set_ylim(max(len(groups), 1) - 0.5, -0.5)
+    axes.set_xlabel("score (higher is more anomalous)")
+    axes.set_title(f"threshold {_number(threshold)}", loc="left", fontsize="medium")
+    for label in axes.get_yticklabels():
+        # A folder may be called "$x$": names are not formulas.
+        label.set_parse_math(False)
+    _quiet(axes)
+    return figure
+
+
+def roc_figure(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]) -> Chart:
+    """Draw ROC curves, each named with its AUROC.
+
+    Args:
+        curves: by name, the labels (N,) bool, True for anomalous, and the scores (N,) float. A curve whose
+            labels are all one class does not exist and is left out.
+
+    Returns:
+        A matplotlib figure that no global state refers to.
+
+    Raises:
+        ValueError: labels and scores differ in length, or a score is not finite.
+    """
+    figure = Chart(figsize=(4.6, 4.3), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1.0, label="chance")
+    for index, (name, (labels, scores)) in enumerate(curves.items()):
+        truth = np.asarray(labels, dtype=bool)
+        if truth.all() or not truth.any():
+            continue
+        rates = roc_curve(truth, scores)[:2]
+        label = f"{_short(name)}: AUROC {roc_auc_score(truth, scores):.3f}"
+        colour, line = _COLOURS[index % len(_COLOURS)], _LINES[index % len(_LINES)]
+        axes.plot(*rates, color=colour, linestyle=line, linewidth=2.0, label=label)
+    axes.set(xlabel="good parts called anomalous", ylabel="anomalous parts found", aspect="equal")
+    for text in axes.legend(loc="lower right", frameon=False).get_texts():
+        text.set_parse_math(False)
+    _quiet(axes)
+    return figure
+
+
+def _section(anchor: str, section: ReportSection) -> str:
+    """One section as HTML."""
+    parts = [f"<h2>{escape(section.name)}</h2>", f'<p class="sentence">{escape(section.sentence)}</p>']
+    parts += [_table(table) for table in section.tables]
+    if section.figures:
+        parts.append(f'<div class="figures">{"".join(_figure(figure) for figure in section.figures)}</div>')
+    if section.gallery:
+        items = "".join(_gallery_item(item) for item in section.gallery)
+        parts.append(f'<h3>Pictures</h3><ul class="gallery">{items}</ul>')
+    return f'<section id="{anchor}">\n' + "\n".join(parts) + "\n</section>"
+
+
+def _table(table: Table) -> str:
+    """A table that scrolls by itself where the screen is narrow."""
+    for row in table.rows:
+        if len(row) != len(table.header):
+            raise ValueError(f"table {table.caption!r}: {len(row)} cells under {len(table.header)} headings")
+    columns = [[row[i] for row in table.rows if row[i] is not None] for i in range(len(table.header))]
+    numeric = [bool(column) and all(map(_is_number, column)) for column in columns]
+    marks = [' class="number"' if flag else "" for flag in numeric]
+    headings = zip(table.header, marks, strict=True)
+    head = "".join(f'<th scope="col"{mark}>{escape(text)}</th>' for text, mark in headings)
+    body = []
+    for row in table.rows:
+        cells = [escape(_cell(value)) for value in row]
+        first = f'<th scope="row"{marks[0]}>{cells[0]}</th>' if cells else ""
+        rest = "".join(f"<td{mark}>{cell}</td>" for cell, mark in zip(cells[1:], marks[1:], strict=True))
+        body.append(f"<tr>{first}{rest}</tr>")
+    caption = escape(table.caption)
+    # tabindex: what scrolls must be reachable with the keyboard.
+    return (
+        f'<div class="scroll" role="region" aria-label="{caption}" tabindex="0"><table>'
+        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _figure(figure: Figure) -> str:
+    """A figure with its caption."""
+    stream = io.BytesIO()
+    if isinstance(figure.image, Chart):
+        # Charts are turned dark on a dark page; one that holds pictures must keep their colours.
+        kind = "photo" if any(axes.images for axes in figure.image.axes) else "chart"
+        figure.image.savefig(stream, format="png", dpi=200, facecolor="white")
+        with Image.open(stream) as drawn:
+            # Drawn at twice the size it is shown at, for sharp text on dense screens.
+            size = f'width="{drawn.width // 2}" height="{drawn.height // 2}"'
+    else:
+        kind = "photo"
+        figure.image.save(stream, format="png")
+        size = f'width="{figure.image.width}" height="{figure.image.height}"'
+    alt = escape(figure.alt or figure.caption)
+    image = f'<img class="{kind}" src="{_data_uri("image/png", stream)}" {size} alt="{alt}">'
+    return f"<figure>{image}<figcaption>{escape(figure.caption)}</figcaption></figure>"
+
+
+def _gallery_item(item: GalleryItem) -> str:
+    """A picture of the gallery with its score, verdict and truth."""
+    picture = item.image.convert("RGB")
+    if picture.width > _GALLERY_WIDTH:
+        height = max(1, round(picture.height * _GALLERY_WIDTH / picture.width))
+        picture = picture.resize((_GALLERY_WIDTH, height), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, format="jpeg", quality=_JPEG_QUALITY)
+    verdict = "anomalous" if item.anomalous else "good"
+    truth = f"truth: {escape(item.truth)}" if item.truth else "truth unknown"
+    if item.truth and item.anomalous != (item.truth != "good"):
+        truth += f' <span class="wrong">({"false alarm" if item.anomalous else "missed"})</span>'
+    note = f'<p class="quiet">{escape(item.note)}</p>' if item.note else ""
+    alt = f"{item.name}: verdict {verdict}, score {_number(item.score)}"
+    size = f'width="{picture.width}" height="{picture.height}"'
+    return (
+        f'<li class="item"><img src="{_data_uri("image/jpeg", stream)}" {size} alt="{escape(alt)}">'
+        f'<div class="about"><p class="name">{escape(item.name)}</p>'
+        f'<p><span class="verdict {verdict}">{verdict}</span> score {_number(item.score)}</p>'
+        f'<p class="quiet">{truth}</p>{note}</div></li>'
+    )
+
+
+def _data_uri(kind: str, stream: io.BytesIO) -> str:
+    """The content of `stream` as a data URI."""
+    return f"data:{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def _is_number(value: object) -> bool:
+    """Whether a cell is set as a number; a bool is a yes or a no."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _cell(value: object) -> str:
+    """Text of a cell."""
+    if value is None:
+        return "–"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return _number(float(value))
+    return str(value)
+
+
+def _number(value: float) -> str:
+    """Three decimals, or as many significant digits where that would show nothing or too much."""
+    if not np.isfinite(value):
+        return "–"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    if 0 < size < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.3f}"
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the drawing."""
+    return name if len(name) <= 28 else name[:27] + "…"
+
+
+def _quiet(axes: Axes) -> None:
+    """Take away the lines that carry nothing."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
