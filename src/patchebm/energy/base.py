@@ -36,9 +36,9 @@ class Energy(nn.Module, ABC):
         """The part whose parameters learn; all of it unless it stands on a fitted base."""
         return self
 
-    def at(self, position: Tensor | None) -> Energy:
-        """This energy for views at the given grid positions `(B,)`; itself unless it depends on them."""
-        del position
+    def at(self, slot: Tensor | None) -> Energy:
+        """This energy for views of the given slots `(B,)`; itself unless it depends on them."""
+        del slot
         return self
 
 

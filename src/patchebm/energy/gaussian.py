@@ -8,9 +8,11 @@ the reference measure that a network tilts (`patchebm.energy.tilted`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from patchebm.energy.base import Energy
 from patchebm.errors import ConfigError
@@ -43,12 +45,15 @@ def principal_components(centred: Tensor, rank: int | None) -> tuple[Tensor, Ten
 
 
 class GaussianEnergy(Energy):
-    """E(x) = 1/2 (x - mean)^T (U diag(v) U^T + floor I)^-1 (x - mean), one per grid position or one for all.
+    """E(x) = 1/2 (x - mean)^T (U diag(v) U^T + floor I)^-1 (x - mean), one for all views or several.
+
+    Each view belongs to a slot: its grid position where each position has a Gaussian of its own, and,
+    while a network trains on cross-fitted Gaussians, the fold that it lies in.
 
     `-log p(x) = E(x) + log_normaliser`. Fit it with `GaussianEnergy.fit`.
 
     Args:
-        mean: `(P, d)`, one row a position (P = 1: one Gaussian for all).
+        mean: `(P, d)`, one row a slot (P = 1: one Gaussian for all).
         axes: `(P, r, d)` orthonormal principal axes.
         variances: `(P, r)` variances along the axes, without the floor.
         floor: `(P,)` isotropic variance added in every direction.
@@ -77,7 +82,7 @@ class GaussianEnergy(Energy):
         (probabilistic PCA, Tipping and Bishop 1999), so that they still count.
 
         Args:
-            views: `(P, n, C, H, W)` float32: n views at each of P positions, n >= 2.
+            views: `(P, n, C, H, W)` float32: n views in each of P slots, n >= 2.
             rank: principal axes kept; None keeps all, which is exactly N(mean, Cov + floor I).
             floor: isotropic variance in squared pixel units ([-1, 1] scale); JEM++ uses 1e-4.
 
@@ -102,18 +107,31 @@ class GaussianEnergy(Energy):
             # The kept variances are those of the data; the floor comes on top of all of them.
             variances.append((v - spread).clamp(min=0))
             floors.append(spread + floor)
-        r = max(len(v) for v in variances)
-        pad = [r - len(v) for v in variances]
+        parts = [
+            cls(mean[None], u[None], v[None], f[None].to(flat.dtype))
+            for mean, u, v, f in zip(means, axes, variances, floors, strict=True)
+        ]
+        return cls.concatenate(parts)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[GaussianEnergy]) -> GaussianEnergy:
+        """Put the Gaussians of several fits behind each other: slot numbers count on from part to part."""
+        r = max(part.axes.shape[1] for part in parts)
+
+        def padded(tensor: Tensor, axis: int) -> Tensor:
+            missing = r - tensor.shape[1]
+            return functional.pad(tensor, (0, 0, 0, missing) if axis == 3 else (0, missing))
+
         return cls(
-            torch.stack(means),
-            torch.stack([torch.nn.functional.pad(u, (0, 0, 0, p)) for u, p in zip(axes, pad, strict=True)]),
-            torch.stack([torch.nn.functional.pad(v, (0, p)) for v, p in zip(variances, pad, strict=True)]),
-            torch.stack(floors).to(flat.dtype),
+            torch.cat([part.mean for part in parts]),
+            torch.cat([padded(part.axes, 3) for part in parts]),
+            torch.cat([padded(part.variances, 2) for part in parts]),
+            torch.cat([part.floor for part in parts]),
         )
 
     @property
-    def positions(self) -> int:
-        """Number of grid positions P that have a Gaussian of their own; 1 means one for all."""
+    def slots(self) -> int:
+        """Number of Gaussians P that this energy chooses from; 1 means one for all views."""
         return self.mean.shape[0]
 
     @property
@@ -131,49 +149,68 @@ class GaussianEnergy(Energy):
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Energies `(B,)`; only for one Gaussian for all positions (else use `at`)."""
-        if self.positions != 1:
+        if self.slots != 1:
             raise ValueError("this Gaussian depends on the grid position: call energy.at(position)(x)")
-        x = hidden[0].flatten(1) - self.mean[0]
-        coefficients = x @ self.axes[0].T
-        residual = x - coefficients @ self.axes[0]
-        return self._combine(coefficients, residual, self.variances[0], self.floor[0])
+        return self.energy_at(hidden[0], None)
 
-    def at(self, position: Tensor | None) -> Energy:
-        """The energy of views at grid positions `(B,)` int64."""
-        if self.positions == 1:
+    def at(self, slot: Tensor | None) -> Energy:
+        """The energy of views whose Gaussians are `(B,)` int64."""
+        if self.slots == 1:
             return self
-        if position is None:
+        if slot is None:
             raise ValueError("this Gaussian depends on the grid position, and none was given")
-        return _PositionedGaussian(self, position)
+        return _SlottedGaussian(self, slot)
 
-    def energy_at(self, x: Tensor, position: Tensor) -> Tensor:
-        """Energies `(B,)` of views `(B, C, H, W)` at grid positions `(B,)`."""
-        flat = x.flatten(1) - self.mean[position]
-        axes = self.axes[position]
-        coefficients = torch.bmm(axes, flat[:, :, None]).squeeze(2)
-        residual = flat - torch.bmm(coefficients[:, None, :], axes).squeeze(1)
-        return self._combine(coefficients, residual, self.variances[position], self.floor[position])
+    def split(self, x: Tensor, slot: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Split views into what the principal axes explain and the rest.
 
-    @staticmethod
-    def _combine(coefficients: Tensor, residual: Tensor, variances: Tensor, floor: Tensor) -> Tensor:
-        # The residual is formed rather than taken as |x|^2 - |coefficients|^2, which cancels in float32
-        # where the floor is small beside the variances.
-        within = (coefficients.square() / (variances + floor[..., None])).sum(-1)
-        return 0.5 * (within + residual.square().sum(-1) / floor)
+        Args:
+            x: `(B, C, H, W)`.
+            slot: `(B,)` which Gaussian; None for the only one.
+
+        Returns:
+            Coefficients `(B, r)`, residual `(B, d)`, axes `(B or 1, r, d)`, variances `(B or 1, r)` and
+            floor `(B or 1, 1)`.
+        """
+        if slot is None or self.slots == 1:
+            slot = torch.zeros(1, dtype=torch.long, device=x.device)
+        centred = x.flatten(1) - self.mean[slot]
+        axes, variances, floor = self.axes[slot], self.variances[slot], self.floor[slot][:, None]
+        # The residual is formed rather than its square taken as |x|^2 - |coefficients|^2, which cancels
+        # in float32 where the floor is small beside the variances.
+        if len(axes) == 1:
+            coefficients = centred @ axes[0].T
+            return coefficients, centred - coefficients @ axes[0], axes, variances, floor
+        coefficients = torch.bmm(axes, centred[:, :, None]).squeeze(2)
+        residual = centred - torch.bmm(coefficients[:, None, :], axes).squeeze(1)
+        return coefficients, residual, axes, variances, floor
+
+    def energy_at(self, x: Tensor, slot: Tensor | None) -> Tensor:
+        """Energies `(B,)` of views `(B, C, H, W)` under the Gaussians `(B,)`."""
+        coefficients, residual, _, variances, floor = self.split(x, slot)
+        within = (coefficients.square() / (variances + floor)).sum(1)
+        return 0.5 * (within + residual.square().sum(1) / floor.squeeze(1))
+
+    def gradient_at(self, x: Tensor, slot: Tensor | None) -> Tensor:
+        """dE/dx `(B, C, H, W)` in closed form: (Cov + floor I)^-1 (x - mean), which is affine in x."""
+        coefficients, residual, axes, variances, floor = self.split(x, slot)
+        scaled = coefficients / (variances + floor)
+        within = scaled @ axes[0] if len(axes) == 1 else torch.bmm(scaled[:, None, :], axes).squeeze(1)
+        return (within + residual / floor).view_as(x)
 
 
-class _PositionedGaussian(Energy):
-    """A `GaussianEnergy` bound to the positions of one batch."""
+class _SlottedGaussian(Energy):
+    """A `GaussianEnergy` bound to the slots of one batch."""
 
     first_stage_is_affine = True
 
-    def __init__(self, gaussian: GaussianEnergy, position: Tensor) -> None:
+    def __init__(self, gaussian: GaussianEnergy, slot: Tensor) -> None:
         super().__init__()
         self._gaussian = gaussian
-        self._position = position
+        self._slot = slot
 
     def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
         return (x,)
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
-        return self._gaussian.energy_at(hidden[0], self._position)
+        return self._gaussian.energy_at(hidden[0], self._slot)

@@ -32,7 +32,7 @@ class ReplayBuffer:
         """Draw n chains.
 
         Returns:
-            Chains `(n, C, H, W)`, their grid positions `(n,)`, and their places in the buffer `(n,)`, the
+            Chains `(n, C, H, W)`, their slots `(n,)`, and their places in the buffer `(n,)`, the
             last for `put`. Places are distinct where the buffer is large enough, so that no end is lost.
         """
         if n <= self._size:

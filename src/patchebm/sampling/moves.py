@@ -62,7 +62,7 @@ class _Trace:
 
     def log(self, end: Tensor) -> ChainLog:
         return ChainLog(
-            distance=float((end - self._start).square().mean().sqrt()),
+            distance=float((end - self._start).detach().square().mean().sqrt()),
             gradient_norm=float(torch.stack(self._norms).mean()) if self._norms else 0.0,
             energy_start=float(self._energies[0]) if self._energies else float("nan"),
             energy_end=float(self._energies[-1]) if self._energies else float("nan"),

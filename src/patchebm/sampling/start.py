@@ -15,7 +15,7 @@ from torch import Tensor
 from patchebm.sampling.corrupt import corrupt
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
-"""`(n, generator)` to n views `(n, C, H, W)` and their grid positions `(n,)`."""
+"""`(n, generator)` to n views `(n, C, H, W)` and their slots `(n,)`."""
 
 
 class Start(Protocol):
