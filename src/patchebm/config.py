@@ -24,12 +24,15 @@ class NetworkConfig:
         width: widening factor k.
         norm: normalisation layers.
         activation: activation function.
+        pooling: how the last features become one energy: their mean goes through the linear head, or each
+            pixel does and the log-mean-exp of the pixels' energies counts, which the oddest pixels decide.
     """
 
     depth: int = 10
     width: int = 1
     norm: Literal["batch", "group", "none"] = "none"
     activation: Literal["leaky_relu", "silu"] = "silu"
+    pooling: Literal["mean", "logsumexp"] = "mean"
 
 
 @dataclass
@@ -39,7 +42,8 @@ class GaussianConfig:
     Args:
         rank: principal axes kept; null keeps all.
         floor: isotropic variance added in every direction ([-1, 1] pixel scale).
-        per_position: one Gaussian per grid position instead of one for all patches.
+        per_position: one Gaussian per grid position instead of one for all patches; training patches then
+            lie on the test grid.
     """
 
     rank: int | None = None
@@ -53,11 +57,14 @@ class EnergyConfig:
 
     Args:
         kind: the network alone, the Gaussian alone, or the network as a tilt of the Gaussian.
+        sees_gradient: whether the network of a tilted energy sees, beside the view, the gradient of the
+            Gaussian's energy: what the Gaussian finds odd, and where.
         network: the network.
         gaussian: the Gaussian.
     """
 
     kind: Literal["network", "gaussian", "tilted"] = "tilted"
+    sees_gradient: bool = True
     network: NetworkConfig = field(default_factory=NetworkConfig)
     gaussian: GaussianConfig = field(default_factory=GaussianConfig)
 
@@ -96,6 +103,7 @@ class TrainingConfig:
     Args:
         steps: optimiser steps; if null, `epochs` passes over the training pictures.
         epochs: passes over the training pictures, one view of each a pass; read if `steps` is null.
+        objective: contrastive (difference of mean energies) or logistic (the same, bounded: noise contrast).
         batch_size: data views, and chains, a step.
         lr: Adam's learning rate.
         weight_decay: Adam's L2 penalty.
@@ -108,6 +116,7 @@ class TrainingConfig:
 
     steps: int | None = 300
     epochs: int = 200
+    objective: Literal["contrastive", "logistic"] = "contrastive"
     batch_size: int = 32
     lr: float = 3e-4
     weight_decay: float = 0.0
@@ -123,12 +132,15 @@ class ScoreConfig:
     """How energies of views become a score.
 
     Args:
-        kind: the energy itself, or the largest local mean of its squared input gradient (Genc et al. 2021).
+        kind: of the Gaussian, and of a network alone: the energy itself, or the largest local mean of its
+            squared input gradient (Genc et al. 2021). The tilt of a Gaussian counts by its energy.
         standardise_positions: subtract and divide by what held-out normals show at each grid position.
+        top: the score is the mean of so many largest view scores; 1, the maximum, is the thesis.
     """
 
     kind: Literal["energy", "gradient"] = "energy"
     standardise_positions: bool = True
+    top: int = 1
 
 
 @dataclass

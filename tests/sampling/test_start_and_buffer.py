@@ -15,11 +15,16 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def no_slots(n: int, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    del g
+    return torch.zeros(n, 1, 1, 1), torch.zeros(n, dtype=torch.long)
+
+
 def test_the_informative_start_has_the_mean_and_covariance_of_the_views() -> None:
     views = torch.randn(40, 1, 2, 3, generator=generator()) * torch.tensor([0.1, 0.3, 0.5]) + 0.2
     flat = views.flatten(1).double()
     expected = torch.cov(flat.T, correction=0) + 0.01 * torch.eye(6)
-    draws = InformativeStart(views.clone(), floor=0.01).unclamped(200_000, generator(1)).flatten(1).double()
+    draws = InformativeStart(views.clone(), no_slots, floor=0.01).unclamped(200_000, generator(1)).flatten(1).double()
     torch.testing.assert_close(draws.mean(0), flat.mean(0), atol=5e-3, rtol=0)
     # Standard errors of the entries are below 1e-3 at 200,000 draws.
     torch.testing.assert_close(torch.cov(draws.T), expected, atol=4e-3, rtol=0)
@@ -33,8 +38,8 @@ def test_starts_stay_in_the_box_and_carry_positions() -> None:
         return views[which].clamp(-1, 1), positions[which]
 
     for start in (
-        InformativeStart(views.clone(), positions),
-        UniformStart((3, 8, 8), 9),
+        InformativeStart(views.clone(), draw),
+        UniformStart((3, 8, 8), draw),
         CorruptedStart(draw),
     ):
         chains, at = start(20, generator())
@@ -54,7 +59,7 @@ g = torch.Generator().manual_seed(0)
 views = torch.rand(1000, 3, 128, 128, generator=g)
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.perf_counter()
-InformativeStart(views)(32, g)
+InformativeStart(views, lambda n, g: (None, None))(32, g)
 print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -76,7 +81,7 @@ def test_corruption_changes_a_piece_of_each_view_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("n", [4, 30])
 def test_the_buffer_gives_back_what_was_put(n: int) -> None:
-    buffer = ReplayBuffer(10, UniformStart((1, 4, 4)), 0.0, generator())
+    buffer = ReplayBuffer(10, UniformStart((1, 4, 4), no_slots), 0.0, generator())
     _, _, places = buffer.sample(n, generator(1))
     marks = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(n, 1, 4, 4)
     buffer.put(places, marks)
@@ -88,7 +93,7 @@ def test_the_buffer_gives_back_what_was_put(n: int) -> None:
 
 
 def test_a_share_of_the_chains_starts_anew() -> None:
-    buffer = ReplayBuffer(1000, UniformStart((1, 2, 2)), 0.05, generator())
+    buffer = ReplayBuffer(1000, UniformStart((1, 2, 2), no_slots), 0.05, generator())
     buffer.chains[:] = 7.0
     drawn, _, _ = buffer.sample(1000, generator(1))
     anew = (drawn.flatten(1) != 7.0).any(1).float().mean()

@@ -51,6 +51,20 @@ class Resized(NamedTuple):
     scale: tuple[float, float]
 
 
+class Drawn(NamedTuple):
+    """Training views.
+
+    Attributes:
+        views: `(n, C, h, w)` float32 in [-1, 1].
+        picture: `(n,)` int64: the picture that each comes from.
+        cell: `(n,)` int64: the position of the test grid nearest to each.
+    """
+
+    views: Tensor
+    picture: Tensor
+    cell: Tensor
+
+
 def _resized(picture: Tensor, size: tuple[int, int]) -> Resized:
     height, width = picture.shape[-2:]
     return Resized(resize(picture, size), (size[0] / height, size[1] / width))
@@ -73,8 +87,8 @@ class Views(Protocol):
         """Resize a picture `(C, H, W)` for `grid`."""
         ...
 
-    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw n training views `(n, C, h, w)` and the grid position nearest to each, `(n,)` int64."""
+    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> Drawn:
+        """Draw n training views of random pictures."""
         ...
 
     def grid(self, picture: Tensor) -> Tensor:
@@ -108,13 +122,21 @@ class PatchViews:
 
     Args:
         config: sizes, patch, grid and spread.
+        on_grid: training patches are moved to the nearest position of the test grid.
 
     Raises:
-        ConfigError: a patch larger than the resized picture, or an empty grid.
+        ConfigError: a patch larger than the resized picture, an empty grid, or `on_grid` with training
+            pictures of another size than those that are scored.
     """
 
-    def __init__(self, config: PatchViewConfig) -> None:
+    def __init__(self, config: PatchViewConfig, *, on_grid: bool = False) -> None:
         self._config = config
+        self._on_grid = on_grid
+        if on_grid and config.train_size != config.test_size:
+            raise ConfigError(
+                "patch.energy.gaussian.per_position needs patch.view.train_size equal to test_size; "
+                "set both to one size"
+            )
         self._spread = thesis_spread(config.spread) if isinstance(config.spread, str) else config.spread
         height, width = config.test_size
         if config.patch < 4:
@@ -150,7 +172,7 @@ class PatchViews:
         """Resize to `test_size`."""
         return resize(picture, self._config.test_size)
 
-    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> Drawn:
         """Cut n patches at Gaussian-distributed positions around the centres of random pictures.
 
         Positions follow a Gaussian truncated to those that lie inside the picture, so that none pile up
@@ -159,18 +181,20 @@ class PatchViews:
         which = torch.randint(len(pictures), (n,), generator=generator)
         u = torch.rand((n, 2), generator=generator, dtype=torch.float64)
         patch = self._config.patch
-        views, centres = [], []
+        views, cells = [], []
         for index, (ux, uy) in zip(which.tolist(), u.tolist(), strict=True):
             pixels, (scale_y, scale_x) = pictures[index]
             height, width = pixels.shape[-2:]
             # The spread is in pixels of the original picture, as in the thesis.
             left = _truncated_offset(ux, width - patch, self._spread and self._spread[0] * scale_x)
             top = _truncated_offset(uy, height - patch, self._spread and self._spread[1] * scale_y)
+            row = round(top / max(1, height - patch) * (self._config.grid - 1))
+            column = round(left / max(1, width - patch) * (self._config.grid - 1))
+            if self._on_grid:
+                top, left = int(self._tops[row]), int(self._lefts[column])
             views.append(pixels[:, top : top + patch, left : left + patch])
-            centres.append((top / max(1, height - patch), left / max(1, width - patch)))
-        steps = self._config.grid - 1
-        cells = (torch.tensor(centres) * steps).round().long()
-        return torch.stack(views), cells[:, 0] * self._config.grid + cells[:, 1]
+            cells.append(row * self._config.grid + column)
+        return Drawn(torch.stack(views), which, torch.tensor(cells))
 
     def grid(self, picture: Tensor) -> Tensor:
         """The n x n patches `(n * n, C, patch, patch)`, row by row."""
@@ -231,10 +255,11 @@ class ImageViews:
         """Resize to the size of a view."""
         return resize(picture, self.view_size)
 
-    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw n random pictures `(n, C, H, W)`; their position is 0."""
+    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> Drawn:
+        """Draw n random pictures; their only cell is 0."""
         which = torch.randint(len(pictures), (n,), generator=generator)
-        return torch.stack([pictures[i].pixels for i in which.tolist()]), torch.zeros(n, dtype=torch.long)
+        views = torch.stack([pictures[i].pixels for i in which.tolist()])
+        return Drawn(views, which, torch.zeros(n, dtype=torch.long))
 
     def grid(self, picture: Tensor) -> Tensor:
         """The picture as the only view `(1, C, H, W)`."""

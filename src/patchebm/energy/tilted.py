@@ -2,8 +2,7 @@
 
 Far from the data E grows quadratically whatever the network says, so chains cannot run away, and
 training starts from a useful detector instead of from noise. The network may see, beside the view, the
-gradient of the Gaussian's energy: a picture of what the Gaussian finds odd, and where. That gradient is
-affine in x, so the first stage stays affine and PYLD keeps its closed form.
+gradient of the Gaussian's energy: a picture of what the Gaussian finds odd, and where.
 """
 
 from __future__ import annotations
@@ -13,6 +12,10 @@ from torch import Tensor, nn
 
 from patchebm.energy.base import Energy
 from patchebm.energy.gaussian import GaussianEnergy
+
+
+CLIP = 8.0
+"""Bound of the scaled gradient that the network sees: eight standard deviations of what normals show."""
 
 
 class TiltedEnergy(Energy):
@@ -25,6 +28,7 @@ class TiltedEnergy(Energy):
             T brings the two to one scale.
         gradient_scale: 0 shows the network the view alone; else what dE_gauss/dx is multiplied by before
             it joins the view as further channels (its inverse root mean square brings it to order 1).
+            It is clamped to +-CLIP there, since the gradient of a defect may be a hundred times as large.
     """
 
     def __init__(
@@ -35,21 +39,26 @@ class TiltedEnergy(Energy):
         self.network = network
         self.temperature = temperature
         self.gradient_scale = gradient_scale
-        self.first_stage_is_affine = network.first_stage_is_affine
+        # Where the network sees a clamped gradient, x itself is the first stage: affine, too.
+        self.first_stage_is_affine = bool(gradient_scale) or network.first_stage_is_affine
         self._slot: Tensor | None = None
 
     def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
         """The network's first stage, and x itself for the base."""
-        return (*self.network.first_stage(self._network_input(x)), x)
+        return (x,) if self.gradient_scale else (*self.network.first_stage(x), x)
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Energies `(B,)`."""
-        base = self.base.energy_at(hidden[-1], self._slot)
-        return self.network.rest(hidden[:-1]) + base / self.temperature
+        x = hidden[-1]
+        network = self.network_energy(x) if self.gradient_scale else self.network.rest(hidden[:-1])
+        return network + self.base.energy_at(x, self._slot) / self.temperature
 
     def network_energy(self, x: Tensor) -> Tensor:
         """What the network alone says of views `(B, C, H, W)`: energies `(B,)`."""
-        return self.network(self._network_input(x))  # type: ignore[no-any-return]
+        if self.gradient_scale:
+            gradient = self.base.gradient_at(x, self._slot) * self.gradient_scale
+            x = torch.cat([x, gradient.clamp(-CLIP, CLIP)], dim=1)
+        return self.network(x)  # type: ignore[no-any-return]
 
     @property
     def learner(self) -> nn.Module:
@@ -61,8 +70,3 @@ class TiltedEnergy(Energy):
         bound = TiltedEnergy(self.base, self.network, self.temperature, self.gradient_scale)
         bound._slot = slot
         return bound
-
-    def _network_input(self, x: Tensor) -> Tensor:
-        if not self.gradient_scale:
-            return x
-        return torch.cat([x, self.base.gradient_at(x, self._slot) * self.gradient_scale], dim=1)

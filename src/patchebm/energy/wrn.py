@@ -6,6 +6,7 @@ first block, as in JEM++: it is affine, so PYLD has a closed form (see `patchebm
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from patchebm.errors import ConfigError
 
 Norm = Literal["batch", "group", "none"]
 Activation = Literal["leaky_relu", "silu"]
+Pooling = Literal["mean", "logsumexp"]
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
@@ -64,6 +66,8 @@ class WideResNetEnergy(Energy):
         width: widening factor k: the three groups have 16k, 32k and 64k channels.
         norm: normalisation before each activation; `none` gives the convolutions a bias instead.
         activation: `leaky_relu` (slope 0.2, as in JEM++) or `silu`.
+        pooling: `mean` of the features before the linear head, as in JEM, or `logsumexp`: the head gives
+            every pixel of the last features an energy, and their log-mean-exp counts.
         generator: draws the initial weights, so that one seed gives one network.
 
     Raises:
@@ -79,6 +83,7 @@ class WideResNetEnergy(Energy):
         width: int = 1,
         norm: Norm = "batch",
         activation: Activation = "leaky_relu",
+        pooling: Pooling = "mean",
         *,
         generator: torch.Generator,
     ) -> None:
@@ -99,6 +104,7 @@ class WideResNetEnergy(Energy):
         self.blocks = nn.Sequential(*layers)
         self.final = nn.Sequential(_norm(norm, inputs), _activation(activation))
         self.head = nn.Linear(inputs, 1)
+        self._pooling = pooling
         self._initialise(generator)
 
     def _initialise(self, generator: torch.Generator) -> None:
@@ -117,6 +123,9 @@ class WideResNetEnergy(Energy):
         return (self.stem(x),)
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
-        """Blocks, mean over all pixels, linear head: energies `(B,)`."""
-        features = self.final(self.blocks(hidden[0])).mean(dim=(2, 3))
-        return self.head(features).squeeze(1)  # type: ignore[no-any-return]
+        """Blocks, linear head and pooling: energies `(B,)`."""
+        features = self.final(self.blocks(hidden[0])).flatten(2)
+        if self._pooling == "mean":
+            return self.head(features.mean(2)).squeeze(1)  # type: ignore[no-any-return]
+        pixels = self.head(features.transpose(1, 2)).squeeze(2)
+        return torch.logsumexp(pixels, dim=1) - math.log(pixels.shape[1])

@@ -15,7 +15,8 @@ from torch import Tensor
 from patchebm.sampling.corrupt import corrupt
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
-"""`(n, generator)` to n views `(n, C, H, W)` and their slots `(n,)`."""
+"""`(n, generator)` to n views `(n, C, H, W)` and the slot `(n,)` of each: which of an energy's Gaussians
+judges it (see `GaussianEnergy`)."""
 
 
 class Start(Protocol):
@@ -31,17 +32,17 @@ class UniformStart:
 
     Args:
         shape: (C, H, W) of one chain.
-        positions: number of grid positions.
+        draw: draws normal views; a chain gets the slot of one.
     """
 
-    def __init__(self, shape: tuple[int, int, int], positions: int = 1) -> None:
+    def __init__(self, shape: tuple[int, int, int], draw: Draw) -> None:
         self._shape = shape
-        self._positions = positions
+        self._draw = draw
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`(n, C, H, W)` uniform noise at random positions."""
+        """`(n, C, H, W)` uniform noise and the slots of random views."""
         noise = torch.rand((n, *self._shape), generator=generator) * 2 - 1
-        return noise, torch.randint(self._positions, (n,), generator=generator)
+        return noise, self._draw(n, generator)[1]
 
 
 class InformativeStart:
@@ -53,21 +54,19 @@ class InformativeStart:
     Args:
         views: `(n, C, H, W)` training views. Centred in place of a copy being kept: hand in a tensor
             that is not used afterwards, or a clone.
-        positions: `(n,)` int64 grid position of each view; None if there is but one. A chain gets the
-            position of a random view; the Gaussian is that of all positions.
+        draw: draws normal views; a chain gets the slot of one.
         floor: isotropic variance; 1e-4 in the published code.
     """
 
-    def __init__(self, views: Tensor, positions: Tensor | None = None, floor: float = 1e-4) -> None:
-        self._positions = torch.zeros(len(views), dtype=torch.long) if positions is None else positions
+    def __init__(self, views: Tensor, draw: Draw, floor: float = 1e-4) -> None:
+        self._draw = draw
         self._mean = views.mean(0)
         self._centred = views.sub_(self._mean).flatten(1)
         self._floor = floor
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`(n, C, H, W)` draws, clamped to [-1, 1] as chains are."""
-        which = torch.randint(len(self._positions), (n,), generator=generator)
-        return self.unclamped(n, generator).clamp(-1, 1), self._positions[which]
+        return self.unclamped(n, generator).clamp(-1, 1), self._draw(n, generator)[1]
 
     def unclamped(self, n: int, generator: torch.Generator) -> Tensor:
         """`(n, C, H, W)` draws of the Gaussian itself."""
@@ -82,13 +81,13 @@ class CorruptedStart:
     """Normal views with a piece that does not belong (see `patchebm.sampling.corrupt`).
 
     Args:
-        draw: draws normal views and their positions.
+        draw: draws normal views and their slots.
     """
 
     def __init__(self, draw: Draw) -> None:
         self._draw = draw
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`(n, C, H, W)` corrupted views and their positions."""
-        views, positions = self._draw(n, generator)
-        return corrupt(views, generator), positions
+        """`(n, C, H, W)` corrupted views and their slots."""
+        views, slots = self._draw(n, generator)
+        return corrupt(views, generator), slots

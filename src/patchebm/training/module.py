@@ -19,7 +19,7 @@ from patchebm.sampling import ReplayBuffer, Sampler, Start
 from patchebm.sampling.moves import gaussian_noise
 from patchebm.sampling.start import Draw
 from patchebm.training.guard import DivergenceGuard
-from patchebm.training.objective import contrastive_loss
+from patchebm.training.objective import contrastive_loss, logistic_loss
 
 
 class EnergyModule(pl.LightningModule):
@@ -58,6 +58,7 @@ class EnergyModule(pl.LightningModule):
         self._start = start
         self._sampler = sampler
         self._config = config
+        self._objective = contrastive_loss if config.objective == "contrastive" else logistic_loss
         self._generator = torch.Generator().manual_seed(seed)
         self._buffer: ReplayBuffer | None = None
         if buffer_size:
@@ -94,7 +95,7 @@ class EnergyModule(pl.LightningModule):
         self.energy.train()
         data_energy = self.energy.at(positions)(data)
 
-        loss = contrastive_loss(data_energy, chain_energy, self._config.energy_penalty)
+        loss = self._objective(data_energy, chain_energy, self._config.energy_penalty)
         gap = float(chain_energy.detach().mean() - data_energy.detach().mean())
         if not self._guard.check(self.global_step, float(loss.detach()), gap):
             return None

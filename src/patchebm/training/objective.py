@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
 
 def contrastive_loss(data: Tensor, chains: Tensor, alpha: float = 0.0) -> Tensor:
@@ -18,6 +19,23 @@ def contrastive_loss(data: Tensor, chains: Tensor, alpha: float = 0.0) -> Tensor
         alpha: weight of the energy penalty.
     """
     loss = data.mean() - chains.mean()
+    if alpha:
+        loss = loss + alpha * (data.square().mean() + chains.square().mean())
+    return loss
+
+
+def logistic_loss(data: Tensor, chains: Tensor, alpha: float = 0.0) -> Tensor:
+    """`mean softplus(E(data)) + mean softplus(-E(chains))` plus the same penalty, a scalar.
+
+    Noise contrast (Gutmann and Hyvarinen 2012): pairs that are told apart already stop counting, so that
+    the energy cannot run away on easy negatives. For energies near 0 it is the contrastive loss, halved.
+
+    Args:
+        data: energies `(B,)` of training views.
+        chains: energies `(B',)` of the ends of chains.
+        alpha: weight of the energy penalty.
+    """
+    loss = softplus(data).mean() + softplus(-chains).mean()
     if alpha:
         loss = loss + alpha * (data.square().mean() + chains.square().mean())
     return loss

@@ -17,13 +17,12 @@ from patchebm.data.synthetic.canvas import Color, Drawing, Mask, Pen, Point, Pos
 
 @dataclass(frozen=True)
 class _Item:
-    """A component: its place and half extents (w, h), how high it stands, how to draw it, how likely it fails."""
+    """A component: its place and half extents (w, h), how high it stands, how to draw it."""
 
     place: Point
     half: Point
     height: float
     paint: Callable[[Pen, _Item, float], None]
-    movable: bool = True
 
 
 def _tone(color: Color, factor: float) -> Color:
@@ -136,9 +135,10 @@ def _fault(fault: np.random.Generator, defect: str) -> tuple[int, Pose | None]:
     if defect == "misplaced":
         return which, _free(fault, which)
     big, small = fault.uniform(1.25, 1.42), fault.uniform(0.70, 0.80)
-    shear = fault.choice([-1, 1]) * fault.uniform(0.25, 0.45)
-    matrix = [(big, shear, 0.0, small), (small, 0.0, shear, big), (1.0, shear, shear, 1.0)][fault.integers(3)]
-    return which, Pose(place, (0.0, 0.0), tuple(float(m) for m in matrix))  # type: ignore[arg-type]
+    shear = fault.choice([-1, 1]) * fault.uniform(0.14, 0.28)
+    ways = ((big, shear, 0.0, small), (small, 0.0, shear, big), (1.0, 0.0, shear, 1.0))
+    a, b, c, d = ways[int(fault.integers(3))]
+    return which, Pose(place, (0.0, 0.0), (a, b, c, d))
 
 
 def _free(fault: np.random.Generator, which: int) -> Pose:
@@ -146,7 +146,7 @@ def _free(fault: np.random.Generator, which: int) -> Pose:
     (x, y), (w, h) = ITEMS[which].place, ITEMS[which].half
     best, least = (0.0, 0.0), np.inf
     for _ in range(40):
-        distance, angle = fault.uniform(0.07, 0.15), fault.uniform(0, 2 * np.pi)
+        distance, angle = fault.uniform(0.05, 0.11), fault.uniform(0, 2 * np.pi)
         dx, dy = float(distance * np.cos(angle)), float(distance * np.sin(angle))
         if not (_EDGE + w < x + dx < 1 - _EDGE - w and _EDGE + h < y + dy < 1 - _EDGE - h):
             continue
@@ -210,5 +210,9 @@ def draw_board(rng: np.random.Generator, fault: np.random.Generator, n: int, def
 
     plate = Image.new("L", (n, n))
     Pen(plate, (whole,)).box(_EDGE + 0.01, _EDGE + 0.01, 0.99 - _EDGE, 0.99 - _EDGE, 1.0)
+    # Local defects are of the laminate: nothing scratches a board and the top of a capacitor at one go.
+    for item, seat_pose in zip(ITEMS, seats, strict=True):
+        (x, y), (w, h) = item.place, item.half
+        Pen(plate, (seat_pose, whole)).box(x - w - 0.006, y - h - 0.006, x + w + 0.006, y + h + 0.006, 0.0)
     support: Mask = np.asarray(foot) > 0
-    return Drawing(rgb, np.asarray(plate) > 0, support)
+    return Drawing(rgb.astype(np.float32), np.asarray(plate) > 0, support)

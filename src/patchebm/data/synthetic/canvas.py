@@ -51,8 +51,8 @@ def field(rng: np.random.Generator, n: int, cells: int) -> Plane:
 
 
 def cover(distance: Plane, n: int, soft: float = 0.0) -> Plane:
-    """Return the coverage in [0, 1] of the region `distance` < 0 with an edge `soft` wide (at least a pixel)."""
-    return np.clip(0.5 - distance / max(soft, 1.0 / n), 0.0, 1.0).astype(np.float32)
+    """Return the coverage in [0, 1] of the region `distance` < 0; its edge is `soft` wide or a pixel."""
+    return np.asarray(np.clip(0.5 - distance / max(soft, 1.0 / n), 0.0, 1.0), dtype=np.float32)
 
 
 def blend(rgb: Plane, color: Color | Plane, alpha: Plane) -> None:
@@ -93,7 +93,11 @@ class Pen:
     def polygon(self, points: Sequence[Point] | NDArray[np.float64], fill: Color | float) -> None:
         """Fill a polygon; `fill` is in [0, 1]."""
         placed: list[float] = (np.asarray(points) @ self._linear + self._offset).ravel().tolist()
-        ink = tuple(round(255 * min(max(c, 0.0), 1.0)) for c in fill) if isinstance(fill, tuple) else round(255 * fill)
+        ink = (
+            tuple(round(255 * min(max(c, 0.0), 1.0)) for c in fill)
+            if isinstance(fill, tuple)
+            else round(255 * fill)
+        )
         self._draw.polygon(placed, fill=ink)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, fill: Color | float) -> None:
@@ -149,12 +153,12 @@ class Camera:
             edge = np.pad(small, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
             first, last = (edge[:-2], edge[2:]) if axis == 0 else (edge[:, :-2], edge[:, 2:])
             small = small + self._tap * (first + last - 2 * small)
-        return small[..., 0] if fine.ndim == 2 else small
+        return np.asarray(small[..., 0] if fine.ndim == 2 else small, dtype=np.float32)
 
     def expose(self, fine: Plane) -> Plane:
         """Return the noise-free picture, (size, size, 3) float32 around [0, 1]."""
         lit = np.maximum(self.project(fine) * self._light, 0.0)
-        return np.power(lit, self._gamma).astype(np.float32)
+        return np.asarray(np.power(lit, self._gamma), dtype=np.float32)
 
     def develop(self, picture: Plane, level: Plane) -> NDArray[np.uint8]:
         """Add the sensor's noise and round to (size, size, 3) uint8; `level` sets the noise's strength.
@@ -162,4 +166,4 @@ class Camera:
         Bright pixels are noisier (photon noise). `level` is the good part's picture, with or without defect.
         """
         noisy = picture + self._grain * np.sqrt(0.6 + 0.5 * level) * self._noise
-        return np.clip(np.rint(255 * noisy), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(255 * noisy), 0, 255), dtype=np.uint8)

@@ -1,7 +1,8 @@
-"""The local defects, laid over any part: scratch, crack, stain, hole. Contrast runs from subtle to moderate."""
+"""The local defects, laid over any part: scratch, crack, stain, hole; contrast from subtle to moderate."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -29,7 +30,7 @@ def _spot(rng: np.random.Generator, part: Mask) -> tuple[float, float]:
 
 
 def _along(path: Path, n: int) -> tuple[Plane, Plane]:
-    """Return the distance to a polyline (k, 2) and the signed distance to its nearest segment, (n, n) each."""
+    """Return the distance to a polyline (k, 2) and the signed one to its nearest segment, (n, n) each."""
     x, y = grid(n)
     nearest = np.full((n, n), 9.0, dtype=np.float32)
     signed = np.zeros((n, n), dtype=np.float32)
@@ -38,7 +39,7 @@ def _along(path: Path, n: int) -> tuple[Plane, Plane]:
     high = np.clip(((path.max(axis=0) + reach) * n).astype(int) + 1, 0, n)
     box = (slice(low[1], high[1]), slice(low[0], high[0]))
     px, py = x[:, box[1]], y[box[0]]
-    for a, b in zip(path[:-1], path[1:], strict=True):
+    for a, b in itertools.pairwise(path):
         d = b - a
         t = np.clip(((px - a[0]) * d[0] + (py - a[1]) * d[1]) / max(float(d @ d), 1e-12), 0, 1)
         gap_x, gap_y = px - a[0] - t * d[0], py - a[1] - t * d[1]

@@ -1,7 +1,7 @@
 """`fabric`: a checked cloth in 2/2 twill. Phase, scale, angle, bow, thread colour and thickness vary.
 
-A band is a run of threads of another colour, as in the loom. A global defect concerns bands or the whole weave:
-a band missing, a band in the wrong place, the cloth pulled out of shape. Each patch of it is proper cloth.
+A band is a run of threads of another colour, as in the loom. A global defect concerns bands or the whole
+weave: a band missing, a band in the wrong place, the cloth pulled out of shape. Each patch is proper cloth.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _pulled(fault: np.random.Generator, n: int, u: Plane, v: Plane) -> tuple[Pla
     """Displace the cloth smoothly over a wide round region: it was pulled and has not come back."""
     x, y = grid(n)
     cx, cy = fault.uniform(0.3, 0.7, 2).tolist()
-    radius, angle = fault.uniform(0.32, 0.42), fault.uniform(0, 2 * math.pi)
+    radius, angle = fault.uniform(0.32, 0.40), fault.uniform(0, 2 * math.pi)
     bump = np.clip(1 - ((x - cx) ** 2 + (y - cy) ** 2) / radius**2, 0, 1) ** 2
     pull = fault.uniform(0.055, 0.08) * bump
     return u + math.cos(angle) * pull, v + math.sin(angle) * pull, pull > 0.0005

@@ -1,4 +1,4 @@
-"""`flange`: a turned steel ring with six bolt holes, a keyway and an engraved mark, lying on a conveyor belt."""
+"""`flange`: a turned steel ring with six bolt holes, a keyway and an engraved mark, on a conveyor belt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Plan:
 
 
 def _changed(fault: np.random.Generator, defect: str, plan: _Plan) -> list[tuple[float, float, float]]:
-    """Change the plan in place; return the discs (angle, radius, size) in part coordinates that it touches."""
+    """Change the plan in place; return the discs (angle, radius, size) that this touches."""
     if defect == "missing":
         if fault.random() < 0.2:
             spot = (plan.mark, CIRCLE + 0.015, 0.075)
@@ -121,7 +121,7 @@ def _dented(fault: np.random.Generator, radius: Plane, theta: Plane) -> Plane:
     arc = np.clip(1 - (away / half) ** 2, 0, 1) ** 2
     depth = fault.uniform(0.045, 0.07) * fault.choice([1.0, 1.0, -0.8])
     lever = np.clip((radius - BORE) / (OUTER - BORE), 0, 1.2)
-    return (radius + depth * arc * lever).astype(np.float32)
+    return np.asarray(radius + depth * arc * lever, dtype=np.float32)
 
 
 def _machined(rng: np.random.Generator, n: int, radius: Plane, facing: Plane) -> Plane:
@@ -131,13 +131,15 @@ def _machined(rng: np.random.Generator, n: int, radius: Plane, facing: Plane) ->
     groove = np.interp(radius, np.linspace(0, 1, 600), grooves).astype(np.float32)
     sheen = (2 * facing**2 - 1) * rng.uniform(0.03, 0.07)
     step = 0.05 * cover(radius - 0.205, n, 0.006)
+    steel = (_STEEL * np.exp(rng.normal(0, 0.02))).astype(np.float32)
+    # The grain comes last: how many numbers it takes depends on n.
     tone = 1 + sheen + 0.025 * groove - step + 0.03 * field(rng, n, 10)
     tone += 0.025 * rng.standard_normal((n, n), dtype=np.float32)
-    return np.asarray(tone[..., None] * (_STEEL * np.exp(rng.normal(0, 0.02))).astype(np.float32), dtype=np.float32)
+    return np.asarray(tone[..., None] * steel, dtype=np.float32)
 
 
 def _engrave(metal: Plane, n: int, radius: Plane, away: Plane) -> None:
-    """Cut a row of code bars and a dot into the face, between two bolt holes."""
+    """Cut a row of code bars over a line into the face, between two bolt holes."""
     away = (away + np.pi) % (2 * np.pi) - np.pi
     rows, columns = _window((np.abs(away) < 0.22) & (np.abs(radius - 0.31) < 0.05))
     metal, radius, away = metal[rows, columns], radius[rows, columns], away[rows, columns]

@@ -1,0 +1,97 @@
+"""A run folder: what was asked for, what it was made from, and whether it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from patchebm._version import __version__
+from patchebm.config import Config
+from patchebm.errors import DataError
+from patchebm.files import write_text
+
+
+def data_hash(paths: Sequence[Path], root: Path) -> str:
+    """SHA-256 over the names below `root` and the bytes of files, in the given order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        digest.update(name.as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that figures depend on."""
+    found = {"patchebm": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for name in ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pillow"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class Run:
+    """The folder of one training run: `config.yaml`, `run.json`, `training/`, and at last the model.
+
+    Args:
+        folder: made by `begin`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, config: Config, pictures: Sequence[Path], root: Path) -> bool:
+        """Claim the folder, or recognise an interrupted run of the same configuration and pictures.
+
+        Returns:
+            Whether an interrupted run goes on.
+
+        Raises:
+            DataError: the folder holds a finished or another run.
+        """
+        facts = {"config": asdict(config), "data_sha256": data_hash(pictures, root)}
+        record = self.folder / "run.json"
+        if (self.folder / "model.json").exists():
+            raise DataError(f"{self.folder} holds a finished model; choose another --out or add --overwrite")
+        if record.exists():
+            try:
+                before = json.loads(record.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise DataError(f"{record} cannot be read ({error}); add --overwrite to start anew") from error
+            # Compared as JSON, in which tuples are lists.
+            if {key: before.get(key) for key in facts} != json.loads(json.dumps(facts)):
+                raise DataError(
+                    f"{self.folder} holds an interrupted run of another configuration or other pictures; "
+                    "choose another --out or add --overwrite"
+                )
+            return True
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            raise DataError(f"{self.folder} is not empty and holds no run; choose a new folder for --out")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "config.yaml", yaml.safe_dump(json.loads(json.dumps(facts["config"])), sort_keys=False))
+        write_text(record, json.dumps(facts, indent=1) + "\n")
+        return False
+
+    def finish(self, *, command: Sequence[str], seconds: float, image_set: str, pictures: int) -> dict[str, Any]:
+        """Complete `run.json` and return it, for the model's card."""
+        record = self.folder / "run.json"
+        facts: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        facts |= {
+            "command": list(command),
+            "image_set": image_set,
+            "pictures": pictures,
+            "train_seconds": round(seconds, 1),
+            "versions": versions(),
+        }
+        write_text(record, json.dumps(facts, indent=1) + "\n")
+        return {key: value for key, value in facts.items() if key != "config"}

@@ -1,0 +1,85 @@
+"""`patchebm train DATA --out RUN`: fit a detector on pictures of good parts."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchebm.cli.options import add_config, to_config
+from patchebm.config import Config
+from patchebm.config_parser import Parser
+from patchebm.data.folders import ImageSet, check_pictures, open_image_set
+from patchebm.errors import DataError
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train as the arguments say."""
+    parser = Parser(prog="patchebm train", description=__doc__)
+    parser.add_argument("data", help="folder in MVTec AD layout, or of good pictures")
+    parser.add_argument("--out", required=True, help="folder for the model, checkpoints and logs")
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out and list them")
+    parser.add_argument("--overwrite", action="store_true", help="delete what another run left in --out")
+    add_config(parser, argv)
+    values = parser.parse_args(list(argv))
+    config = to_config(values)
+    image_set = open_image_set(values.data)
+    train_run(
+        config,
+        image_set,
+        Path(values.out),
+        skip_bad=values.skip_bad,
+        overwrite=values.overwrite,
+        command=["patchebm", "train", *argv],
+    )
+
+
+def train_run(
+    config: Config,
+    image_set: ImageSet,
+    out: Path,
+    *,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+    command: Sequence[str],
+) -> None:
+    """Train into a run folder, or go on with an interrupted run of the same configuration and pictures."""
+    pictures, bad = check_pictures(image_set.train, skip_bad=skip_bad)
+    for picture, reason in bad:
+        print(f"left out: {picture.path}: {reason}", file=sys.stderr)
+
+    from patchebm.cli.runs import Run
+
+    run = Run(out)
+    if overwrite:
+        for name in ("config.yaml", "run.json", "model.json", "model.safetensors"):
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / "training", ignore_errors=True)
+    resumed = run.begin(config, [p.path for p in pictures], image_set.root)
+    if resumed:
+        print(f"{out} holds an interrupted run of this configuration: going on with it", file=sys.stderr)
+    groups = [picture.group for picture in pictures]
+    if len({g for g in groups if g is not None}) == 1:
+        raise DataError(f"{image_set.root / 'groups.csv'} puts all good pictures in one group; give at least two")
+
+    # Only now the heavy part: everything that can be wrong with the input has been looked at.
+    from patchebm.detector import EnsembleDetector
+
+    began = time.perf_counter()
+    detector = EnsembleDetector(config).fit([p.path for p in pictures], groups, out / "training")
+    seconds = time.perf_counter() - began
+    card = run.finish(command=command, seconds=seconds, image_set=image_set.name, pictures=len(pictures))
+    detector.save(out, card)
+    threshold = detector.threshold_
+    print(
+        f"trained on {len(pictures)} pictures of {image_set.name} in {seconds:.0f} s; "
+        f"scores above {threshold.value:.2f} are anomalous (false-alarm rate {threshold.false_alarm_rate:g}"
+        + (
+            f", extrapolated: {threshold.normals} held-out pictures support {threshold.supported_rate:.2g} at best)"
+            if threshold.extrapolated
+            else f", from {threshold.normals} held-out good pictures)"
+        )
+    )
+    print(f"model: {out}; next: patchebm evaluate {out} {image_set.root}")

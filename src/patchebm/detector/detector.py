@@ -1,0 +1,244 @@
+"""The detectors that users meet: patch level, image level, and the ensemble of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchebm.calibration.combine import combine
+from patchebm.calibration.folds import assign_folds
+from patchebm.calibration.threshold import Threshold, fit_threshold
+from patchebm.config import Config, Level
+from patchebm.config_parser import build_config
+from patchebm.data.images import read_image
+from patchebm.data.views import Resized, resize, to_tensor
+from patchebm.detector.level import LevelModel, TrainingSet, Values
+from patchebm.detector.modelfile import load_model, save_model
+from patchebm.detector.prediction import Prediction
+from patchebm.errors import ImageError, ModelFileError
+
+Image: TypeAlias = "str | Path | NDArray[np.float32]"
+"""A file, or an array `(H, W, 1 or 3)` float32 in [0, 1] as `patchebm.data.images.read_image` gives."""
+
+# Pictures held in memory at once while scoring.
+CHUNK = 16
+
+
+class EnsembleDetector:
+    """Patch-level and image-level energies of good parts, and their ensemble.
+
+    scikit-learn's contract: the constructor only keeps its argument, `fit` learns from good pictures
+    alone, what it learns ends in an underscore, scores are higher for what is more anomalous.
+
+    >>> detector = EnsembleDetector(Config()).fit(good_pictures)          # doctest: +SKIP
+    >>> detector.predict(["new.png"])[0].anomalous                        # doctest: +SKIP
+
+    Args:
+        config: the run's configuration; its defaults are those of the dataclasses, a preset's come with
+            `patchebm.load_preset`.
+
+    Attributes:
+        levels_: the fitted levels by name.
+        threshold_: scores above it are anomalous.
+        normal_scores_: `(M,)` out-of-sample scores of good pictures, which the threshold stands on.
+        channels_: 1 where all good pictures were grey, else 3.
+    """
+
+    level_names: ClassVar[tuple[Level, ...]] = ("patch", "image")
+
+    levels_: dict[str, LevelModel]
+    threshold_: Threshold
+    normal_scores_: Values
+    channels_: int
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+
+    def fit(
+        self,
+        images: Sequence[Image],
+        groups: Sequence[str | None] | None = None,
+        folder: str | Path | None = None,
+    ) -> EnsembleDetector:
+        """Learn from pictures of good parts.
+
+        Args:
+            images: at least four good pictures.
+            groups: the physical object that each shows, if known: pictures of one object are held out
+                together.
+            folder: for checkpoints and logs. If it holds those of an interrupted fit of the same
+                pictures, configuration and seed, that fit goes on.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            DataError: too few pictures.
+            TrainingError: the energy diverged for good, or there is no room for a checkpoint.
+        """
+        names = [n for n in self.level_names if n in self.config.levels]
+        pictures = [_array(image, i) for i, image in enumerate(images)]
+        self.channels_ = max((picture.shape[2] for picture in pictures), default=3)
+        known = list(groups) if groups is not None else [None] * len(pictures)
+        # A picture of which nothing is known is an object of its own.
+        parts = [group if group is not None else f"picture {i}" for i, group in enumerate(known)]
+        calibration = self.config.calibration
+        folds = assign_folds(parts, calibration.folds, np.random.default_rng(self.config.seed))
+        members = min(calibration.members, int(folds.max()) + 1)
+        self.levels_ = {}
+        columns = []
+        for name in names:
+            level = LevelModel(name, getattr(self.config, name), self.channels_)
+            drawn: list[Resized] = []
+            scored: list[Tensor] = []
+            for picture in pictures:
+                tensor = to_tensor(picture, self.channels_)
+                drawn.append(level.views.for_training(tensor))
+                scored.append(level.views.for_scoring(tensor))
+            columns.append(
+                level.fit(
+                    TrainingSet(drawn, scored, parts, folds),
+                    members=members,
+                    seed=self.config.seed,
+                    folder=None if folder is None else Path(folder) / name,
+                )
+            )
+            self.levels_[name] = level
+        self.normal_scores_ = combine(np.stack(columns, axis=1))
+        self.threshold_ = fit_threshold(self.normal_scores_, self.config.false_alarm_rate)
+        return self
+
+    def score(self, images: Sequence[Image]) -> Values:
+        """Scores `(N,)` float64; higher = more anomalous, about 0 for good parts."""
+        return np.array([p.score for p in self.iterate(images, heat_maps=False)], dtype=np.float64)
+
+    def predict(self, images: Sequence[Image], *, heat_maps: bool = True) -> list[Prediction]:
+        """Score, verdict and heat map of each picture.
+
+        Args:
+            images: pictures of any size; grey ones are turned to colour, or the other way, as in `fit`.
+            heat_maps: whether maps at the pictures' own sizes are made.
+
+        Raises:
+            ImageError: a picture cannot be read, or an array is of the wrong shape or not finite.
+        """
+        return list(self.iterate(images, heat_maps=heat_maps))
+
+    def iterate(self, images: Sequence[Image], *, heat_maps: bool = True) -> Iterator[Prediction]:
+        """As `predict`, one prediction at a time, in bounded memory."""
+        for first in range(0, len(images), CHUNK):
+            chunk = images[first : first + CHUNK]
+            pictures = [to_tensor(_array(image, first + i), self.channels_) for i, image in enumerate(chunk)]
+            columns, maps = [], []
+            for level in self.levels_.values():
+                scored = [level.views.for_scoring(picture) for picture in pictures]
+                columns.append(level.score(scored))
+                if heat_maps:
+                    maps.append(level.heat_maps(scored, level.position_values(scored)))
+            levels = np.stack(columns, axis=1)
+            for i, (image, score) in enumerate(zip(chunk, combine(levels), strict=True)):
+                heat_map = None
+                if heat_maps:
+                    size = (int(pictures[i].shape[1]), int(pictures[i].shape[2]))
+                    sized = [resize(m[i][None].float(), size)[0] for m in maps]
+                    heat_map = torch.stack(sized).mean(0).numpy()
+                yield Prediction(
+                    image=str(image) if isinstance(image, str | Path) else f"image {first + i}",
+                    score=float(score),
+                    anomalous=bool(score > self.threshold_.value),
+                    threshold=self.threshold_.value,
+                    levels=dict(zip(self.levels_, map(float, levels[i]), strict=True)),
+                    heat_map=heat_map,
+                )
+
+    def save(self, folder: str | Path, card: dict[str, Any] | None = None) -> None:
+        """Write the model: `model.json` and `model.safetensors`.
+
+        Args:
+            folder: made if it does not exist.
+            card: further facts for `model.json`, under `card`.
+
+        Raises:
+            PatchebmError: the folder cannot be written or the disk is full.
+        """
+        facts: dict[str, Any] = {
+            "channels": self.channels_,
+            "config": asdict(self.config),
+            "threshold": asdict(self.threshold_),
+            "levels": {},
+            "card": card or {},
+        }
+        tensors = {"normal_scores": torch.from_numpy(self.normal_scores_)}
+        for name, level in self.levels_.items():
+            facts["levels"][name], own = level.state()
+            tensors |= {f"{name}.{key}": tensor for key, tensor in own.items()}
+        save_model(folder, facts, tensors)
+
+
+class PatchDetector(EnsembleDetector):
+    """The patch level alone; see `EnsembleDetector`."""
+
+    level_names = ("patch",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__(replace(config or Config(), levels=["patch"]))
+
+
+class ImageDetector(EnsembleDetector):
+    """The image level alone; see `EnsembleDetector`."""
+
+    level_names = ("image",)
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__(replace(config or Config(), levels=["image"]))
+
+
+def load(folder: str | Path) -> EnsembleDetector:
+    """The detector that `save` wrote to a folder.
+
+    Raises:
+        ModelFileError: missing, truncated, altered, of another version, or inconsistent; says which.
+    """
+    facts, tensors = load_model(folder)
+    try:
+        detector = EnsembleDetector(build_config(facts["config"]))
+        detector.channels_ = int(facts["channels"])
+        detector.threshold_ = Threshold(**facts["threshold"])
+        detector.normal_scores_ = tensors["normal_scores"].numpy()
+        detector.levels_ = {}
+        for name in detector.level_names:
+            if name not in facts["levels"]:
+                continue
+            level = LevelModel(name, getattr(detector.config, name), detector.channels_)
+            prefix = f"{name}."
+            own = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+            level.restore(facts["levels"][name], own)
+            detector.levels_[name] = level
+    except Exception as error:
+        raise ModelFileError(
+            f"{Path(folder) / 'model.json'} does not fit its tensors ({type(error).__name__}: {error}); "
+            "copy or train the model again"
+        ) from error
+    return detector
+
+
+def _array(image: Image, index: int) -> NDArray[np.float32]:
+    """Pixels `(H, W, C)` of a file or of an array that is checked."""
+    if isinstance(image, str | Path):
+        return read_image(image)
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or not min(array.shape):
+        raise ImageError(f"image {index} has shape {array.shape}; give (height, width, 1 or 3)")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ImageError(f"image {index} has dtype {array.dtype}; give float32 in [0, 1] (bytes divided by 255)")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        raise ImageError(f"image {index} has values outside [0, 1]; scale it and remove NaN")
+    return array.astype(np.float32, copy=False)

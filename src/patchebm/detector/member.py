@@ -1,0 +1,181 @@
+"""Fitting one energy on the pictures of all folds but one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchebm.config import ChainsConfig, ImageConfig, NetworkConfig, PatchConfig
+from patchebm.data.views import Resized, Views
+from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
+from patchebm.sampling import PYLD, SGLD, CorruptedStart, InformativeStart, Sampler, Start, UniformStart
+from patchebm.sampling.start import Draw
+from patchebm.training.loop import train
+from patchebm.training.module import EnergyModule
+
+# Views that a Gaussian of all positions and the informative start are made of: enough for the covariance
+# of small patches, and below this many bytes for large ones.
+MOST_VIEWS = 20_000
+MOST_VIEW_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class MemberTask:
+    """All that decides one fit.
+
+    Attributes:
+        label: for the progress bar.
+        config: of the level.
+        views: how the level sees pictures.
+        pictures: the training pictures of this member, resized.
+        folds: `(N,)` inner fold of each, for the cross-fitted Gaussians that the network trains on.
+        seed: decides everything random.
+        folder: for checkpoints and logs; None keeps nothing.
+    """
+
+    label: str
+    config: PatchConfig | ImageConfig
+    views: Views
+    pictures: list[Resized]
+    folds: NDArray[np.int64]
+    seed: int
+    folder: Path | None
+
+
+def fit_member(task: MemberTask) -> Energy:
+    """Fit the energy that `task` describes, ready to score.
+
+    Raises:
+        TrainingError: the energy diverged for good, or a checkpoint cannot be read.
+    """
+    generator = torch.Generator().manual_seed(task.seed)
+    energy_config = task.config.energy
+    channels = task.pictures[0].pixels.shape[0]
+    if energy_config.kind == "gaussian":
+        return _gaussian(task, list(range(len(task.pictures))), generator).eval()
+    if energy_config.kind == "network":
+        network = build_network(energy_config.network, channels, generator)
+        _train_network(network, task, _Draw(task), generator)
+        return network
+    network = build_network(
+        energy_config.network, channels * (2 if energy_config.sees_gradient else 1), generator
+    )
+    # In-sample energies of a Gaussian are far below those of new pictures. So the network trains beside
+    # Gaussians that never saw the pictures they judge: one for each inner fold, in slots of their own.
+    parts = [
+        _gaussian(task, np.flatnonzero(task.folds != fold).tolist(), generator)
+        for fold in range(int(task.folds.max()) + 1)
+    ]
+    crossed = GaussianEnergy.concatenate(parts)
+    draw = _Draw(task, slots_per_fold=parts[0].slots)
+    temperature, scale = _scales(crossed, draw, generator)
+    tilted = TiltedEnergy(crossed, network, temperature, scale if energy_config.sees_gradient else 0.0)
+    _train_network(tilted, task, draw, generator)
+    tilted.base = _gaussian(task, list(range(len(task.pictures))), generator)
+    return tilted.eval()
+
+
+def build_network(config: NetworkConfig, channels: int, generator: torch.Generator) -> WideResNetEnergy:
+    """The network of a configuration for views of so many channels."""
+    return WideResNetEnergy(
+        channels,
+        config.depth,
+        config.width,
+        config.norm,
+        config.activation,
+        config.pooling,
+        generator=generator,
+    )
+
+
+def build_sampler(config: ChainsConfig) -> Sampler:
+    """The sampler of a configuration."""
+    if config.sampler == "sgld":
+        return SGLD(config.steps, config.lr, config.noise)
+    return PYLD(config.steps, config.inner, config.lr, config.eps, config.noise)
+
+
+class _Draw:
+    """Draws training views and the slot of each: its fold and, with a Gaussian per position, its cell."""
+
+    def __init__(self, task: MemberTask, slots_per_fold: int = 1) -> None:
+        self._task = task
+        self._folds = torch.from_numpy(task.folds)
+        self._slots_per_fold = slots_per_fold
+
+    def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        drawn = self._task.views.draw(self._task.pictures, n, generator)
+        cell = drawn.cell if self._slots_per_fold > 1 else torch.zeros_like(drawn.cell)
+        return drawn.views, self._folds[drawn.picture] * self._slots_per_fold + cell
+
+
+def _gaussian(task: MemberTask, chosen: list[int], generator: torch.Generator) -> GaussianEnergy:
+    """The informative Gaussian of the chosen pictures."""
+    config = task.config.energy.gaussian
+    pictures = [task.pictures[i] for i in chosen]
+    if config.per_position or task.views.positions == 1:
+        grids = torch.stack([task.views.grid(picture.pixels) for picture in pictures])
+        return GaussianEnergy.fit(grids.transpose(0, 1), rank=config.rank, floor=config.floor)
+    views = _many_views(task, pictures, generator)
+    return GaussianEnergy.fit(views[None], rank=config.rank, floor=config.floor)
+
+
+def _many_views(task: MemberTask, pictures: list[Resized], generator: torch.Generator) -> Tensor:
+    """As many views of the pictures as describe them well and fit into memory, `(n, C, h, w)`."""
+    if task.views.positions == 1:
+        return torch.stack([picture.pixels for picture in pictures])
+    one = pictures[0].pixels.shape[0] * task.views.view_size[0] * task.views.view_size[1]
+    n = max(2, min(MOST_VIEWS, len(pictures) * task.views.positions, MOST_VIEW_BYTES // (4 * one)))
+    return task.views.draw(pictures, n, generator).views
+
+
+def _scales(gaussian: GaussianEnergy, draw: Draw, generator: torch.Generator) -> tuple[float, float]:
+    """Standard deviation of the out-of-sample energies, and inverse root mean square of their gradient."""
+    views, slots = draw(256, generator)
+    energies = gaussian.energy_at(views, slots)
+    gradient = gaussian.gradient_at(views, slots)
+    temperature = float(energies.std().clamp(min=1e-6))
+    return temperature, float(1 / gradient.square().mean().sqrt().clamp(min=1e-6))
+
+
+def _start(task: MemberTask, draw: Draw, generator: torch.Generator) -> Start:
+    kind = task.config.chains.start
+    if kind == "corrupted":
+        return CorruptedStart(draw)
+    channels = task.pictures[0].pixels.shape[0]
+    if kind == "uniform":
+        return UniformStart((channels, *task.views.view_size), draw)
+    return InformativeStart(_many_views(task, task.pictures, generator), draw)
+
+
+def _train_network(energy: Energy, task: MemberTask, draw: Draw, generator: torch.Generator) -> None:
+    training, chains = task.config.training, task.config.chains
+    steps = training.steps
+    if steps is None:
+        steps = training.epochs * max(1, len(task.pictures) // training.batch_size)
+    if steps == 0:
+        energy.eval()
+        return
+    module = EnergyModule(
+        energy,
+        draw,
+        _start(task, draw, generator),
+        build_sampler(chains),
+        buffer_size=chains.buffer_size,
+        restart=chains.restart,
+        config=training,
+        seed=task.seed,
+    )
+    train(
+        module,
+        steps=steps,
+        checkpoint_every=training.checkpoint_every,
+        gradient_clip=training.gradient_clip,
+        label=task.label,
+        folder=task.folder,
+    )
