@@ -57,6 +57,8 @@ class EnergyConfig:
 
     Args:
         kind: the network alone, the Gaussian alone, or the network as a tilt of the Gaussian.
+        tilt: whether the Gaussian's energy is part of a tilted energy while the network trains; if not, the
+            network trains alone, and Gaussian and network meet in the score.
         sees_gradient: whether the network of a tilted energy sees, beside the view, the gradient of the
             Gaussian's energy: what the Gaussian finds odd, and where.
         network: the network.
@@ -64,6 +66,7 @@ class EnergyConfig:
     """
 
     kind: Literal["network", "gaussian", "tilted"] = "tilted"
+    tilt: bool = True
     sees_gradient: bool = True
     network: NetworkConfig = field(default_factory=NetworkConfig)
     gaussian: GaussianConfig = field(default_factory=GaussianConfig)
@@ -107,7 +110,10 @@ class TrainingConfig:
         batch_size: data views, and chains, a step.
         lr: Adam's learning rate.
         weight_decay: Adam's L2 penalty.
-        data_noise: standard deviation of Gaussian noise added to data views.
+        warmup: steps over which the learning rate rises linearly.
+        decay_from: share of the steps after which the learning rate falls linearly to 2 %; 1 for never.
+        data_noise: standard deviation of Gaussian noise added to data views and, so that noise tells nothing,
+            to corrupted ones.
         energy_penalty: alpha of the objective.
         gradient_clip: largest norm of the parameters' gradient; 0 for no clipping.
         averaging: decay of the weights' exponential moving average, which is what scores; 0 for none.
@@ -120,6 +126,8 @@ class TrainingConfig:
     batch_size: int = 32
     lr: float = 3e-4
     weight_decay: float = 0.0
+    warmup: int = 0
+    decay_from: float = 1.0
     data_noise: float = 0.03
     energy_penalty: float = 1e-3
     gradient_clip: float = 1.0
@@ -134,11 +142,14 @@ class ScoreConfig:
     Args:
         kind: of the Gaussian, and of a network alone: the energy itself, or the largest local mean of its
             squared input gradient (Genc et al. 2021). The tilt of a Gaussian counts by its energy.
+        components: of a tilted energy: the sum of Gaussian and network, each standardised on held-out
+            normals, or the network alone, which has seen the Gaussian's gradient.
         standardise_positions: subtract and divide by what held-out normals show at each grid position.
         top: the score is the mean of so many largest view scores; 1, the maximum, is the thesis.
     """
 
     kind: Literal["energy", "gradient"] = "energy"
+    components: Literal["sum", "network"] = "sum"
     standardise_positions: bool = True
     top: int = 1
 

@@ -14,7 +14,7 @@ from patchebm.config import Config
 from patchebm.errors import ConfigError
 
 
-class Parser(ArgumentParser):  # type: ignore[misc]
+class Parser(ArgumentParser):
     """An argument parser whose complaints are `ConfigError`s, in one sentence."""
 
     def __init__(self, **settings: Any) -> None:

@@ -63,14 +63,14 @@ def test_the_declared_affine_first_stage_is_affine() -> None:
 def test_the_tilted_energy_is_the_sum_and_only_the_network_learns() -> None:
     x = torch.rand(1, 20, 3, 8, 8)
     base, net = GaussianEnergy.fit(x, floor=1e-2), network()
-    tilted = TiltedEnergy(base, net, temperature=4.0)
-    torch.testing.assert_close(tilted(x[0]), base(x[0]) / 4 + net(x[0]))
+    tilted = TiltedEnergy(base, net, weight=0.25, offset=3.0)
+    torch.testing.assert_close(tilted(x[0]), (base(x[0]) - 3) / 4 + net(x[0]))
     assert {id(p) for p in tilted.parameters()} == {id(p) for p in net.parameters()}
 
 
 def test_far_from_the_data_the_tilted_energy_grows_quadratically() -> None:
     x = torch.rand(1, 20, 3, 8, 8) * 0.1
-    tilted = TiltedEnergy(GaussianEnergy.fit(x, floor=1e-2), network(), 4.0)
+    tilted = TiltedEnergy(GaussianEnergy.fit(x, floor=1e-2), network(), 0.25)
     direction = torch.randn(1, 3, 8, 8)
     near, far = tilted(100 * direction), tilted(200 * direction)
     assert float((far / near).detach()) == pytest.approx(4, rel=0.05)

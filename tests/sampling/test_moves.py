@@ -30,7 +30,7 @@ def test_the_closed_form_equals_the_literal_loop(outer: int, inner: int, tilted:
     energy: Energy = steep(network())
     if tilted:
         views = torch.rand(1, 30, 3, 16, 16, generator=generator()) * 2 - 1
-        energy = TiltedEnergy(GaussianEnergy.fit(views, floor=1e-2), energy, 20.0)
+        energy = TiltedEnergy(GaussianEnergy.fit(views, floor=1e-2), energy, 0.05)
     x = torch.rand(4, 3, 16, 16, generator=generator(1)) * 2 - 1
     closed, log = PYLD(outer, inner)(energy, x, generator())
     loop, loop_log = PYLD(outer, inner, literal=True)(energy, x, generator())

@@ -9,8 +9,9 @@ Values = NDArray[np.float64]
 
 
 def combine(levels: Values) -> Values:
-    """Combine comparable level scores `(N, L)` into one `(N,)`.
+    """Combine comparable level scores `(N, L)` into one `(N,)`: the log-sum-exp over the levels.
 
-    Placeholder rule: the mean.
+    With scores in standard deviations of normal pictures, a level that is sure wins, as the maximum
+    would have it, and two levels that both have doubts add up. It needs no weights, hence no labels.
     """
-    return levels.mean(axis=1)
+    return np.asarray(np.logaddexp.reduce(levels, axis=1), dtype=np.float64)

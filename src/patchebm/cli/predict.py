@@ -31,9 +31,11 @@ def run(argv: Sequence[str]) -> None:
     names = _overlay_names(paths)
     for path, prediction in zip(paths, detector.iterate(paths, heat_maps=bool(values.out)), strict=True):
         record = prediction.record()
-        if values.out:
+        if prediction.heat_map is not None:
             picture = read_image(path)
-            overlay = heat_overlay(picture, prediction.heat_map, low=detector.heat_low_, high=detector.heat_high_)
+            overlay = heat_overlay(
+                picture, prediction.heat_map, low=detector.heat_low_, high=detector.heat_high_
+            )
             target = Path(values.out) / names[path]
             with replacing(target) as temporary:
                 side_by_side(picture, overlay, None).save(temporary, format="PNG")
@@ -42,7 +44,10 @@ def run(argv: Sequence[str]) -> None:
         verdict = "ANOMALOUS" if prediction.anomalous else "normal"
         print(f"{verdict:<10}{prediction.score:>8.2f}  {path}")
     flagged = sum(record["anomalous"] for record in records)
-    print(f"{flagged} of {len(records)} pictures are anomalous (score above {detector.threshold_.value:.2f})", file=sys.stderr)
+    print(
+        f"{flagged} of {len(records)} pictures are anomalous (score above {detector.threshold_.value:.2f})",
+        file=sys.stderr,
+    )
     if values.json:
         write_text(values.json, json.dumps(records, indent=1, allow_nan=False) + "\n")
 
@@ -54,6 +59,10 @@ def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
         stems[path.stem] = stems.get(path.stem, 0) + 1
     names: dict[Path, str] = {}
     for path in paths:
-        name = path.stem if stems[path.stem] == 1 else "_".join((*path.parent.parts[-2:], path.name)).replace(".", "_")
+        name = (
+            path.stem
+            if stems[path.stem] == 1
+            else "_".join((*path.parent.parts[-2:], path.name)).replace(".", "_")
+        )
         names[path] = f"{name.replace('/', '')}.png"
     return names

@@ -67,7 +67,9 @@ class Run:
             try:
                 before = json.loads(record.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise DataError(f"{record} cannot be read ({error}); add --overwrite to start anew") from error
+                raise DataError(
+                    f"{record} cannot be read ({error}); add --overwrite to start anew"
+                ) from error
             # Compared as JSON, in which tuples are lists.
             if {key: before.get(key) for key in facts} != json.loads(json.dumps(facts)):
                 raise DataError(
@@ -78,11 +80,16 @@ class Run:
         if self.folder.is_dir() and any(self.folder.iterdir()):
             raise DataError(f"{self.folder} is not empty and holds no run; choose a new folder for --out")
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "config.yaml", yaml.safe_dump(json.loads(json.dumps(facts["config"])), sort_keys=False))
+        write_text(
+            self.folder / "config.yaml",
+            yaml.safe_dump(json.loads(json.dumps(facts["config"])), sort_keys=False),
+        )
         write_text(record, json.dumps(facts, indent=1) + "\n")
         return False
 
-    def finish(self, *, command: Sequence[str], seconds: float, image_set: str, pictures: int) -> dict[str, Any]:
+    def finish(
+        self, *, command: Sequence[str], seconds: float, image_set: str, pictures: int
+    ) -> dict[str, Any]:
         """Complete `run.json` and return it, for the model's card."""
         record = self.folder / "run.json"
         facts: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))

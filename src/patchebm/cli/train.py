@@ -62,7 +62,9 @@ def train_run(
         print(f"{out} holds an interrupted run of this configuration: going on with it", file=sys.stderr)
     groups = [picture.group for picture in pictures]
     if len({g for g in groups if g is not None}) == 1:
-        raise DataError(f"{image_set.root / 'groups.csv'} puts all good pictures in one group; give at least two")
+        raise DataError(
+            f"{image_set.root / 'groups.csv'} puts all good pictures in one group; give at least two"
+        )
 
     # Only now the heavy part: everything that can be wrong with the input has been looked at.
     from patchebm.detector import EnsembleDetector
@@ -77,7 +79,7 @@ def train_run(
         f"trained on {len(pictures)} pictures of {image_set.name} in {seconds:.0f} s; "
         f"scores above {threshold.value:.2f} are anomalous (false-alarm rate {threshold.false_alarm_rate:g}"
         + (
-            f", extrapolated: {threshold.normals} held-out pictures support {threshold.supported_rate:.2g} at best)"
+            f", extrapolated: {threshold.normals} held-out pictures support {threshold.supported_rate:.2g})"
             if threshold.extrapolated
             else f", from {threshold.normals} held-out good pictures)"
         )

@@ -244,7 +244,7 @@ class ImageViews:
             raise ConfigError(
                 f"image.view.size {list(config.size)} is below 8 pixels; use for instance [32, 32]"
             )
-        self.view_size = tuple(config.size)
+        self.view_size: tuple[int, int] = (config.size[0], config.size[1])
         self.positions = 1
 
     def for_training(self, picture: Tensor) -> Resized:

@@ -29,6 +29,8 @@ Image: TypeAlias = "str | Path | NDArray[np.float32]"
 
 # Pictures held in memory at once while scoring.
 CHUNK = 16
+# Held-out pictures whose maps say what good parts show.
+MAP_PICTURES = 32
 
 
 class EnsembleDetector:
@@ -47,6 +49,8 @@ class EnsembleDetector:
     Attributes:
         levels_: the fitted levels by name.
         threshold_: scores above it are anomalous.
+        mean_, std_: of the combined scores of good parts, by which scores are standardised.
+        heat_low_, heat_high_: heat below the first is what good parts show, above the second glaring.
         normal_scores_: `(M,)` out-of-sample scores of good pictures, which the threshold stands on.
         channels_: 1 where all good pictures were grey, else 3.
     """
@@ -56,6 +60,10 @@ class EnsembleDetector:
     levels_: dict[str, LevelModel]
     threshold_: Threshold
     normal_scores_: Values
+    mean_: float
+    std_: float
+    heat_low_: float
+    heat_high_: float
     channels_: int
 
     def __init__(self, config: Config | None = None) -> None:
@@ -112,8 +120,12 @@ class EnsembleDetector:
                 )
             )
             self.levels_[name] = level
-        self.normal_scores_ = combine(np.stack(columns, axis=1))
+        combined = combine(np.stack(columns, axis=1))
+        self.mean_, self.std_ = float(combined.mean()), max(float(combined.std(ddof=1)), 1e-6)
+        self.normal_scores_ = (combined - self.mean_) / self.std_
         self.threshold_ = fit_threshold(self.normal_scores_, self.config.false_alarm_rate)
+        held_out = np.flatnonzero(folds < members)[:MAP_PICTURES]
+        self._calibrate_heat([pictures[i] for i in held_out])
         return self
 
     def score(self, images: Sequence[Image]) -> Values:
@@ -144,7 +156,8 @@ class EnsembleDetector:
                 if heat_maps:
                     maps.append(level.heat_maps(scored, level.position_values(scored)))
             levels = np.stack(columns, axis=1)
-            for i, (image, score) in enumerate(zip(chunk, combine(levels), strict=True)):
+            scores = (combine(levels) - self.mean_) / self.std_
+            for i, (image, score) in enumerate(zip(chunk, scores, strict=True)):
                 heat_map = None
                 if heat_maps:
                     size = (int(pictures[i].shape[1]), int(pictures[i].shape[2]))
@@ -158,6 +171,13 @@ class EnsembleDetector:
                     levels=dict(zip(self.levels_, map(float, levels[i]), strict=True)),
                     heat_map=heat_map,
                 )
+
+    def _calibrate_heat(self, pictures: list[NDArray[np.float32]]) -> None:
+        """Find which heat good parts show, from the hottest pixel of each."""
+        hottest = [float(p.heat_map.max()) for p in self.iterate(pictures) if p.heat_map is not None]
+        self.heat_low_ = float(np.median(hottest))
+        # Below four times the spread above it, heat is drawn as in between.
+        self.heat_high_ = self.heat_low_ + 4 * max(float(np.std(hottest)), 0.25)
 
     def save(self, folder: str | Path, card: dict[str, Any] | None = None) -> None:
         """Write the model: `model.json` and `model.safetensors`.
@@ -173,6 +193,9 @@ class EnsembleDetector:
             "channels": self.channels_,
             "config": asdict(self.config),
             "threshold": asdict(self.threshold_),
+            "normal_mean": self.mean_,
+            "normal_std": self.std_,
+            "heat": [self.heat_low_, self.heat_high_],
             "levels": {},
             "card": card or {},
         }
@@ -212,6 +235,8 @@ def load(folder: str | Path) -> EnsembleDetector:
         detector = EnsembleDetector(build_config(facts["config"]))
         detector.channels_ = int(facts["channels"])
         detector.threshold_ = Threshold(**facts["threshold"])
+        detector.mean_, detector.std_ = float(facts["normal_mean"]), float(facts["normal_std"])
+        detector.heat_low_, detector.heat_high_ = map(float, facts["heat"])
         detector.normal_scores_ = tensors["normal_scores"].numpy()
         detector.levels_ = {}
         for name in detector.level_names:
@@ -238,7 +263,9 @@ def _array(image: Image, index: int) -> NDArray[np.float32]:
     if array.ndim != 3 or array.shape[2] not in (1, 3) or not min(array.shape):
         raise ImageError(f"image {index} has shape {array.shape}; give (height, width, 1 or 3)")
     if not np.issubdtype(array.dtype, np.floating):
-        raise ImageError(f"image {index} has dtype {array.dtype}; give float32 in [0, 1] (bytes divided by 255)")
+        raise ImageError(
+            f"image {index} has dtype {array.dtype}; give float32 in [0, 1] (bytes divided by 255)"
+        )
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise ImageError(f"image {index} has values outside [0, 1]; scale it and remove NaN")
     return array.astype(np.float32, copy=False)

@@ -114,7 +114,7 @@ class LevelModel:
             return [self.views.spread_map(torch.from_numpy(row)) for row in values]
         raw = torch.stack([gradient_maps(energy, scored) for energy in self.members_]).mean(0).numpy()
         flat = self.map_standardiser_.transform(raw.reshape(len(raw), -1))
-        return list(torch.from_numpy(flat).unflatten(1, self.views.view_size))
+        return list(torch.from_numpy(flat).view(-1, *self.views.view_size))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Everything fitted, as JSON facts and tensors."""

@@ -73,8 +73,14 @@ def fit_member(task: MemberTask) -> Energy:
     ]
     crossed = GaussianEnergy.concatenate(parts)
     draw = _Draw(task, slots_per_fold=parts[0].slots)
-    temperature, scale = _scales(crossed, draw, generator)
-    tilted = TiltedEnergy(crossed, network, temperature, scale if energy_config.sees_gradient else 0.0)
+    mean, std, scale = _scales(crossed, task, parts[0].slots)
+    tilted = TiltedEnergy(
+        crossed,
+        network,
+        1 / std if energy_config.tilt else 0.0,
+        mean,
+        scale if energy_config.sees_gradient else None,
+    )
     _train_network(tilted, task, draw, generator)
     tilted.base = _gaussian(task, list(range(len(task.pictures))), generator)
     return tilted.eval()
@@ -134,13 +140,29 @@ def _many_views(task: MemberTask, pictures: list[Resized], generator: torch.Gene
     return task.views.draw(pictures, n, generator).views
 
 
-def _scales(gaussian: GaussianEnergy, draw: Draw, generator: torch.Generator) -> tuple[float, float]:
-    """Standard deviation of the out-of-sample energies, and inverse root mean square of their gradient."""
-    views, slots = draw(256, generator)
-    energies = gaussian.energy_at(views, slots)
-    gradient = gaussian.gradient_at(views, slots)
-    temperature = float(energies.std().clamp(min=1e-6))
-    return temperature, float(1 / gradient.square().mean().sqrt().clamp(min=1e-6))
+def _scales(gaussian: GaussianEnergy, task: MemberTask, slots_per_fold: int) -> tuple[float, float, Tensor]:
+    """Offset, spread and gradient scale for a tilted energy, from cross-fitted Gaussians.
+
+    Returns:
+        Mean and standard deviation of out-of-sample energies; and the inverse root mean square of their
+        gradient, `(P, 1, 1, 1)` by position or, for whole pictures, `(1, C, H, W)` by pixel. A tenth of
+        the mean is added to each mean square, so that no quiet pixel is blown up.
+    """
+    energies, squares = [], []
+    for picture, fold in zip(task.pictures, task.folds.tolist(), strict=True):
+        views = task.views.grid(picture.pixels)
+        cells = torch.arange(len(views)) if slots_per_fold > 1 else torch.zeros(len(views), dtype=torch.long)
+        slot = fold * slots_per_fold + cells
+        energies.append(gaussian.energy_at(views, slot))
+        squares.append(gaussian.gradient_at(views, slot).square())
+    mean_square = torch.stack(squares).mean(0)
+    if len(mean_square) > 1:
+        mean_square = mean_square.mean(dim=(1, 2, 3), keepdim=True)
+        if slots_per_fold == 1:
+            mean_square = mean_square.mean(0, keepdim=True)
+    scale = (mean_square + 0.1 * mean_square.mean()).clamp(min=1e-12).rsqrt()
+    energy = torch.cat(energies)
+    return float(energy.mean()), float(energy.std().clamp(min=1e-6)), scale
 
 
 def _start(task: MemberTask, draw: Draw, generator: torch.Generator) -> Start:
@@ -169,11 +191,11 @@ def _train_network(energy: Energy, task: MemberTask, draw: Draw, generator: torc
         buffer_size=chains.buffer_size,
         restart=chains.restart,
         config=training,
+        steps=steps,
         seed=task.seed,
     )
     train(
         module,
-        steps=steps,
         checkpoint_every=training.checkpoint_every,
         gradient_clip=training.gradient_clip,
         label=task.label,

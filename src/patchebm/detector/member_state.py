@@ -18,7 +18,7 @@ def member_state(energy: Energy) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Facts and tensors of a fitted energy."""
     facts: dict[str, Any] = {}
     if isinstance(energy, TiltedEnergy):
-        facts = {"temperature": energy.temperature, "gradient_scale": energy.gradient_scale}
+        facts = {"weight": energy.weight, "offset": energy.offset}
     return facts, dict(energy.state_dict())
 
 
@@ -40,6 +40,7 @@ def member_from_state(
         return network.eval()
     base = GaussianEnergy(*(tensors[f"base.{name}"] for name in _GAUSSIAN))
     network = build_network(config.network, channels * (2 if config.sees_gradient else 1), generator)
-    energy = TiltedEnergy(base, network, facts["temperature"], facts["gradient_scale"])
+    scale = tensors.get("gradient_scale")
+    energy = TiltedEnergy(base, network, facts["weight"], facts["offset"], scale)
     energy.load_state_dict(tensors)
     return energy.eval()

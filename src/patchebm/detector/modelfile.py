@@ -75,8 +75,8 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     version = facts.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelFileError(
-            f"{card} has model format {version}, written by patchebm {facts.get('patchebm')}, and this patchebm "
-            f"{__version__} reads format {FORMAT_VERSION}; use that version or train the model again"
+            f"{card} has model format {version}, written by patchebm {facts.get('patchebm')}, and this "
+            f"patchebm {__version__} reads format {FORMAT_VERSION}; use that version or train the model again"
         )
     if hashlib.sha256(content).hexdigest() != facts.get("tensors_sha256"):
         raise ModelFileError(

@@ -28,9 +28,9 @@ def local_gradient(gradient: Tensor) -> Tensor:
 def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: ScoreConfig) -> Tensor:
     """What an energy says of each view, component by component.
 
-    A tilted energy has two, the Gaussian's and the network's, others one. A Gaussian's energy and squared
-    gradients are positive with a long tail and enter as logarithms, whose spread a standard deviation
-    describes; a network's energy enters as it is.
+    A tilted energy has two, the Gaussian's and the network's (or the latter alone), others one. A
+    Gaussian's energy and squared gradients are positive with a long tail and enter as logarithms, whose
+    spread a standard deviation describes; a network's energy enters as it is.
 
     Args:
         energy: a member's energy, in evaluation mode.
@@ -42,9 +42,11 @@ def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: Scor
         `(B, K)`, higher = more anomalous.
     """
     if isinstance(energy, TiltedEnergy):
-        base = view_components(energy.base, x, slot, config)
         with torch.no_grad():
-            return torch.cat([base, energy.at(slot).network_energy(x)[:, None]], dim=1)  # type: ignore[attr-defined]
+            network = energy.at(slot).network_energy(x)[:, None]
+        if config.components == "network":
+            return network
+        return torch.cat([view_components(energy.base, x, slot, config), network], dim=1)
     if config.kind == "gradient":
         if isinstance(energy, GaussianEnergy):
             gradient = energy.gradient_at(x, slot)
@@ -53,7 +55,7 @@ def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: Scor
         strongest = local_gradient(gradient).flatten(1).amax(1, keepdim=True)
         return strongest.clamp(min=1e-12).log()
     with torch.no_grad():
-        value = energy.at(slot)(x)[:, None]
+        value: Tensor = energy.at(slot)(x)[:, None]
     return value.clamp(min=1e-12).log() if isinstance(energy, GaussianEnergy) else value
 
 
@@ -70,7 +72,8 @@ def picture_components(energy: Energy, pictures: list[Tensor], views: Views, con
             view_components(energy, x[i : i + BATCH], None if slot is None else slot[i : i + BATCH], config)
             for i in range(0, len(x), BATCH)
         ]
-        rows.append(torch.cat(parts).unflatten(0, (len(chunk), views.positions)))
+        joined = torch.cat(parts)
+        rows.append(joined.view(len(chunk), views.positions, joined.shape[1]))
     return torch.cat(rows).double()
 
 

@@ -114,7 +114,8 @@ class WideResNetEnergy(Energy):
                     module.weight, a=0.2, mode="fan_in", nonlinearity="leaky_relu", generator=generator
                 )
             elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=module.in_features**-0.5, generator=generator)
+                # Energies start near 0: a tenth of what would keep the features' scale.
+                nn.init.normal_(module.weight, std=0.1 * module.in_features**-0.5, generator=generator)
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 

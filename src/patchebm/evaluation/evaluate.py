@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,7 +54,7 @@ def evaluate(
     detector: Detector,
     image_set: ImageSet,
     *,
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Score all test pictures once and measure the scores, verdicts and maps.
 
@@ -88,8 +88,7 @@ def evaluate(
             shape = prediction.heat_map.shape
             masks.append(read_mask(picture.mask, shape) if picture.mask else np.zeros(shape, dtype=bool))
             maps.append(prediction.heat_map)
-        object.__setattr__(prediction, "heat_map", None)
-        predictions.append(prediction)
+        predictions.append(replace(prediction, heat_map=None))
         tick()
     scoring = time.perf_counter() - began
     labels = np.array([bool(p.anomalous) for p in pictures])

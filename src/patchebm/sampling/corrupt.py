@@ -1,14 +1,17 @@
 """Corrupted normal views: near-data negatives, where chains can start.
 
-Each view gets one random corruption: a piece of another view of the batch (or of itself, moved) pasted
-in, a blob of noise, or a blob of another brightness. They are crude on purpose: the chains' energies,
-not a catalogue of defects, are to decide what is abnormal.
+Each view gets one random corruption inside one random shape. They are crude on purpose: an energy that
+tells them from normal views has learnt what normal views are like near the data, not a catalogue of
+defects (cracks and holes, which none of them resembles, gain the most from it).
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 
 def corrupt(views: Tensor, generator: torch.Generator) -> Tensor:
@@ -21,58 +24,83 @@ def corrupt(views: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         `(B, C, H, W)` in [-1, 1].
     """
-    out = views.clone()
+    shapes = _shapes(views, generator)
     kinds = torch.randint(len(_CORRUPTIONS), (len(views),), generator=generator)
-    for i, kind in enumerate(kinds.tolist()):
-        out[i] = _CORRUPTIONS[kind](views, i, generator)
+    out = views.clone()
+    for kind, corruption in enumerate(_CORRUPTIONS):
+        chosen = (kinds == kind).nonzero().squeeze(1)
+        if len(chosen):
+            changed = corruption(views, chosen, generator)
+            out[chosen] += shapes[chosen] * (changed - views[chosen])
     return out.clamp_(-1, 1)
 
 
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator)
 
 
-def _integer(below: int, generator: torch.Generator) -> int:
-    return int(torch.randint(max(1, below), (), generator=generator))
+def _log_uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
+    return _uniform(shape, math.log(low), math.log(high), generator).exp()
 
 
-def _blob(height: int, width: int, generator: torch.Generator) -> Tensor:
-    """A soft, turned ellipse `(H, W)` in [0, 1]; its area is log-uniform from about 1 to 15 % of the view."""
-    area = height * width * 0.01 * 15 ** _uniform(0, 1, generator)
-    stretch = 4 ** _uniform(-1, 1, generator)
-    radius_y, radius_x = (area / torch.pi * stretch) ** 0.5, (area / torch.pi / stretch) ** 0.5
-    angle = torch.tensor(_uniform(0, torch.pi, generator))
-    y = torch.arange(height)[:, None] - _uniform(0, height, generator)
-    x = torch.arange(width)[None, :] - _uniform(0, width, generator)
-    u = (angle.cos() * x + angle.sin() * y) / max(radius_x, 0.7)
-    v = (angle.cos() * y - angle.sin() * x) / max(radius_y, 0.7)
-    return ((1.5 - (u.square() + v.square()).sqrt()) * 2).clamp(0, 1)
+def _shapes(views: Tensor, generator: torch.Generator) -> Tensor:
+    """Turned rectangles and ellipses, round or wobbly, a tenth to seven tenths wide: `(B, 1, H, W)`."""
+    n, _, height, width = views.shape
+    one = (n, 1, 1)
+    y = torch.linspace(-1, 1, height)[None, :, None] - _uniform(one, -1, 1, generator)
+    x = torch.linspace(-1, 1, width)[None, None, :] - _uniform(one, -1, 1, generator)
+    angle = _uniform(one, 0, math.pi, generator)
+    u = (angle.cos() * x + angle.sin() * y) / _uniform(one, 0.1, 0.7, generator)
+    v = (angle.cos() * y - angle.sin() * x) / _uniform(one, 0.1, 0.7, generator)
+    bearing = torch.atan2(v, u)
+    lobes = torch.randint(2, 6, one, generator=generator)
+    wobble = 1 + 0.35 * torch.sin(lobes * bearing + _uniform(one, 0, 2 * math.pi, generator))
+    radius = (u.square() + v.square()).sqrt()
+    kind = torch.randint(3, one, generator=generator)
+    size = torch.where(
+        kind == 0, torch.maximum(u.abs(), v.abs()), torch.where(kind == 1, radius, radius / wobble)
+    )
+    # An edge about a pixel wide, as a lens would make it.
+    return ((1 - size) * height / 4 + 0.5).clamp(0, 1)[:, None]
 
 
-def _paste(views: Tensor, i: int, generator: torch.Generator) -> Tensor:
-    """A blob-shaped piece of a random view of the batch, from another place."""
-    height, width = views.shape[-2:]
-    source = views[_integer(len(views), generator)]
-    moved = torch.roll(source, (_integer(height, generator), _integer(width, generator)), (1, 2))
-    mask = _blob(height, width, generator)
-    return views[i] * (1 - mask) + moved * mask
+def _rolled(views: Tensor, reach: float, generator: torch.Generator) -> Tensor:
+    """Each view rolled by its own offset of up to `reach` of its size, never by none."""
+    n, _, height, width = views.shape
+    down = (_uniform((n,), -reach, reach, generator) * height).round().long()
+    right = (_uniform((n,), -reach, reach, generator) * width).round().long()
+    right = torch.where((down == 0) & (right == 0), torch.ones_like(right), right)
+    rows = (torch.arange(height)[None] - down[:, None]) % height
+    columns = (torch.arange(width)[None] - right[:, None]) % width
+    batch = torch.arange(n)[:, None, None]
+    return views.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _noise(views: Tensor, i: int, generator: torch.Generator) -> Tensor:
-    """A blob of Gaussian noise, log-uniform in scale from 0.05 to 0.5."""
-    height, width = views.shape[-2:]
-    scale = 0.05 * 10 ** _uniform(0, 1, generator)
-    noise = torch.randn(views.shape[1:], generator=generator) * scale
-    return views[i] + noise * _blob(height, width, generator)
+def _paste(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """Pieces of other normal views, at least half opaque."""
+    other = views[torch.randint(len(views), (len(chosen),), generator=generator)]
+    opacity = _uniform((len(chosen), 1, 1, 1), 0.5, 1, generator)
+    return views[chosen] + opacity * (_rolled(other, 0.5, generator) - views[chosen])
 
 
-def _tint(views: Tensor, i: int, generator: torch.Generator) -> Tensor:
-    """A blob that is brighter or darker, or of another colour, by 0.05 to 0.8 of the scale."""
-    channels, height, width = views.shape[1:]
-    sign = 1.0 if _uniform(-1, 1, generator) > 0 else -1.0
-    strength = sign * 0.05 * 16 ** _uniform(0, 1, generator)
-    colour = 1 + 0.3 * torch.randn((channels, 1, 1), generator=generator)
-    return views[i] + strength * colour * _blob(height, width, generator)
+def _shift(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """A piece of the view itself, moved by up to a quarter of its size."""
+    return _rolled(views[chosen], 0.25, generator)
 
 
-_CORRUPTIONS = (_paste, _noise, _tint)
+def _noise(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise, half of it smooth over 3 x 3 pixels (and tripled, to keep its variance)."""
+    scale = _log_uniform((len(chosen), 1, 1, 1), 0.05, 0.5, generator)
+    noise = torch.randn(views[chosen].shape, generator=generator)
+    smooth = torch.rand((len(chosen), 1, 1, 1), generator=generator) < 0.5
+    return views[chosen] + scale * torch.where(smooth, 3 * avg_pool2d(noise, 3, 1, 1), noise)
+
+
+def _tint(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """Brighter or darker, and of another colour."""
+    common = 0.25 * torch.randn((len(chosen), 1, 1, 1), generator=generator)
+    colour = 0.15 * torch.randn((len(chosen), views.shape[1], 1, 1), generator=generator)
+    return views[chosen] + common + (colour if views.shape[1] > 1 else 0)
+
+
+_CORRUPTIONS = (_paste, _shift, _noise, _tint)

@@ -22,6 +22,9 @@ judges it (see `GaussianEnergy`)."""
 class Start(Protocol):
     """Draws starts of chains."""
 
+    from_data: bool
+    """Whether starts are training views but for a corruption."""
+
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`(n, C, H, W)` float32 in [-1, 1], and the grid position `(n,)` int64 that each stands for."""
         ...
@@ -34,6 +37,8 @@ class UniformStart:
         shape: (C, H, W) of one chain.
         draw: draws normal views; a chain gets the slot of one.
     """
+
+    from_data = False
 
     def __init__(self, shape: tuple[int, int, int], draw: Draw) -> None:
         self._shape = shape
@@ -58,6 +63,8 @@ class InformativeStart:
         floor: isotropic variance; 1e-4 in the published code.
     """
 
+    from_data = False
+
     def __init__(self, views: Tensor, draw: Draw, floor: float = 1e-4) -> None:
         self._draw = draw
         self._mean = views.mean(0)
@@ -74,7 +81,8 @@ class InformativeStart:
         z = torch.randn((n, count), generator=generator)
         eps = torch.randn((n, dimensions), generator=generator)
         flat = (z / count**0.5) @ self._centred
-        return self._mean + flat.add_(eps, alpha=self._floor**0.5).view(n, *self._mean.shape)
+        noisy: Tensor = flat.add_(eps, alpha=self._floor**0.5)
+        return noisy.view(n, *self._mean.shape).add_(self._mean)
 
 
 class CorruptedStart:
@@ -83,6 +91,8 @@ class CorruptedStart:
     Args:
         draw: draws normal views and their slots.
     """
+
+    from_data = True
 
     def __init__(self, draw: Draw) -> None:
         self._draw = draw

@@ -12,7 +12,7 @@ from patchebm.errors import TrainingError
 from patchebm.files import replacing
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside and renames; loads tensors and plain values only, never arbitrary pickles."""
 
     def save_checkpoint(
@@ -36,7 +36,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]
             loaded = torch.load(path, map_location=map_location, weights_only=True)
         except Exception as error:
             raise TrainingError(
-                f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to train from the start"
+                f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start anew"
             ) from error
         if not isinstance(loaded, dict) or "patchebm" not in loaded:
             raise TrainingError(f"{path} is no checkpoint of patchebm; delete it to train from the start")

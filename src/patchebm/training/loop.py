@@ -24,20 +24,18 @@ CHECKPOINT = "last.ckpt"
 def train(
     module: EnergyModule,
     *,
-    steps: int,
     checkpoint_every: int,
     gradient_clip: float,
     label: str,
     folder: Path | None,
 ) -> None:
-    """Train to `steps` optimiser steps, going on from `folder`'s checkpoint if there is one.
+    """Train to the module's number of steps, going on from `folder`'s checkpoint if there is one.
 
     Leaves the fitted energy in `module.energy`. Checkpoints lie at fixed steps and hold all that decides
     the rest of the run, so that a run killed anywhere and resumed ends bit for bit like one that was not.
 
     Args:
         module: what is trained.
-        steps: optimiser steps in all.
         checkpoint_every: steps between checkpoints.
         gradient_clip: largest norm of the parameters' gradient; 0 for no clipping.
         label: name in the progress bar.
@@ -47,6 +45,7 @@ def train(
         TrainingError: the energy diverged for good, or the checkpoint cannot be read.
         KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
     """
+    steps = module.steps
     interval = max(1, min(checkpoint_every, steps))
     callbacks: list[pl.Callback] = [TrainingBar(label, steps)]
     loggers: list[pl.loggers.Logger] = []
@@ -70,7 +69,7 @@ def train(
         ]
     # An "epoch" is the stretch between two checkpoints; its batches are step numbers, because the module
     # draws its own views from the one generator that checkpoints carry.
-    stretch = DataLoader(range(interval), batch_size=None)  # type: ignore[arg-type]
+    stretch: DataLoader[int] = DataLoader(range(interval), batch_size=None)  # type: ignore[arg-type]
     with _quiet():
         trainer = pl.Trainer(
             max_steps=steps,

@@ -33,6 +33,7 @@ class EnergyModule(pl.LightningModule):
         buffer_size: chains in the replay buffer; 0 starts every chain anew.
         restart: share of the buffer's chains that start anew.
         config: optimiser and objective.
+        steps: optimiser steps of the whole run.
         seed: of the run's generator.
     """
 
@@ -46,6 +47,7 @@ class EnergyModule(pl.LightningModule):
         buffer_size: int,
         restart: float,
         config: TrainingConfig,
+        steps: int,
         seed: int,
     ) -> None:
         super().__init__()
@@ -53,11 +55,15 @@ class EnergyModule(pl.LightningModule):
         self.averaged: AveragedModel | None = None
         if config.averaging:
             # Batch statistics are moving averages already: the averaged model takes the latest ones.
-            self.averaged = AveragedModel(energy.learner, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+            average = get_ema_multi_avg_fn(config.averaging)  # type: ignore[no-untyped-call]
+            self.averaged = AveragedModel(energy.learner, multi_avg_fn=average)
         self._draw = draw
         self._start = start
         self._sampler = sampler
         self._config = config
+        self.steps = steps
+        # Halved by every roll-back.
+        self._slow_down = 1.0
         self._objective = contrastive_loss if config.objective == "contrastive" else logistic_loss
         self._generator = torch.Generator().manual_seed(seed)
         self._buffer: ReplayBuffer | None = None
@@ -84,13 +90,14 @@ class EnergyModule(pl.LightningModule):
         n = self._config.batch_size
         data, positions = self._draw(n, self._generator)
         data, positions = data.to(self.device), positions.to(self.device)
-        if self._config.data_noise:
-            data = data + self._config.data_noise * gaussian_noise(data, self._generator)
-
+        data = self._noisy(data)
         starts, chain_positions, places = self._starts(n)
         # Evaluation mode: chains meet the data's batch statistics and leave no trace in them.
         self.energy.eval()
         chains, log = self._sampler(self.energy.at(chain_positions), starts, self._generator)
+        if self._start.from_data:
+            # Chains that start at data have its texture: noise on one side only would be all that is learnt.
+            chains = self._noisy(chains)
         chain_energy = self.energy.at(chain_positions)(chains)
         self.energy.train()
         data_energy = self.energy.at(positions)(data)
@@ -121,19 +128,25 @@ class EnergyModule(pl.LightningModule):
         if self.averaged is not None:
             self.averaged.update_parameters(self.energy.learner)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam with L2 penalty, as in JEM++ and the thesis."""
-        return torch.optim.Adam(
-            [p for p in self.energy.parameters() if p.requires_grad],
-            lr=self._config.lr,
-            weight_decay=self._config.weight_decay,
+    def configure_optimizers(self) -> Any:
+        """Adam with L2 penalty, as in JEM++ and the thesis, and the learning rate's schedule."""
+        adam = torch.optim.Adam(
+            self.energy.learner.parameters(), lr=self._config.lr, weight_decay=self._config.weight_decay
         )
+        schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._learning_rate_factor)
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate_factor(self, step: int) -> float:
+        rise = min(1.0, (step + 1) / (self._config.warmup + 1))
+        left = (self.steps - step) / max(1.0, self.steps * (1 - self._config.decay_from))
+        return self._slow_down * rise * min(1.0, max(0.02, left))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the generator, the chains and the roll-back count."""
         checkpoint["patchebm"] = {
             "generator": self._generator.get_state(),
             "rollbacks": self._guard.rollbacks,
+            "slow_down": self._slow_down,
             "buffer": None if self._buffer is None else [self._buffer.chains, self._buffer.positions],
         }
 
@@ -142,8 +155,14 @@ class EnergyModule(pl.LightningModule):
         state = checkpoint["patchebm"]
         self._generator.set_state(state["generator"])
         self._guard.rollbacks = state["rollbacks"]
+        self._slow_down = state["slow_down"]
         if self._buffer is not None:
             self._buffer.chains, self._buffer.positions = state["buffer"]
+
+    def _noisy(self, views: Tensor) -> Tensor:
+        if not self._config.data_noise:
+            return views
+        return views + self._config.data_noise * gaussian_noise(views, self._generator)
 
     def _starts(self, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
         if self._buffer is None:
@@ -160,13 +179,11 @@ class EnergyModule(pl.LightningModule):
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        learning_rate = self._adam().param_groups[0]["lr"] / 2
+        self._slow_down /= 2
         self.energy.learner.load_state_dict(state["energy"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self._adam().load_state_dict(state["optimiser"])
-        for group in self._adam().param_groups:
-            group["lr"] = learning_rate
         if self._buffer is not None:
             # Chains of an energy that ran away lead nowhere.
             self._buffer.refill(self._generator)

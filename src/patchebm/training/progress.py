@@ -15,7 +15,7 @@ from tqdm import tqdm
 from patchebm.files import replacing
 
 
-class TrainingBar(ProgressBar):  # type: ignore[misc]
+class TrainingBar(ProgressBar):
     """One bar over all steps of a run, resumed ones included.
 
     Args:
@@ -73,7 +73,7 @@ class TrainingBar(ProgressBar):  # type: ignore[misc]
             self._bar = None
 
 
-class ChainPictures(Callback):  # type: ignore[misc]
+class ChainPictures(Callback):
     """Saves data, starts and ends of chains beside each other, as a PNG and for TensorBoard.
 
     Args:
