@@ -24,7 +24,12 @@ def test_the_informative_start_has_the_mean_and_covariance_of_the_views() -> Non
     views = torch.randn(40, 1, 2, 3, generator=generator()) * torch.tensor([0.1, 0.3, 0.5]) + 0.2
     flat = views.flatten(1).double()
     expected = torch.cov(flat.T, correction=0) + 0.01 * torch.eye(6)
-    draws = InformativeStart(views.clone(), no_slots, floor=0.01).unclamped(200_000, generator(1)).flatten(1).double()
+    draws = (
+        InformativeStart(views.clone(), no_slots, floor=0.01)
+        .unclamped(200_000, generator(1))
+        .flatten(1)
+        .double()
+    )
     torch.testing.assert_close(draws.mean(0), flat.mean(0), atol=5e-3, rtol=0)
     # Standard errors of the entries are below 1e-3 at 200,000 draws.
     torch.testing.assert_close(torch.cov(draws.T), expected, atol=4e-3, rtol=0)

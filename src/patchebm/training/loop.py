@@ -80,6 +80,7 @@ def train(
             callbacks=callbacks,
             enable_checkpointing=folder is not None,
             enable_model_summary=False,
+            enable_progress_bar=False,
             gradient_clip_val=gradient_clip or None,
             log_every_n_steps=10,
             plugins=[AtomicCheckpointIO()],

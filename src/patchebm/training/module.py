@@ -6,12 +6,14 @@ buffer and the averaged weights: a resumed run goes on exactly where the killed 
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
 
 from patchebm.config import TrainingConfig
 from patchebm.energy.base import Energy
@@ -195,4 +197,5 @@ class EnergyModule(pl.LightningModule):
 
     def _say(self, sentence: str) -> None:
         self.messages.append(sentence)
-        self.print(sentence)
+        # Above the progress bar, wherever that stands.
+        tqdm.write(sentence, file=sys.stderr)

@@ -8,14 +8,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from tqdm import tqdm
 
 from patchebm.files import replacing
 
 
-class TrainingBar(ProgressBar):
+class TrainingBar(Callback):
     """One bar over all steps of a run, resumed ones included.
 
     Args:
@@ -62,10 +62,6 @@ class TrainingBar(ProgressBar):
     ) -> None:
         """Close the bar, so that the error stands on a line of its own."""
         self._close()
-
-    def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print above the bar."""
-        tqdm.write(" ".join(str(a) for a in args), file=sys.stderr)
 
     def _close(self) -> None:
         if self._bar is not None:

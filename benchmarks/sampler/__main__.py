@@ -1,0 +1,171 @@
+"""PYLD-M-N in closed form against the literal loop and against SGLD, side by side in one run.
+
+    python benchmarks/sampler            # writes benchmarks/sampler/results.json and table.md
+
+Everything starts from the same network and the same chains. Times are medians over repeats that take
+turns, so that a busy moment hits all alike; only ratios are to be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from patchebm.cli.runs import versions
+from patchebm.energy import WideResNetEnergy
+from patchebm.files import write_text
+from patchebm.sampling import PYLD, SGLD, ChainLog, Sampler
+from patchebm.training.objective import contrastive_loss
+
+HERE = Path(__file__).parent
+BATCH, SIDE = 32, 32
+# Freshly drawn, the network's input gradients are about 1e-4 and chains would not move: the head is
+# scaled so that twenty steps carry a chain across a good part of the [-1, 1] range.
+STEEPNESS = 20_000.0
+
+
+def network(depth: int, width: int) -> WideResNetEnergy:
+    generator = torch.Generator().manual_seed(0)
+    energy = WideResNetEnergy(3, depth, width, "batch", "leaky_relu", generator=generator).eval()
+    with torch.no_grad():
+        energy.head.weight.mul_(STEEPNESS)
+    return energy
+
+
+def medians(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each call, taking turns, after one warm-up each."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(repeats + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def move(sampler: Sampler, energy: WideResNetEnergy, start: torch.Tensor) -> tuple[torch.Tensor, ChainLog]:
+    return sampler(energy, start, torch.Generator().manual_seed(1))
+
+
+def iteration(sampler: Sampler, energy: WideResNetEnergy, start: torch.Tensor) -> None:
+    """A whole training iteration: chains, both energies, gradients of the parameters."""
+    energy.zero_grad()
+    chains, _ = move(sampler, energy, start)
+    contrastive_loss(energy(start), energy(chains)).backward()
+
+
+def compare(depth: int, width: int, repeats: int) -> dict[str, object]:
+    """All figures of one network."""
+    energy = network(depth, width)
+    start = torch.rand(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    row: dict[str, object] = {"network": f"WRN-{depth}-{width}", "size": SIDE, "batch": BATCH}
+    for outer, inner in ((10, 5), (20, 10)):
+        closed, literal = PYLD(outer, inner), PYLD(outer, inner, literal=True)
+        # The same reach by plain gradient steps: as many as there are inner steps in all.
+        sgld = SGLD(outer * inner, lr=closed.lr, noise=0.0)
+        (a, log), (b, _), (_, sgld_log) = (move(s, energy, start) for s in (closed, literal, sgld))
+        seconds = medians(
+            {
+                "closed": lambda s=closed: move(s, energy, start),
+                "literal": lambda s=literal: move(s, energy, start),
+                "sgld": lambda s=sgld: move(s, energy, start),
+            },
+            repeats,
+        )
+        row[f"PYLD-{outer}-{inner}"] = {
+            "largest_difference": float((a - b).abs().max()),
+            "distance": log.distance,
+            "sgld_distance": sgld_log.distance,
+            "seconds": {name: round(value, 4) for name, value in seconds.items()},
+            "closed_faster_than_literal": round(seconds["literal"] / seconds["closed"], 3),
+            "closed_faster_than_sgld": round(seconds["sgld"] / seconds["closed"], 3),
+        }
+    row["iteration_against_sgld20"] = against_jem(energy, start, repeats)
+    return row
+
+
+def against_jem(energy: WideResNetEnergy, start: torch.Tensor, repeats: int) -> dict[str, object]:
+    """A training iteration with JEM's SGLD-20 against PYLD with the fewest passes that travel as far."""
+    jem = SGLD(20, lr=1.0, noise=0.01)
+    _, target = move(jem, energy, start)
+    result: dict[str, object] = {"sgld20_distance": target.distance}
+    for inner in (5, 10):
+        for outer in range(1, 41):
+            pyld = PYLD(outer, inner)
+            _, log = move(pyld, energy, start)
+            if log.distance >= target.distance:
+                break
+        seconds = medians(
+            {
+                "pyld": lambda s=pyld: iteration(s, energy, start),
+                "sgld20": lambda: iteration(jem, energy, start),
+            },
+            repeats,
+        )
+        result[f"inner_{inner}"] = {
+            "outer": outer,
+            "distance": log.distance,
+            "seconds": {name: round(value, 4) for name, value in seconds.items()},
+            "iteration_faster": round(seconds["sgld20"] / seconds["pyld"], 3),
+        }
+    return result
+
+
+def table(results: dict[str, object]) -> str:
+    lines = [
+        "| network | call | literal loop / closed form | SGLD, same reach / closed form | largest difference |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        for call in ("PYLD-10-5", "PYLD-20-10"):
+            f = row[call]
+            lines.append(
+                f"| {row['network']} | {call} | {f['closed_faster_than_literal']:.2f} "
+                f"| {f['closed_faster_than_sgld']:.2f} | {f['largest_difference']:.1e} |"
+            )
+    lines += [
+        "",
+        "| network | sampler | passes | distance travelled | training iteration: SGLD-20 / this |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        jem = row["iteration_against_sgld20"]
+        lines.append(f"| {row['network']} | SGLD-20 (JEM) | 20 | {jem['sgld20_distance']:.3f} | 1 |")
+        for inner in (5, 10):
+            f = jem[f"inner_{inner}"]
+            lines.append(
+                f"| {row['network']} | PYLD-{f['outer']}-{inner} | {f['outer']} | {f['distance']:.3f} "
+                f"| {f['iteration_faster']:.2f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=HERE)
+    arguments = parser.parse_args()
+    rows = []
+    for depth, width in ((10, 1), (10, 2), (16, 2)):
+        rows.append(compare(depth, width, arguments.repeats))
+        print(json.dumps(rows[-1]), flush=True)
+    results = {
+        "command": "python benchmarks/sampler",
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "rows": rows,
+    }
+    write_text(arguments.out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text(arguments.out / "table.md", table(results))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Trivial detectors: a result that does not beat them is not a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchebm.data.folders import ImageSet
+from patchebm.data.images import read_image
+from patchebm.evaluation.metrics import image_metrics
+
+CONTROLS: dict[str, Callable[[NDArray[np.float32]], float]] = {
+    "brightness": lambda picture: float(picture.mean()),
+    "contrast": lambda picture: float(picture.std()),
+}
+
+
+def evaluate_controls(image_set: ImageSet) -> dict[str, dict[str, float]]:
+    """Image AUROC of the mean brightness and of the contrast of the pictures.
+
+    Returns:
+        For each control `image_auroc`: of the distance from the mean of the good training pictures, as
+        a detector that knows only these would score; and `oracle_image_auroc`: of the value itself, in
+        whichever direction suits the test labels better, an upper bound that looks at them.
+    """
+    pictures = [p for p in image_set.test if p.anomalous is not None]
+    labels = np.array([bool(p.anomalous) for p in pictures])
+    train = _values([p.path for p in image_set.train])
+    test = _values([p.path for p in pictures])
+    result = {}
+    for name in CONTROLS:
+        distance = np.abs(test[name] - train[name].mean())
+        signed = image_metrics(labels, test[name])["image_auroc"]
+        result[name] = {
+            "image_auroc": image_metrics(labels, distance)["image_auroc"],
+            "oracle_image_auroc": max(signed, 1 - signed),
+        }
+    return result
+
+
+def _values(paths: Sequence[Path]) -> dict[str, NDArray[np.float64]]:
+    rows = []
+    for path in paths:
+        picture = read_image(path)
+        rows.append([control(picture) for control in CONTROLS.values()])
+    return dict(zip(CONTROLS, np.array(rows, dtype=np.float64).T, strict=True))

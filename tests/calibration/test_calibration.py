@@ -1,0 +1,86 @@
+"""Folds, position statistics, threshold and ensemble rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from patchebm.calibration.combine import combine
+from patchebm.calibration.folds import assign_folds
+from patchebm.calibration.positions import PositionStandardiser
+from patchebm.calibration.threshold import fit_threshold
+from patchebm.errors import ConfigError, DataError
+
+RNG = np.random.default_rng
+
+
+def test_pictures_of_one_part_share_a_fold_and_folds_are_even() -> None:
+    groups = [f"part {i // 6}" for i in range(60)]
+    folds = assign_folds(groups, 5, RNG(0))
+    for part in set(groups):
+        assert len({int(f) for f, g in zip(folds, groups, strict=True) if g == part}) == 1
+    assert np.bincount(folds).tolist() == [12] * 5
+
+
+def test_every_fold_can_have_a_spread() -> None:
+    assert np.bincount(assign_folds(list(range(5)), 5, RNG(0))).min() >= 2
+
+
+@pytest.mark.parametrize("groups", [[0, 1, 2], ["a"] * 9])
+def test_too_few_pictures_to_hold_out_are_refused(groups: list[object]) -> None:
+    with pytest.raises(DataError, match="too few"):
+        assign_folds(groups, 5, RNG(0))  # type: ignore[arg-type]
+
+
+def test_left_out_statistics_are_those_of_the_others() -> None:
+    values = RNG(0).normal(size=(8, 5)) * 3 + 7
+    left_out = PositionStandardiser().fit_transform_left_out(values)
+    for i in range(8):
+        others = PositionStandardiser().fit(np.delete(values, i, axis=0))
+        np.testing.assert_allclose(left_out[i], others.transform(values[i : i + 1])[0], rtol=1e-9)
+
+
+def test_standardised_values_of_new_normals_have_unit_spread() -> None:
+    scale = np.array([1.0, 10.0])
+    standardiser = PositionStandardiser().fit(RNG(0).normal(size=(4000, 2)) * scale + 5)
+    new = standardiser.transform(RNG(1).normal(size=(4000, 2)) * scale + 5)
+    np.testing.assert_allclose(new.mean(0), 0, atol=0.1)
+    # A fifth of the variance is the mean of both positions': (0.8 * 100 + 0.2 * 50.5) for the wide one.
+    np.testing.assert_allclose(new.std(0), scale / np.sqrt(0.8 * scale**2 + 0.2 * 50.5), rtol=0.05)
+
+
+def test_constant_values_stay_finite() -> None:
+    standardiser = PositionStandardiser().fit(np.full((4, 3), 2.0))
+    assert np.isfinite(standardiser.transform(np.array([[2.0, 3.0, 1.0]]))).all()
+
+
+def test_the_threshold_keeps_its_false_alarm_rate() -> None:
+    # Over many draws the share of new normals above a conformal threshold is at most the rate, and near it.
+    rng, above = RNG(0), []
+    for _ in range(400):
+        threshold = fit_threshold(rng.normal(size=99), 0.05)
+        assert not threshold.extrapolated
+        above.append((rng.normal(size=200) > threshold.value).mean())
+    assert np.mean(above) == pytest.approx(0.05, abs=0.006)
+
+
+def test_a_rate_that_the_normals_cannot_support_is_marked() -> None:
+    scores = RNG(0).normal(size=10)
+    threshold = fit_threshold(scores, 0.01)
+    assert threshold.extrapolated
+    assert threshold.value >= scores.max()
+    assert threshold.supported_rate == pytest.approx(1 / 11)
+    assert not fit_threshold(scores, 0.1).extrapolated
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1])
+def test_an_impossible_rate_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match="false_alarm_rate"):
+        fit_threshold(np.arange(5.0), rate)
+
+
+def test_the_ensemble_follows_the_level_that_is_sure_and_adds_doubts() -> None:
+    sure = combine(np.array([[9.0, 0.0], [0.0, 9.0]]))
+    np.testing.assert_allclose(sure, 9, atol=1e-3)
+    assert combine(np.array([[2.0, 2.0]]))[0] > combine(np.array([[2.0, 0.0]]))[0]
+    np.testing.assert_allclose(combine(np.array([[1.5], [-2.0]])), [1.5, -2.0])

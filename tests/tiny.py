@@ -1,0 +1,41 @@
+"""A configuration that trains in a second, and pictures to train it on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from patchebm.config import PRESETS, Config
+from patchebm.config_parser import build_config
+from patchebm.data.synthetic import draw
+
+
+def tiny_config(seed: int = 0) -> Config:
+    """The preset pixel-cpu with a few steps and a coarse grid."""
+    config = build_config(yaml.safe_load((PRESETS / "pixel-cpu.yaml").read_text(encoding="utf-8")))
+    config.seed = seed
+    config.calibration.folds, config.calibration.members = 3, 2
+    config.patch.view.grid = 4
+    for level in (config.patch, config.image):
+        level.training.steps = 6
+        level.training.batch_size = 4
+        level.training.checkpoint_every = 2
+    return config
+
+
+def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDArray[np.float32]]:
+    """n pictures `(64, 64, 3)` float32 in [0, 1]."""
+    return [
+        draw("flange", seed=0, split=split, index=i, defect=defect, size=64)[0].astype(np.float32) / 255
+        for i in range(n)
+    ]
+
+
+def write_set(root: Path, train: int = 9, test: int = 3) -> Path:
+    """A small synthetic set on disk in MVTec AD layout."""
+    from patchebm.data.synthetic import write_synthetic_set
+
+    return write_synthetic_set(root, "flange", train=train, test_good=test, per_defect=1, size=64)
