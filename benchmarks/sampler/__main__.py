@@ -120,7 +120,7 @@ def against_jem(energy: WideResNetEnergy, start: torch.Tensor, repeats: int) -> 
 
 def table(results: dict[str, object]) -> str:
     lines = [
-        "| network | call | literal loop / closed form | SGLD, same reach / closed form | largest difference |",
+        "| network | call | literal loop / closed form | SGLD, same reach / closed form | difference |",
         "|---|---|---|---|---|",
     ]
     for row in results["rows"]:

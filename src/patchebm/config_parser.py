@@ -75,6 +75,17 @@ def _check(config: Config) -> None:
         raise ConfigError("calibration.folds must be at least 2 and calibration.members between 1 and folds")
     for name in config.levels:
         level = getattr(config, name)
+        network = level.energy.network
+        if network.depth < 10 or (network.depth - 4) % 6:
+            raise ConfigError(
+                f"{name}.energy.network.depth {network.depth} is not 6n + 4; use 10, 16, 22 or 28"
+            )
+        if network.width < 1:
+            raise ConfigError(f"{name}.energy.network.width {network.width} is below 1; use 1, 2, 4, ...")
+        if not level.energy.gaussian.floor > 0:
+            raise ConfigError(
+                f"{name}.energy.gaussian.floor is {level.energy.gaussian.floor}; use for instance 1e-3"
+            )
         for key, value, least in (
             ("training.batch_size", level.training.batch_size, 2),
             ("training.steps", 0 if level.training.steps is None else level.training.steps, 0),

@@ -50,8 +50,19 @@ def train_run(
     for picture, reason in bad:
         print(f"left out: {picture.path}: {reason}", file=sys.stderr)
 
-    from patchebm.cli.runs import Run
+    groups = [picture.group for picture in pictures]
+    if len({g for g in groups if g is not None}) == 1 and None not in groups:
+        raise DataError(
+            f"{image_set.root / 'groups.csv'} puts all good pictures in one group; give at least two parts"
+        )
+    if len(pictures) < 4:
+        raise DataError(f"{image_set.root} has {len(pictures)} good pictures; give at least 4")
 
+    # Only now the heavy import: everything else that can be wrong with the input has been looked at.
+    from patchebm.cli.runs import Run
+    from patchebm.detector import EnsembleDetector
+
+    EnsembleDetector(config).check()
     run = Run(out)
     if overwrite:
         for name in ("config.yaml", "run.json", "model.json", "model.safetensors"):
@@ -60,15 +71,6 @@ def train_run(
     resumed = run.begin(config, [p.path for p in pictures], image_set.root)
     if resumed:
         print(f"{out} holds an interrupted run of this configuration: going on with it", file=sys.stderr)
-    groups = [picture.group for picture in pictures]
-    if len({g for g in groups if g is not None}) == 1:
-        raise DataError(
-            f"{image_set.root / 'groups.csv'} puts all good pictures in one group; give at least two"
-        )
-
-    # Only now the heavy part: everything that can be wrong with the input has been looked at.
-    from patchebm.detector import EnsembleDetector
-
     began = time.perf_counter()
     detector = EnsembleDetector(config).fit([p.path for p in pictures], groups, out / "training")
     seconds = time.perf_counter() - began

@@ -69,6 +69,17 @@ class EnsembleDetector:
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
 
+    def check(self) -> None:
+        """Look for what cannot work in the configuration before anything is read or written.
+
+        Raises:
+            ConfigError: names the key and the mend.
+        """
+        self.channels_ = 3
+        for name in self.level_names:
+            if name in self.config.levels:
+                self._level(name)
+
     def fit(
         self,
         images: Sequence[Image],
@@ -92,25 +103,17 @@ class EnsembleDetector:
             DataError: too few pictures.
             TrainingError: the energy diverged for good, or there is no room for a checkpoint.
         """
-        names = [n for n in self.level_names if n in self.config.levels]
-        pictures = [_array(image, i) for i, image in enumerate(images)]
-        self.channels_ = max((picture.shape[2] for picture in pictures), default=3)
-        known = list(groups) if groups is not None else [None] * len(pictures)
+        known = list(groups) if groups is not None else [None] * len(images)
         # A picture of which nothing is known is an object of its own.
         parts = [group if group is not None else f"picture {i}" for i, group in enumerate(known)]
         calibration = self.config.calibration
         folds = assign_folds(parts, calibration.folds, np.random.default_rng(self.config.seed))
         members = min(calibration.members, int(folds.max()) + 1)
+        resized = self._read(images)
         self.levels_ = {}
         columns = []
-        for name in names:
-            level = LevelModel(name, getattr(self.config, name), self.channels_)
-            drawn: list[Resized] = []
-            scored: list[Tensor] = []
-            for picture in pictures:
-                tensor = to_tensor(picture, self.channels_)
-                drawn.append(level.views.for_training(tensor))
-                scored.append(level.views.for_scoring(tensor))
+        for name, (drawn, scored) in resized.items():
+            level = self._level(name)
             columns.append(
                 level.fit(
                     TrainingSet(drawn, scored, parts, folds),
@@ -125,7 +128,7 @@ class EnsembleDetector:
         self.normal_scores_ = (combined - self.mean_) / self.std_
         self.threshold_ = fit_threshold(self.normal_scores_, self.config.false_alarm_rate)
         held_out = np.flatnonzero(folds < members)[:MAP_PICTURES]
-        self._calibrate_heat([pictures[i] for i in held_out])
+        self._calibrate_heat([images[i] for i in held_out])
         return self
 
     def score(self, images: Sequence[Image]) -> Values:
@@ -164,7 +167,7 @@ class EnsembleDetector:
                     sized = [resize(m[i][None].float(), size)[0] for m in maps]
                     heat_map = torch.stack(sized).mean(0).numpy()
                 yield Prediction(
-                    image=str(image) if isinstance(image, str | Path) else f"image {first + i}",
+                    image=_name(image, first + i),
                     score=float(score),
                     anomalous=bool(score > self.threshold_.value),
                     threshold=self.threshold_.value,
@@ -172,7 +175,33 @@ class EnsembleDetector:
                     heat_map=heat_map,
                 )
 
-    def _calibrate_heat(self, pictures: list[NDArray[np.float32]]) -> None:
+    def _level(self, name: Level) -> LevelModel:
+        return LevelModel(name, getattr(self.config, name), self.channels_)
+
+    def _read(self, images: Sequence[Image]) -> dict[Level, tuple[list[Resized], list[Tensor]]]:
+        """Read each picture once and keep it at the sizes of the levels only; sets `channels_`."""
+        # Views do not depend on the number of channels, which is only known at the end.
+        self.channels_ = 3
+        resized: dict[Level, tuple[list[Resized], list[Tensor]]] = {
+            name: ([], []) for name in self.level_names if name in self.config.levels
+        }
+        views = {name: self._level(name).views for name in resized}
+        for i, image in enumerate(images):
+            picture = _array(image, i)
+            tensor = to_tensor(picture, picture.shape[2])
+            for name, (drawn, scored) in resized.items():
+                try:
+                    drawn.append(views[name].for_training(tensor))
+                except ImageError as error:
+                    raise ImageError(f"{_name(image, i)}: {error}") from error
+                scored.append(views[name].for_scoring(tensor))
+        self.channels_ = max(t.shape[0] for _, scored in resized.values() for t in scored)
+        for drawn, scored in resized.values():
+            drawn[:] = [r._replace(pixels=r.pixels.expand(self.channels_, -1, -1)) for r in drawn]
+            scored[:] = [t.expand(self.channels_, -1, -1) for t in scored]
+        return resized
+
+    def _calibrate_heat(self, pictures: Sequence[Image]) -> None:
         """Find which heat good parts show, from the hottest pixel of each."""
         hottest = [float(p.heat_map.max()) for p in self.iterate(pictures) if p.heat_map is not None]
         self.heat_low_ = float(np.median(hottest))
@@ -242,7 +271,7 @@ def load(folder: str | Path) -> EnsembleDetector:
         for name in detector.level_names:
             if name not in facts["levels"]:
                 continue
-            level = LevelModel(name, getattr(detector.config, name), detector.channels_)
+            level = detector._level(name)
             prefix = f"{name}."
             own = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
             level.restore(facts["levels"][name], own)
@@ -253,6 +282,10 @@ def load(folder: str | Path) -> EnsembleDetector:
             "copy or train the model again"
         ) from error
     return detector
+
+
+def _name(image: Image, index: int) -> str:
+    return str(image) if isinstance(image, str | Path) else f"image {index}"
 
 
 def _array(image: Image, index: int) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,9 +87,13 @@ def train(
             plugins=[AtomicCheckpointIO()],
         )
         resume = str(checkpoint) if checkpoint is not None and checkpoint.exists() else None
-        trainer.fit(module, stretch, ckpt_path=resume)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, stretch, ckpt_path=resume)
+        except SystemExit as stop:
+            # Lightning turns Ctrl-C into exit(1) and leaves further ones ignored.
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from stop
     if trainer.global_step < steps:
         raise TrainingError(
             f"training stopped at step {trainer.global_step} of {steps}; run it again to go on"

@@ -1,0 +1,287 @@
+"""The verbs as a user runs them: what works, and one sentence for everything that cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from patchebm.cli.main import main
+from tests.tiny import write_set
+
+TINY = [
+    "--calibration.folds", "3", "--patch.view.grid", "4",
+    "--patch.training.steps", "6", "--image.training.steps", "6",
+    "--patch.training.batch_size", "4", "--image.training.batch_size", "4",
+    "--patch.training.checkpoint_every", "2", "--image.training.checkpoint_every", "2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", str(data), "--out", str(out), *TINY]) == 0
+    return out
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one sentence that a failing command prints."""
+    capsys.readouterr()
+    assert main(list(arguments)) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("patchebm: error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_help_is_fast_and_needs_no_torch() -> None:
+    code = "import sys; from patchebm.cli.main import main; main(['--help']); print('torch' in sys.modules)"
+    began = time.process_time()
+    spent = os.times()
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    after = os.times()
+    assert out.splitlines()[-1] == "False"
+    assert "train" in out
+    # Processor time, which neighbours on a busy machine cannot lengthen.
+    assert after.children_user + after.children_system - spent.children_user - spent.children_system < 0.5
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "demo"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: patchebm" in capsys.readouterr().out
+
+
+def test_print_config_round_trips(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", str(data), "--out", "x", "--seed", "5", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["seed"] == 5
+    assert printed["patch"]["energy"]["network"]["depth"] == 10
+
+
+def test_train_leaves_a_complete_run(run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    assert record["pictures"] == 9
+    assert record["command"][:2] == ["patchebm", "train"]
+    assert "torch" in record["versions"]
+    assert yaml.safe_load((run / "config.yaml").read_text())["calibration"]["folds"] == 3
+    assert (run / "training" / "patch" / "member0" / "chains.png").exists()
+    assert not list(run.rglob("*.part"))
+
+
+def test_the_saved_config_trains_the_same_model_again(run: Path, data: Path, tmp_path: Path) -> None:
+    assert main(["train", str(data), "--out", str(tmp_path / "b"), "--config", str(run / "config.yaml")]) == 0
+    assert (tmp_path / "b" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+
+
+def test_evaluate_writes_the_promised_keys(run: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    assert main(["evaluate", str(run), str(data), "--json", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    for key in ("image_auroc", "image_ap", "pixel_auroc", "aupro", "oracle_balanced_accuracy", "seconds"):
+        assert key in figures
+    assert set(figures["levels"]) == {"patch", "image", "ensemble"}
+    for level in figures["levels"].values():
+        assert {"image_auroc", "image_ap", "oracle_balanced_accuracy"} <= set(level)
+        assert {"local", "global"} == set(level["per_kind"])
+    assert figures["levels"]["ensemble"]["image_auroc"] == figures["image_auroc"]
+    assert set(figures["per_defect"]) == {p.name for p in (data / "test").iterdir()} - {"good"}
+    assert figures["oracle_balanced_accuracy"] >= 0.5
+
+
+def test_predict_writes_records_and_overlays(run: Path, data: Path, tmp_path: Path) -> None:
+    out, maps = tmp_path / "p.json", tmp_path / "maps"
+    assert main(["predict", str(run), str(data / "test"), "--out", str(maps), "--json", str(out)]) == 0
+    records = json.loads(out.read_text())
+    assert len(records) == len(list((data / "test").rglob("*.png")))
+    overlays = set()
+    for record in records:
+        assert {"image", "score", "anomalous", "levels"} <= set(record)
+        overlays.add(record["overlay"])
+        with Image.open(record["overlay"]) as overlay:
+            assert overlay.size[1] >= 64
+    assert len(overlays) == len(records), "pictures of one name must not overwrite each other"
+
+
+def test_a_plain_folder_of_pictures_is_enough(data: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "photos"
+    plain.mkdir()
+    for i, file in enumerate(sorted((data / "train" / "good").iterdir())[:6]):
+        with Image.open(file) as picture:
+            picture.convert("L").resize((70, 50 + i)).save(plain / f"{i}.jpg")
+    assert main(["train", str(plain), "--out", str(tmp_path / "run"), *TINY]) == 0
+    assert main(["predict", str(tmp_path / "run"), str(plain / "0.jpg")]) == 0
+
+
+def test_bad_options_name_the_field(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ("train", str(data), "--out", str(tmp_path / "r"))
+    cases = {
+        ("--patch.energy.network.dept", "3"): "did you mean 'patch.energy.network.depth'",
+        ("--patch.view.grid", "many"): "patch.view.grid",
+        ("--preset", "thesi"): "did you mean 'thesis'",
+        ("--false_alarm_rate", "2"): "false_alarm_rate",
+        ("--patch.energy.network.depth", "11"): "depth 11",
+        ("--patch.training.batch_size", "0"): "patch.training.batch_size",
+        ("--patch.view.spread", "spoon"): "spoon",
+        ("--config", str(tmp_path / "nope.yaml")): "nope.yaml",
+    }
+    for options, words in cases.items():
+        assert words in failure(capsys, *base, *options)
+        assert not (tmp_path / "r").exists(), "a run folder was claimed for a configuration that cannot work"
+    assert "did you mean 'train'" in failure(capsys, "trian")
+
+
+def test_an_unknown_key_in_a_file_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("patch: {training: {stepz: 3}}\n")
+    sentence = failure(capsys, "train", str(data), "--out", str(tmp_path / "r"), "--config", str(file))
+    assert "did you mean 'patch.training.steps'" in sentence
+
+
+def test_bad_data_stops_before_training(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "r")
+    assert "nowhere" in failure(capsys, "train", str(tmp_path / "nowhere"), "--out", out)
+    empty = tmp_path / "empty"
+    (empty / "train" / "good").mkdir(parents=True)
+    assert "good" in failure(capsys, "train", str(empty), "--out", out)
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in range(3):
+        Image.new("RGB", (64, 64), (i, 0, 0)).save(few / f"{i}.png")
+    assert "3 good pictures" in failure(capsys, "train", str(few), "--out", out)
+    assert not (tmp_path / "r" / "model.json").exists()
+
+
+def test_a_bad_picture_is_named_or_skipped(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_set(tmp_path / "set")
+    bad = sorted((root / "train" / "good").iterdir())[0]
+    bad.write_bytes(bad.read_bytes()[:200])
+    assert bad.name in failure(capsys, "train", str(root), "--out", str(tmp_path / "r"), *TINY)
+    assert main(["train", str(root), "--out", str(tmp_path / "r"), "--skip-bad", *TINY]) == 0
+    assert f"left out: {bad}" in capsys.readouterr().err
+
+
+def test_a_finished_or_foreign_folder_is_not_overwritten(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "finished model" in failure(capsys, "train", str(data), "--out", str(run), *TINY)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    assert "not empty" in failure(capsys, "train", str(data), "--out", str(tmp_path / "mine"), *TINY)
+    assert "not empty" in failure(
+        capsys, "train", str(data), "--out", str(tmp_path / "mine"), "--overwrite", *TINY
+    )
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_runs_without_a_model_are_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no finished model" in failure(capsys, "evaluate", str(tmp_path), str(data))
+    assert "nope.png" in failure(capsys, "predict", str(tmp_path), str(tmp_path / "nope.png"))
+
+
+def test_test_pictures_are_needed_to_evaluate(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no test pictures" in failure(capsys, "evaluate", str(run), str(data / "train" / "good"))
+
+
+def test_a_mask_of_another_size_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_set(tmp_path / "set")
+    mask = sorted((root / "ground_truth" / "hole").iterdir())[0]
+    Image.new("L", (10, 10), 255).save(mask)
+    assert mask.name in failure(capsys, "evaluate", str(run), str(root))
+
+
+def start(data: Path, out: Path, steps: int = 60) -> subprocess.Popen[bytes]:
+    options = [*TINY, "--patch.training.steps", str(steps), "--levels", "[patch]"]
+    command = [sys.executable, "-m", "patchebm.cli.main", "train", str(data), "--out", str(out), *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_kill_nine_at_any_moment_and_resume(data: Path, tmp_path: Path) -> None:
+    whole = start(data, tmp_path / "whole")
+    assert whole.wait(timeout=200) == 0
+    out = tmp_path / "killed"
+    for delay in (0.0, 0.35):
+        process = start(data, out)
+        wait_for(out / "training" / "patch" / "member0" / "last.ckpt", process)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (out / "model.json").exists():
+            break
+    if not (out / "model.json").exists():
+        process = start(data, out)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors.decode()
+        assert b"going on with it" in errors
+    resumed = (out / "model.safetensors").read_bytes()
+    assert resumed == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+def test_ctrl_c_is_one_sentence(data: Path, tmp_path: Path) -> None:
+    process = start(data, tmp_path / "r", steps=2000)
+    wait_for(tmp_path / "r" / "training" / "patch" / "member0" / "last.ckpt", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    assert b"goes on from the last checkpoint" in errors
+    assert not (tmp_path / "r" / "model.json").exists()
+
+
+def test_a_run_of_another_configuration_is_not_resumed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = start(data, tmp_path / "r", steps=2000)
+    wait_for(tmp_path / "r" / "training" / "patch" / "member0" / "last.ckpt", process)
+    process.kill()
+    process.wait()
+    sentence = failure(capsys, "train", str(data), "--out", str(tmp_path / "r"), *TINY, "--seed", "9")
+    assert "another configuration" in sentence
+
+
+def test_demo_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), "--quick", "--products", "flange"]) == 0
+    assert "flange" in capsys.readouterr().out
+    report = (out / "report.html").read_text()
+    assert "flange" in report
+    assert "http://" not in report
+    assert json.loads((out / "results.json").read_text())[0]["image_set"] == "flange"
+    # Once more is quick and changes nothing: the runs are there.
+    assert main(["demo", "--out", str(out), "--quick", "--products", "flange"]) == 0
