@@ -155,9 +155,10 @@ class EnsembleDetector:
             columns, maps = [], []
             for level in self.levels_.values():
                 scored = [level.views.for_scoring(picture) for picture in pictures]
-                columns.append(level.score(scored))
+                values = level.position_values(scored)
+                columns.append(level.pool(values))
                 if heat_maps:
-                    maps.append(level.heat_maps(scored, level.position_values(scored)))
+                    maps.append(level.heat_maps(scored, values))
             levels = np.stack(columns, axis=1)
             scores = (combine(levels) - self.mean_) / self.std_
             for i, (image, score) in enumerate(zip(chunk, scores, strict=True)):

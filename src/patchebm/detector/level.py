@@ -92,9 +92,9 @@ class LevelModel:
                     maps[i] = values
         return self._calibrate([c for c in components if c is not None], [m for m in maps if m is not None])
 
-    def score(self, scored: list[Tensor]) -> Values:
-        """Scores `(N,)` of pictures resized for scoring; 0 and 1 are mean and spread of good parts."""
-        return (self._pool(self.position_values(scored)) - self.mean_) / self.std_
+    def pool(self, values: Values) -> Values:
+        """Scores `(N,)` of pictures from their `position_values`; 0 and 1 are mean and spread of good parts."""
+        return (self._top(values) - self.mean_) / self.std_
 
     def position_values(self, scored: list[Tensor]) -> Values:
         """Standardised values `(N, G)` of each grid position."""
@@ -176,7 +176,7 @@ class LevelModel:
     def _components(self, energy: Energy, scored: list[Tensor]) -> Tensor:
         return picture_components(energy, scored, self.views, self.config.score)
 
-    def _pool(self, values: Values) -> Values:
+    def _top(self, values: Values) -> Values:
         top = min(self.config.score.top, values.shape[1])
         return np.asarray(np.sort(values, axis=1)[:, -top:].mean(1), dtype=np.float64)
 
@@ -189,7 +189,7 @@ class LevelModel:
         left_out = _add(
             [s.fit_transform_left_out(values[:, :, k]) for k, s in enumerate(self.standardisers_)]
         )
-        scores = self._pool(left_out)
+        scores = self._top(left_out)
         self.mean_ = float(scores.mean())
         # Two identical normals have no spread: then any other score is far beyond them.
         self.std_ = max(float(scores.std(ddof=1)), 1e-6 * max(1.0, abs(self.mean_)))
