@@ -93,7 +93,7 @@ class LevelModel:
         return self._calibrate([c for c in components if c is not None], [m for m in maps if m is not None])
 
     def pool(self, values: Values) -> Values:
-        """Scores `(N,)` of pictures from their `position_values`; 0 and 1 are mean and spread of good parts."""
+        """Scores `(N,)` from `position_values`; 0 and 1 are mean and spread of good parts."""
         return (self._top(values) - self.mean_) / self.std_
 
     def position_values(self, scored: list[Tensor]) -> Values:
