@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from patchebm.config import PRESETS, Config
-from patchebm.config_parser import build_config
+from patchebm.config import Config
+from patchebm.config_parser import load_preset
 from patchebm.data.synthetic import draw
 
 
 def tiny_config(seed: int = 0) -> Config:
     """The preset pixel-cpu with a few steps and a coarse grid."""
-    config = build_config(yaml.safe_load((PRESETS / "pixel-cpu.yaml").read_text(encoding="utf-8")))
+    config = load_preset("pixel-cpu")
     config.seed = seed
     config.calibration.folds, config.calibration.members = 3, 2
     config.patch.view.grid = 4

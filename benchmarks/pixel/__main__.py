@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from patchebm.cli.runs import versions
-from patchebm.config import PRESETS, Config
-from patchebm.config_parser import build_config
+from patchebm.config import Config
+from patchebm.config_parser import load_preset
 from patchebm.data.folders import ImageSet, open_image_set
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.controls import evaluate_controls
@@ -35,7 +34,7 @@ SETS = ("bottle", "magnetic_tile", "solar_poly", "circuitboard", "cubes")
 
 def preset(name: str, change: Callable[[Config], None] = lambda config: None) -> Callable[[int], Config]:
     def build(seed: int) -> Config:
-        config = build_config(yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8")))
+        config = load_preset(name)
         config.seed = seed
         change(config)
         return config

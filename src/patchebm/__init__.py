@@ -1,5 +1,33 @@
-"""Energy-based anomaly detection for industrial images, learned from good parts only."""
+"""Energy-based anomaly detection for industrial images, learned from good parts only.
+
+>>> import patchebm
+>>> detector = patchebm.EnsembleDetector(patchebm.load_preset("pixel-cpu"))   # doctest: +SKIP
+>>> detector.fit(["good/1.png", "good/2.png", ...])                           # doctest: +SKIP
+>>> detector.predict(["new.png"])[0].anomalous                                # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 from patchebm._version import __version__
 
-__all__ = ["__version__"]
+# Imported when first used: the command line's help and the configuration need no torch.
+_HOMES = {
+    "Config": "patchebm.config",
+    "EnsembleDetector": "patchebm.detector",
+    "ImageDetector": "patchebm.detector",
+    "PatchDetector": "patchebm.detector",
+    "Prediction": "patchebm.detector",
+    "load": "patchebm.detector",
+    "load_preset": "patchebm.config_parser",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'patchebm' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -6,11 +6,13 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from patchebm.config import Config
+from patchebm.config import PRESETS, Config
 from patchebm.errors import ConfigError
 
 
@@ -38,6 +40,30 @@ def build_config(values: dict[str, Any]) -> Config:
     config = Config(**{field.name: built[field.name] for field in fields(Config)})
     _check(config)
     return config
+
+
+def preset_names() -> list[str]:
+    """Names of the built-in presets."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_preset(name: str) -> Config:
+    """The configuration of a built-in preset, to be changed at will.
+
+    Raises:
+        ConfigError: there is no such preset; names the nearest.
+    """
+    return build_config(yaml.safe_load(preset_file(name).read_text(encoding="utf-8")))
+
+
+def preset_file(name: str) -> Path:
+    """The YAML file of a preset. Raises ConfigError, with the nearest name, if there is none."""
+    names = preset_names()
+    if name not in names:
+        raise ConfigError(
+            f"there is no preset '{name}'{nearest(name, names)}; presets are {', '.join(names)}"
+        )
+    return PRESETS / f"{name}.yaml"
 
 
 def config_keys(kind: type = Config, prefix: str = "") -> list[str]:

@@ -188,12 +188,12 @@ def test_a_finished_or_foreign_folder_is_not_overwritten(
 ) -> None:
     assert "finished model" in failure(capsys, "train", str(data), "--out", str(run), *TINY)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    (tmp_path / "mine" / "config.yaml").write_text("precious")
     assert "not empty" in failure(capsys, "train", str(data), "--out", str(tmp_path / "mine"), *TINY)
     assert "not empty" in failure(
         capsys, "train", str(data), "--out", str(tmp_path / "mine"), "--overwrite", *TINY
     )
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+    assert (tmp_path / "mine" / "config.yaml").read_text() == "precious"
 
 
 def test_runs_without_a_model_are_named(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchebm.config import Config
+from patchebm.config_parser import load_preset
 from patchebm.detector import EnsembleDetector, ImageDetector, PatchDetector, load
 from patchebm.errors import DataError, ImageError, ModelFileError
 from tests.tiny import flanges, tiny_config
@@ -250,13 +250,8 @@ def test_real_photographs(real_data: Path) -> None:
 
 
 def test_the_thesis_network_trains_a_step_at_reduced_size() -> None:
-    import yaml
-
-    from patchebm.config import PRESETS
-    from patchebm.config_parser import build_config
-
     for name in ("thesis", "jempp"):
-        config: Config = build_config(yaml.safe_load((PRESETS / f"{name}.yaml").read_text()))
+        config = load_preset(name)
         config.levels = ["patch"]
         config.patch.view.train_size, config.patch.view.test_size = (48, 48), (64, 64)
         config.patch.view.patch, config.patch.view.grid = 16, 2

@@ -7,14 +7,8 @@ from dataclasses import fields
 
 from jsonargparse import Namespace
 
-from patchebm.config import DEFAULT_PRESET, PRESETS, Config
-from patchebm.config_parser import Parser, build_config, nearest
-from patchebm.errors import ConfigError
-
-
-def preset_names() -> list[str]:
-    """Names of the built-in presets."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+from patchebm.config import DEFAULT_PRESET, Config
+from patchebm.config_parser import Parser, build_config, preset_file, preset_names
 
 
 def add_config(parser: Parser, argv: Sequence[str]) -> None:
@@ -26,18 +20,15 @@ def add_config(parser: Parser, argv: Sequence[str]) -> None:
     Raises:
         ConfigError: an unknown preset; names the nearest.
     """
-    name = _given_preset(argv)
-    names = preset_names()
-    if name not in names:
-        raise ConfigError(
-            f"there is no preset '{name}'{nearest(name, names)}; presets are {', '.join(names)}"
-        )
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"start from one of: {', '.join(names)}")
+    preset = preset_file(_given_preset(argv))
+    parser.add_argument(
+        "--preset", default=DEFAULT_PRESET, help=f"start from one of: {', '.join(preset_names())}"
+    )
     parser.add_argument(
         "--config", action="config", help="YAML file with any of the keys below; may be repeated"
     )
     parser.add_class_arguments(Config)
-    parser.default_config_files = [str(PRESETS / f"{name}.yaml")]
+    parser.default_config_files = [str(preset)]
 
 
 def to_config(values: Namespace) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -49,6 +50,14 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def clear(self) -> None:
+        """Delete what a run left in the folder, and nothing in a folder that holds no run."""
+        if not (self.folder / "run.json").exists():
+            return
+        for name in ("model.json", "model.safetensors", "config.yaml", "run.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "training", ignore_errors=True)
 
     def begin(self, config: Config, pictures: Sequence[Path], root: Path) -> bool:
         """Claim the folder, or recognise an interrupted run of the same configuration and pictures.

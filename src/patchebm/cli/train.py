@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -65,9 +64,7 @@ def train_run(
     EnsembleDetector(config).check()
     run = Run(out)
     if overwrite:
-        for name in ("config.yaml", "run.json", "model.json", "model.safetensors"):
-            (out / name).unlink(missing_ok=True)
-        shutil.rmtree(out / "training", ignore_errors=True)
+        run.clear()
     resumed = run.begin(config, [p.path for p in pictures], image_set.root)
     if resumed:
         print(f"{out} holds an interrupted run of this configuration: going on with it", file=sys.stderr)

@@ -39,8 +39,8 @@ class EnsembleDetector:
     scikit-learn's contract: the constructor only keeps its argument, `fit` learns from good pictures
     alone, what it learns ends in an underscore, scores are higher for what is more anomalous.
 
-    >>> detector = EnsembleDetector(Config()).fit(good_pictures)          # doctest: +SKIP
-    >>> detector.predict(["new.png"])[0].anomalous                        # doctest: +SKIP
+    >>> detector = EnsembleDetector(load_preset("pixel-cpu")).fit(good_pictures)   # doctest: +SKIP
+    >>> detector.predict(["new.png"])[0].anomalous                                 # doctest: +SKIP
 
     Args:
         config: the run's configuration; its defaults are those of the dataclasses, a preset's come with
