@@ -81,7 +81,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_that_was_not_stopped(tmp_path: 
 
 def test_logs_and_pictures_are_kept(tmp_path: Path) -> None:
     run(12, tmp_path)
-    header = (tmp_path / "csv" / "metrics.csv").read_text().splitlines()[0]
+    header = (tmp_path / "csv" / "part0" / "metrics.csv").read_text().splitlines()[0]
     for name in ("energy/gap", "chains/distance", "chains/gradient_norm", "loss"):
         assert name in header
     assert (tmp_path / "chains.png").read_bytes().startswith(b"\x89PNG")

@@ -73,6 +73,9 @@ def train_run(
     seconds = time.perf_counter() - began
     card = run.finish(command=command, seconds=seconds, image_set=image_set.name, pictures=len(pictures))
     detector.save(out, card)
+    # They only serve to go on, and there is nothing left to go on with.
+    for checkpoint in (out / "training").rglob("last.ckpt"):
+        checkpoint.unlink()
     threshold = detector.threshold_
     print(
         f"trained on {len(pictures)} pictures of {image_set.name} in {seconds:.0f} s; "

@@ -64,9 +64,11 @@ def train(
                 enable_version_counter=False,
             ),
         ]
+        # A resumed run writes a table of its own: the logger would empty the one that is there.
+        part = len(list((folder / "csv").glob("part*")))
         loggers = [
             TensorBoardLogger(folder, name="", version="tensorboard"),
-            CSVLogger(folder, name="", version="csv"),
+            CSVLogger(folder, name="csv", version=f"part{part}"),
         ]
     # An "epoch" is the stretch between two checkpoints; its batches are step numbers, because the module
     # draws its own views from the one generator that checkpoints carry.

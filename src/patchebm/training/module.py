@@ -53,6 +53,8 @@ class EnergyModule(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        # Checkpoints hold the learner, not the base that it stands on.
+        self.strict_loading = False
         self.energy = energy
         self.averaged: AveragedModel | None = None
         if config.averaging:
@@ -144,7 +146,11 @@ class EnergyModule(pl.LightningModule):
         return self._slow_down * rise * min(1.0, max(0.02, left))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the generator, the chains and the roll-back count."""
+        """Add the generator, the chains and the roll-back count; leave out what is fitted anew."""
+        # A Gaussian per position is a hundred times the network's size, and is not what is trained here.
+        state = checkpoint["state_dict"]
+        for name in [name for name in state if name.startswith("energy.base.")]:
+            del state[name]
         checkpoint["patchebm"] = {
             "generator": self._generator.get_state(),
             "rollbacks": self._guard.rollbacks,
