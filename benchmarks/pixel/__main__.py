@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from patchebm.cli.runs import versions
 from patchebm.config import Config
 from patchebm.config_parser import load_preset
 from patchebm.data.folders import ImageSet, open_image_set
@@ -27,6 +26,7 @@ from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.controls import evaluate_controls
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.files import write_text
+from patchebm.provenance import versions
 
 HERE = Path(__file__).parent
 SETS = ("bottle", "magnetic_tile", "solar_poly", "circuitboard", "cubes")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from patchebm.cli.runs import versions
 from patchebm.energy import WideResNetEnergy
 from patchebm.files import write_text
+from patchebm.provenance import versions
 from patchebm.sampling import PYLD, SGLD, ChainLog, Sampler
 from patchebm.training.objective import contrastive_loss
 

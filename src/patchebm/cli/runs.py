@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from patchebm._version import __version__
 from patchebm.config import Config
 from patchebm.errors import DataError
 from patchebm.files import write_text
-
-
-def data_hash(paths: Sequence[Path], root: Path) -> str:
-    """SHA-256 over the names below `root` and the bytes of files, in the given order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        name = path.relative_to(root) if path.is_relative_to(root) else path
-        digest.update(name.as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Versions of all that figures depend on."""
-    found = {"patchebm": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    for name in ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pillow"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+from patchebm.provenance import data_hash, versions
 
 
 class Run:

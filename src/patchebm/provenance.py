@@ -1,0 +1,32 @@
+"""What a figure or a model was made from: pictures and versions."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from patchebm._version import __version__
+
+
+def data_hash(paths: Sequence[Path], root: Path) -> str:
+    """SHA-256 over the names below `root` and the bytes of files, in the given order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        digest.update(name.as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that figures depend on."""
+    found = {"patchebm": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for name in ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pillow"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
