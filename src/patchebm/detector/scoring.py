@@ -79,9 +79,10 @@ def picture_components(energy: Energy, pictures: list[Tensor], views: Views, con
 
 def gradient_maps(energy: Energy, pictures: list[Tensor]) -> Tensor:
     """Logarithm of the local gradient of whole pictures `(C, H, W)`: `(N, H, W)` float64."""
+    # A few at a time: whole pictures may be large.
     maps = []
-    for picture in pictures:
-        gradient = energy_gradient(energy, picture[None])[1]
+    for first in range(0, len(pictures), 8):
+        gradient = energy_gradient(energy, torch.stack(pictures[first : first + 8]))[1]
         maps.append(local_gradient(gradient).clamp(min=1e-12).log())
     return torch.cat(maps).double()
 

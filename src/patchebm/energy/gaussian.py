@@ -174,8 +174,12 @@ class GaussianEnergy(Energy):
         """
         if slot is None or self.slots == 1:
             slot = torch.zeros(1, dtype=torch.long, device=x.device)
-        centred = x.flatten(1) - self.mean[slot]
-        axes, variances, floor = self.axes[slot], self.variances[slot], self.floor[slot][:, None]
+        first, count = int(slot[0]), len(slot)
+        # The views of one picture are a run of slots: a slice of the axes then, no copy of them all.
+        run = count > 1 and torch.equal(slot, torch.arange(first, first + count, device=slot.device))
+        chosen = slice(first, first + count) if run or count == 1 else slot
+        centred = x.flatten(1) - self.mean[chosen]
+        axes, variances, floor = self.axes[chosen], self.variances[chosen], self.floor[chosen][:, None]
         # The residual is formed rather than its square taken as |x|^2 - |coefficients|^2, which cancels
         # in float32 where the floor is small beside the variances.
         if len(axes) == 1:

@@ -54,6 +54,7 @@ def evaluate(
     detector: Detector,
     image_set: ImageSet,
     *,
+    pixels: bool = True,
     tick: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Score all test pictures once and measure the scores, verdicts and maps.
@@ -67,6 +68,7 @@ def evaluate(
     Args:
         detector: fitted.
         image_set: with test pictures.
+        pixels: whether maps are made and measured, where there are masks.
         tick: called after each picture.
 
     Raises:
@@ -81,7 +83,9 @@ def evaluate(
     predictions, maps, masks = [], [], []
     began = time.perf_counter()
     for picture, prediction in zip(
-        pictures, detector.iterate([p.path for p in pictures], heat_maps=image_set.has_masks), strict=True
+        pictures,
+        detector.iterate([p.path for p in pictures], heat_maps=pixels and image_set.has_masks),
+        strict=True,
     ):
         # A defect without a mask file says nothing about its pixels; a good picture's are all good.
         if prediction.heat_map is not None and (picture.mask or not picture.anomalous):
