@@ -97,8 +97,11 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"false_alarm_rate {config.false_alarm_rate} is not between 0 and 1; use for instance 0.05"
         )
-    if config.calibration.folds < 2 or not 1 <= config.calibration.members <= config.calibration.folds:
-        raise ConfigError("calibration.folds must be at least 2 and calibration.members between 1 and folds")
+    folds, members = config.calibration.folds, config.calibration.members
+    if folds < 2:
+        raise ConfigError(f"calibration.folds is {folds}; use at least 2")
+    if not 1 <= members <= folds:
+        raise ConfigError(f"calibration.members is {members}; use 1 to calibration.folds, which is {folds}")
     for name in config.levels:
         level = getattr(config, name)
         network = level.energy.network

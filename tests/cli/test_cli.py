@@ -18,7 +18,7 @@ from patchebm.cli.main import main
 from tests.tiny import write_set
 
 TINY = [
-    "--calibration.folds", "3", "--patch.view.grid", "4",
+    "--calibration.folds", "3", "--calibration.members", "1", "--patch.view.grid", "4",
     "--patch.training.steps", "6", "--image.training.steps", "6",
     "--patch.training.batch_size", "4", "--image.training.batch_size", "4",
     "--patch.training.checkpoint_every", "2", "--image.training.checkpoint_every", "2",
@@ -98,7 +98,7 @@ def test_evaluate_writes_the_promised_keys(run: Path, data: Path, tmp_path: Path
         assert key in figures
     assert set(figures["levels"]) == {"patch", "image", "ensemble"}
     for level in figures["levels"].values():
-        assert {"image_auroc", "image_ap", "oracle_balanced_accuracy"} <= set(level)
+        assert {"image_auroc", "image_ap", "oracle_balanced_accuracy", "pixel_auroc", "aupro"} <= set(level)
         assert {"local", "global"} == set(level["per_kind"])
     assert figures["levels"]["ensemble"]["image_auroc"] == figures["image_auroc"]
     assert set(figures["per_defect"]) == {p.name for p in (data / "test").iterdir()} - {"good"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from patchebm.config_parser import Parser
-from patchebm.data.folders import open_image_set
+from patchebm.data.folders import check_pictures, open_image_set
 from patchebm.files import write_text
 
 
@@ -20,6 +20,9 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("--json", help="write the figures to this file")
     values = parser.parse_args(list(argv))
     image_set = open_image_set(values.data)
+    if image_set.test:
+        # A bad picture or mask is named before the others are scored, not after.
+        check_pictures(image_set.test)
 
     from tqdm import tqdm
 
@@ -50,7 +53,8 @@ def table(figures: dict[str, Any]) -> str:
         lines.append(f"{key:<20}{count:>8}" + "".join(f"{_number(v):>10}" for v in values))
     for key in ("image_ap", "pixel_auroc", "aupro", "oracle_balanced_accuracy"):
         if key in figures:
-            lines.append(f"{key:<28}{figures[key]:.4f}")
+            values = [figures["levels"][name].get(key) for name in names]
+            lines.append(f"{key:<28}" + "".join(f"{_number(v):>10}" for v in values))
     lines.append(
         f"at threshold {figures['threshold']:.2f}: {figures['false_alarm_count']} of {figures['good_count']} "
         f"good called anomalous, {figures['miss_count']} of {figures['anomalous_count']} anomalous missed"

@@ -162,18 +162,16 @@ class EnsembleDetector:
             levels = np.stack(columns, axis=1)
             scores = (combine(levels) - self.mean_) / self.std_
             for i, (image, score) in enumerate(zip(chunk, scores, strict=True)):
-                heat_map = None
-                if heat_maps:
-                    size = (int(pictures[i].shape[1]), int(pictures[i].shape[2]))
-                    sized = [resize(m[i][None].float(), size)[0] for m in maps]
-                    heat_map = torch.stack(sized).mean(0).numpy()
+                size = (int(pictures[i].shape[1]), int(pictures[i].shape[2]))
+                sized = [resize(m[i][None].float(), size)[0] for m in maps]
                 yield Prediction(
                     image=_name(image, first + i),
                     score=float(score),
                     anomalous=bool(score > self.threshold_.value),
                     threshold=self.threshold_.value,
                     levels=dict(zip(self.levels_, map(float, levels[i]), strict=True)),
-                    heat_map=heat_map,
+                    heat_map=torch.stack(sized).mean(0).numpy() if sized else None,
+                    level_maps={name: m.numpy() for name, m in zip(self.levels_, sized, strict=bool(sized))},
                 )
 
     def _level(self, name: Level) -> LevelModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ class Prediction:
         levels: the score of each level, on the same scale.
         heat_map: `(H, W)` float32 at the picture's own size: how anomalous each pixel is, in standard
             deviations of what good parts show there; None if maps were not asked for.
+        level_maps: the map of each level, of which `heat_map` is the mean.
     """
 
     image: str
@@ -29,6 +30,7 @@ class Prediction:
     threshold: float
     levels: dict[str, float]
     heat_map: NDArray[np.float32] | None = None
+    level_maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """The prediction as a JSON record, without the map."""

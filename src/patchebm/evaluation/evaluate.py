@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,23 +15,8 @@ from patchebm.data.images import read_mask
 from patchebm.errors import DataError
 from patchebm.evaluation.metrics import image_metrics, pixel_metrics, threshold_metrics
 
-
-class Verdict(Protocol):
-    """What is read of a detector's prediction."""
-
-    score: float
-    anomalous: bool
-    threshold: float
-    levels: dict[str, float]
-    heat_map: NDArray[np.float32] | None
-
-
-class Detector(Protocol):
-    """What is used of a detector."""
-
-    def iterate(self, images: Sequence[str | Path], *, heat_maps: bool = True) -> Iterable[Any]:
-        """One prediction a picture, in order."""
-        ...
+if TYPE_CHECKING:
+    from patchebm.detector import EnsembleDetector, Prediction
 
 
 @dataclass(frozen=True)
@@ -42,16 +26,16 @@ class Evaluation:
     Attributes:
         figures: what JSON can hold; see `evaluate`.
         pictures: the test pictures.
-        predictions: one for each, without heat maps.
+        predictions: one for each, without maps.
     """
 
     figures: dict[str, Any]
     pictures: tuple[Picture, ...]
-    predictions: list[Any]
+    predictions: list[Prediction]
 
 
 def evaluate(
-    detector: Detector,
+    detector: EnsembleDetector,
     image_set: ImageSet,
     *,
     pixels: bool = True,
@@ -80,7 +64,9 @@ def evaluate(
         raise DataError(
             f"{image_set.root} has no test pictures of known truth; put them in test/good and test/<defect>"
         )
-    predictions, maps, masks = [], [], []
+    predictions: list[Prediction] = []
+    maps: dict[str, list[NDArray[np.float32]]] = {}
+    masks: list[NDArray[np.bool_]] = []
     began = time.perf_counter()
     for picture, prediction in zip(
         pictures,
@@ -91,8 +77,9 @@ def evaluate(
         if prediction.heat_map is not None and (picture.mask or not picture.anomalous):
             shape = prediction.heat_map.shape
             masks.append(read_mask(picture.mask, shape) if picture.mask else np.zeros(shape, dtype=bool))
-            maps.append(prediction.heat_map)
-        predictions.append(replace(prediction, heat_map=None))
+            for name, level_map in {**prediction.level_maps, "ensemble": prediction.heat_map}.items():
+                maps.setdefault(name, []).append(level_map)
+        predictions.append(replace(prediction, heat_map=None, level_maps={}))
         tick()
     scoring = time.perf_counter() - began
     labels = np.array([bool(p.anomalous) for p in pictures])
@@ -100,15 +87,18 @@ def evaluate(
     if len(columns) > 1:
         columns["ensemble"] = np.array([p.score for p in predictions])
     scores = np.array([p.score for p in predictions])
+    pixel_figures = {name: pixel_metrics(level, masks) for name, level in maps.items()}
     figures: dict[str, Any] = {
         "image_set": image_set.name,
         **image_metrics(labels, scores),
-        **pixel_metrics(maps, masks),
+        **pixel_figures.get("ensemble", {}),
         "threshold": predictions[0].threshold,
         **threshold_metrics(labels, [p.anomalous for p in predictions]),
         **_breakdown(image_set, pictures, labels, scores),
         "levels": {
-            name: image_metrics(labels, column) | _breakdown(image_set, pictures, labels, column)
+            name: image_metrics(labels, column)
+            | pixel_figures.get(name, {})
+            | _breakdown(image_set, pictures, labels, column)
             for name, column in columns.items()
         },
         "seconds": {
