@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +22,15 @@ class Parser(ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(exit_on_error=True, allow_abbrev=False, **settings)
 
+    def parse(self, argv: Sequence[str]) -> Namespace:
+        """Parse arguments; a file that is no text or no sound YAML is a `ConfigError`, too."""
+        try:
+            return self.parse_args(list(argv))
+        except (UnicodeDecodeError, RecursionError, TypeError) as error:
+            raise ConfigError(
+                f"a configuration file cannot be read ({error}); use YAML with known keys"
+            ) from error
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage."""
         raise ConfigError(_one_sentence(str(message))) from ex
@@ -36,9 +45,10 @@ def build_config(values: dict[str, Any]) -> Config:
     parser = Parser()
     parser.add_class_arguments(Config)
     plain = {key: value.as_dict() if isinstance(value, Namespace) else value for key, value in values.items()}
+    _check_sections(plain, Config)
     built = parser.instantiate(parser.parse_object(plain))
     config = Config(**{field.name: built[field.name] for field in fields(Config)})
-    _check(config)
+    check_config(config)
     return config
 
 
@@ -89,49 +99,94 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{found[0]}'?)" if found else ""
 
 
-def _check(config: Config) -> None:
-    """Values that have the right type and cannot work."""
+# Smallest and largest sensible value of each number; a step of a learning rate is not known in advance, but
+# what cannot work is refused here rather than after an hour.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "energy.network.width": (1, 100),
+    "energy.gaussian.floor": (1e-12, 1e6),
+    "chains.steps": (0, 100_000),
+    "chains.inner": (1, 100_000),
+    "chains.lr": (0, 1e6),
+    "chains.eps": (1e-12, 1e6),
+    "chains.noise": (0, 10),
+    "chains.buffer_size": (0, 10_000_000),
+    "chains.restart": (0, 1),
+    "training.epochs": (1, 1_000_000),
+    "training.batch_size": (2, 100_000),
+    "training.lr": (1e-12, 1e6),
+    "training.weight_decay": (0, 1e3),
+    "training.warmup": (0, 10_000_000),
+    "training.decay_from": (0, 1),
+    "training.data_noise": (0, 10),
+    "training.energy_penalty": (0, 1e6),
+    "training.gradient_clip": (0, 1e9),
+    "training.averaging": (0, 0.999999),
+    "training.checkpoint_every": (1, 10_000_000),
+    "score.top": (1, 10_000),
+}
+_LARGEST_SIDE = 4096
+
+
+def check_config(config: Config) -> None:
+    """Refuse values that have the right type and cannot work. Raises ConfigError, naming the key."""
     if not config.levels or len(set(config.levels)) != len(config.levels):
         raise ConfigError(f"levels {config.levels} must name patch, image or both, once each")
+    _within("seed", config.seed, 0, 2**63 - 1)
     if not 0 < config.false_alarm_rate < 1:
         raise ConfigError(
             f"false_alarm_rate {config.false_alarm_rate} is not between 0 and 1; use for instance 0.05"
         )
     folds, members = config.calibration.folds, config.calibration.members
-    if folds < 2:
-        raise ConfigError(f"calibration.folds is {folds}; use at least 2")
+    _within("calibration.folds", folds, 2, 1000)
     if not 1 <= members <= folds:
         raise ConfigError(f"calibration.members is {members}; use 1 to calibration.folds, which is {folds}")
     for name in config.levels:
         level = getattr(config, name)
-        network = level.energy.network
-        if network.depth < 10 or (network.depth - 4) % 6:
+        depth = level.energy.network.depth
+        if depth < 10 or (depth - 4) % 6:
+            raise ConfigError(f"{name}.energy.network.depth {depth} is not 6n + 4; use 10, 16, 22 or 28")
+        for key, (least, most) in _BOUNDS.items():
+            value = level
+            for part in key.split("."):
+                value = getattr(value, part)
+            _within(f"{name}.{key}", value, least, most)
+        if level.training.steps is not None:
+            _within(f"{name}.training.steps", level.training.steps, 0, 100_000_000)
+        if level.energy.gaussian.rank is not None:
+            _within(f"{name}.energy.gaussian.rank", level.energy.gaussian.rank, 1, 1_000_000)
+    view = config.patch.view
+    _within("patch.view.grid", view.grid, 2, 1000)
+    _within("patch.view.train_scale", view.train_scale, 1e-3, 10)
+    if isinstance(view.spread, tuple):
+        for value in view.spread:
+            _within("patch.view.spread", value, 1e-3, 1e9)
+    sizes = {"patch.view.test_size": view.test_size, "image.view.size": config.image.view.size}
+    if view.train_size is not None:
+        sizes["patch.view.train_size"] = view.train_size
+    for key, size in sizes.items():
+        for side in size:
+            _within(key, side, 4, _LARGEST_SIDE)
+
+
+def _within(key: str, value: float, least: float, most: float) -> None:
+    # Written so that NaN fails, too.
+    if not least <= value <= most:
+        raise ConfigError(f"{key} is {value}; use {least:g} to {most:g}")
+
+
+def _check_sections(values: Any, kind: type, prefix: str = "") -> None:
+    """Refuse a section that is not a mapping: its preset's values would silently be lost."""
+    for field in fields(kind):
+        section = field.default_factory() if callable(field.default_factory) else None
+        if not is_dataclass(section):
+            continue
+        value = values.get(field.name, {})
+        if not isinstance(value, dict):
             raise ConfigError(
-                f"{name}.energy.network.depth {network.depth} is not 6n + 4; use 10, 16, 22 or 28"
+                f"{prefix}{field.name} is {value!r}; it must hold keys such as "
+                f"{prefix}{field.name}.{fields(section)[0].name}"
             )
-        if network.width < 1:
-            raise ConfigError(f"{name}.energy.network.width {network.width} is below 1; use 1, 2, 4, ...")
-        if not level.energy.gaussian.floor > 0:
-            raise ConfigError(
-                f"{name}.energy.gaussian.floor is {level.energy.gaussian.floor}; use for instance 1e-3"
-            )
-        for key, value, least in (
-            ("training.batch_size", level.training.batch_size, 2),
-            ("training.steps", 0 if level.training.steps is None else level.training.steps, 0),
-            ("training.epochs", level.training.epochs, 1),
-            ("training.checkpoint_every", level.training.checkpoint_every, 1),
-            ("chains.steps", level.chains.steps, 0),
-            ("chains.inner", level.chains.inner, 1),
-            ("chains.buffer_size", level.chains.buffer_size, 0),
-        ):
-            if value < least:
-                raise ConfigError(f"{name}.{key} is {value}; use at least {least}")
-        if level.training.lr <= 0:
-            raise ConfigError(f"{name}.training.lr is {level.training.lr}; use a positive learning rate")
-        if not 0 <= level.training.averaging < 1:
-            raise ConfigError(
-                f"{name}.training.averaging is {level.training.averaging}; use 0 or a decay below 1"
-            )
+        _check_sections(value, type(section), f"{prefix}{field.name}.")
 
 
 def _one_sentence(message: str) -> str:
@@ -140,6 +195,10 @@ def _one_sentence(message: str) -> str:
     unknown = re.search(
         r"(?:does not accept (?:nested key|option)|[Uu]nrecognized arguments:?|Key) '?-{0,2}([\w.\-]+)", text
     )
+    wrong_type = re.search(r'Parser key "([\w.]+)": Expected a <class \'(\w+)\'>. Got value: (.*)', text)
+    if wrong_type:
+        kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+        return f"{wrong_type[1]} is '{wrong_type[3]}'; it must be {kind.get(wrong_type[2], wrong_type[2])}"
     group = re.search(r"Group '([\w.]+)'", text)
     if unknown and ("not accept" in text or "nrecognized" in text or "not expected" in text):
         key = unknown[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -40,9 +41,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
     except OSError as error:
-        raise PatchebmError(
-            f"cannot write {target}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
+        mend = "free some space" if error.errno == errno.ENOSPC else "choose another file or folder"
+        raise PatchebmError(f"cannot write {target}: {error.strerror or error}; {mend}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ def data_hash(paths: Sequence[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         name = path.relative_to(root) if path.is_relative_to(root) else path
-        digest.update(name.as_posix().encode() + b"\0")
+        digest.update(name.as_posix().encode("utf-8", "surrogateescape") + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

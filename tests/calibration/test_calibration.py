@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from patchebm.calibration.combine import combine
-from patchebm.calibration.folds import assign_folds
+from patchebm.calibration.folds import assign_folds, outer_folds
 from patchebm.calibration.positions import PositionStandardiser
 from patchebm.calibration.threshold import fit_threshold
 from patchebm.errors import ConfigError, DataError
@@ -26,10 +26,16 @@ def test_every_fold_can_have_a_spread() -> None:
     assert np.bincount(assign_folds(list(range(5)), 5, RNG(0))).min() >= 2
 
 
-@pytest.mark.parametrize("groups", [[0, 1, 2], ["a"] * 9])
+@pytest.mark.parametrize(
+    "groups", [[0, 1, 2], [0, 1, 2, 3, 4], ["a"] * 9, ["a", "b"] * 9, ["a"] * 9 + ["b", "c"]]
+)
 def test_too_few_pictures_to_hold_out_are_refused(groups: list[object]) -> None:
-    with pytest.raises(DataError, match="too few"):
-        assign_folds(groups, 5, RNG(0))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=f"{len(groups)} good pictures of .* too few .* at least 6"):
+        outer_folds(groups, 5, 0)  # type: ignore[arg-type]
+
+
+def test_six_pictures_are_enough() -> None:
+    assert np.bincount(outer_folds(list(range(6)), 5, 0)).tolist() == [2, 2, 2]
 
 
 def test_left_out_statistics_are_those_of_the_others() -> None:

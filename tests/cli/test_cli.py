@@ -140,11 +140,63 @@ def test_bad_options_name_the_field(data: Path, tmp_path: Path, capsys: pytest.C
         ("--patch.training.batch_size", "0"): "patch.training.batch_size",
         ("--patch.view.spread", "spoon"): "spoon",
         ("--config", str(tmp_path / "nope.yaml")): "nope.yaml",
+        ("--seed=-1",): "seed is -1",
+        ("--patch.view.grid", "1"): "patch.view.grid is 1",
+        ("--patch.score.top", "0"): "patch.score.top is 0",
+        ("--image.training.warmup=-1",): "image.training.warmup",
+        ("--patch.chains.restart", "2"): "patch.chains.restart",
+        ("--patch.energy.gaussian.rank", "0"): "patch.energy.gaussian.rank",
+        ("--calibration.members", "9"): "calibration.members is 9",
     }
     for options, words in cases.items():
         assert words in failure(capsys, *base, *options)
         assert not (tmp_path / "r").exists(), "a run folder was claimed for a configuration that cannot work"
     assert "did you mean 'train'" in failure(capsys, "trian")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"patch: 3\n", "patch is 3; it must hold keys"),
+        (b"patch: {training: null}\n", "patch.training is None"),
+        (b"patch: {training: {lr: .nan}}\n", "patch.training.lr"),
+        (b"\xff\xfe\x00", "configuration file"),
+        (b"patch: &a [*a]\n", ""),
+    ],
+)
+def test_bad_configuration_files(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, words: str
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_bytes(content)
+    assert words in failure(capsys, "train", str(data), "--out", str(tmp_path / "r"), "--config", str(file))
+    assert not (tmp_path / "r").exists()
+
+
+def test_overlays_replace_neither_pictures_nor_each_other(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = sorted((data / "train" / "good").iterdir())[0].read_bytes()
+    for product in ("bottle", "cable"):
+        folder = tmp_path / "in" / product / "test" / "good"
+        folder.mkdir(parents=True)
+        (folder / "000.png").write_bytes(source)
+    single = tmp_path / "in" / "a.png"
+    single.write_bytes(source)
+    assert main(["predict", str(run), str(tmp_path / "in"), "--out", str(tmp_path / "in")]) == 0
+    assert single.read_bytes() == source
+    assert len(list((tmp_path / "in").glob("*_heat.png"))) == 3
+    # An overlay of `a.png` would be called like this picture.
+    again = [str(tmp_path / "in" / "a.png"), str(tmp_path / "in" / "a_heat.png")]
+    assert "would replace" in failure(capsys, "predict", str(run), *again, "--out", str(tmp_path / "in"))
+
+
+def test_an_out_that_cannot_be_a_folder_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        assert str(out)[:60] in failure(capsys, "train", str(data), "--out", str(out), *TINY)
 
 
 def test_an_unknown_key_in_a_file_is_named(

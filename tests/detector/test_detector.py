@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from patchebm.config_parser import load_preset
 from patchebm.detector import EnsembleDetector, ImageDetector, PatchDetector, load
-from patchebm.errors import DataError, ImageError, ModelFileError
+from patchebm.detector.modelfile import load_model, save_model
+from patchebm.errors import DataError, ImageError, ModelFileError, PatchebmError, TrainingError
 from tests.tiny import flanges, tiny_config
 
 
@@ -163,6 +166,37 @@ def test_bad_arrays_are_named(fitted: EnsembleDetector, bad: np.ndarray, words: 
         fitted.score([flanges(1)[0], bad])
 
 
+def test_a_detector_that_is_not_fitted_says_so(tmp_path: Path) -> None:
+    with pytest.raises(PatchebmError, match="not fitted"):
+        EnsembleDetector(tiny_config()).score(flanges(1))
+    with pytest.raises(PatchebmError, match="not fitted"):
+        EnsembleDetector(tiny_config()).save(tmp_path)
+
+
+def test_facts_that_json_cannot_hold_leave_the_old_model_whole(
+    fitted: EnsembleDetector, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path)
+    with pytest.raises(ValueError, match="JSON"):
+        fitted.save(tmp_path, {"bad": float("nan")})
+    assert load(tmp_path)
+
+
+def test_a_last_step_that_diverges_is_noticed() -> None:
+    config = tiny_config()
+    config.patch.training.lr, config.patch.training.steps = 1e6, 1
+    config.patch.training.warmup, config.patch.training.gradient_clip = 0, 0.0
+    with pytest.raises(TrainingError, match="diverged"):
+        EnsembleDetector(config).fit(flanges(9))
+
+
+def test_training_and_test_pictures_may_differ_in_size() -> None:
+    config = tiny_config()
+    config.patch.energy.gaussian.per_position = False
+    config.patch.view.train_size, config.patch.view.test_size = (24, 40), (64, 64)
+    assert np.isfinite(PatchDetector(config).fit(flanges(6)).score(flanges(1))).all()
+
+
 def test_too_few_pictures_are_refused() -> None:
     with pytest.raises(DataError, match="too few"):
         EnsembleDetector(tiny_config()).fit(flanges(3))
@@ -181,6 +215,13 @@ def test_groups_are_held_out_together() -> None:
     assert grouped.levels_["image"].mean_ > loose.levels_["image"].mean_
 
 
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a model's facts as another program might that knows of the hash."""
+    own, tensors = load_model(folder)
+    change(own)
+    save_model(folder, own, tensors)
+
+
 def damage(folder: Path, how: str) -> None:
     tensors, card = folder / "model.safetensors", folder / "model.json"
     facts = json.loads(card.read_text())
@@ -196,14 +237,17 @@ def damage(folder: Path, how: str) -> None:
         card.write_text(json.dumps(facts | {"format_version": 99, "patchebm": "9.9"}))
     elif how == "foreign":
         card.write_text(json.dumps({"hello": 1}))
+    elif how == "a number changed":
+        facts["facts"]["threshold"]["value"] = 1e9
+        card.write_text(json.dumps(facts))
+    elif how == "deep":
+        card.write_text("[" * 100_000)
     elif how == "no json":
         card.write_text("{")
     elif how == "unknown key":
-        facts["config"]["patch"]["bogus"] = 1
-        card.write_text(json.dumps(facts))
+        rewrite(folder, lambda own: own["config"]["patch"].update(bogus=1))
     elif how == "inconsistent":
-        facts["config"]["patch"]["energy"]["network"]["width"] = 2
-        card.write_text(json.dumps(facts))
+        rewrite(folder, lambda own: own["config"]["patch"]["energy"]["network"].update(width=2))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +259,8 @@ def damage(folder: Path, how: str) -> None:
         ("newer", "format 99, written by patchebm 9.9"),
         ("foreign", "no patchebm model"),
         ("no json", "cannot be read"),
+        ("a number changed", "was altered"),
+        ("deep", "cannot be read"),
         ("unknown key", "bogus"),
         ("inconsistent", "does not fit its tensors"),
     ],

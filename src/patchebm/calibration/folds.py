@@ -31,10 +31,7 @@ def assign_folds(groups: Sequence[Hashable], folds: int, generator: np.random.Ge
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
     if len(groups) < 4 or len(members) < 2:
-        raise DataError(
-            f"{len(groups)} good pictures of {len(members)} parts are too few to hold some out for "
-            "calibration; give at least 4 pictures of at least 2 parts"
-        )
+        raise DataError(f"{len(groups)} good pictures of {len(members)} parts are too few to hold some out")
     # Each fold holds at least two pictures, since a spread needs two.
     folds = max(2, min(folds, len(members), len(groups) // 2))
     order = [list(members)[i] for i in generator.permutation(len(members))]
@@ -45,4 +42,26 @@ def assign_folds(groups: Sequence[Hashable], folds: int, generator: np.random.Ge
         smallest = int(np.argmin(sizes))
         assigned[members[group]] = smallest
         sizes[smallest] += len(members[group])
+    return assigned
+
+
+def outer_folds(groups: Sequence[Hashable], folds: int, seed: int) -> NDArray[np.int64]:
+    """The folds of a detector, each of which leaves enough pictures to be cross-fitted once more.
+
+    Raises:
+        DataError: too few pictures or parts; says how many are needed.
+    """
+    parts = len(set(groups))
+    too_few = DataError(
+        f"{len(groups)} good pictures of {parts} parts are too few to hold some out for calibration; "
+        "give at least 6 pictures of at least 3 parts, none of which has most of the pictures"
+    )
+    try:
+        assigned = assign_folds(groups, folds, np.random.default_rng(seed))
+    except DataError as error:
+        raise too_few from error
+    for fold in range(int(assigned.max()) + 1):
+        kept = [group for group, own in zip(groups, assigned, strict=True) if own != fold]
+        if len(kept) < 4 or len(set(kept)) < 2:
+            raise too_few
     return assigned

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from patchebm.config_parser import Parser
 from patchebm.data.folders import open_image_set
 from patchebm.data.images import read_image, read_mask
 from patchebm.data.synthetic import PRODUCTS, write_synthetic_set
+from patchebm.errors import DataError
 from patchebm.files import write_text
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few pictures and a tenth of the training steps")
     add_config(parser, argv)
-    values = parser.parse_args(list(argv))
+    values = parser.parse(argv)
     config = to_config(values)
     out = Path(values.out)
     counts = {"train": 60, "test_good": 20, "per_defect": 5}
@@ -60,6 +62,8 @@ def run(argv: Sequence[str]) -> None:
         if not (folder / "model.json").exists():
             train_run(config, image_set, folder, command=["patchebm", "demo", *argv])
         detector = load(folder)
+        if asdict(detector.config) != asdict(config):
+            raise DataError(f"{folder} holds a demo of another configuration; choose another --out")
         with tqdm(total=len(image_set.test), desc="evaluate", unit="image", file=sys.stderr) as bar:
             evaluation = evaluate(detector, image_set, tick=bar.update)
         results.append(evaluation.figures)

@@ -18,7 +18,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("run", help="folder that `patchebm train` wrote")
     parser.add_argument("data", help="folder in MVTec AD layout with test pictures")
     parser.add_argument("--json", help="write the figures to this file")
-    values = parser.parse_args(list(argv))
+    values = parser.parse(argv)
     image_set = open_image_set(values.data)
     if image_set.test:
         # A bad picture or mask is named before the others are scored, not after.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from patchebm.config_parser import Parser
 from patchebm.data.folders import find_images
 from patchebm.data.images import read_image
+from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
 
 
@@ -20,15 +23,17 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("images", nargs="+", help="pictures, or folders of pictures")
     parser.add_argument("--out", help="write heat map overlays to this folder")
     parser.add_argument("--json", help="write the predictions to this file, a list of records")
-    values = parser.parse_args(list(argv))
+    values = parser.parse(argv)
     paths = find_images(values.images)
 
     from patchebm.detector import load
     from patchebm.evaluation.overlay import heat_overlay, side_by_side
 
+    names = _overlay_names(paths)
+    if values.out:
+        _check_targets(Path(values.out), names)
     detector = load(values.run)
     records = []
-    names = _overlay_names(paths)
     for path, prediction in zip(paths, detector.iterate(paths, heat_maps=bool(values.out)), strict=True):
         record = prediction.record()
         if prediction.heat_map is not None:
@@ -53,16 +58,26 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A distinct file name for each picture: its stem, with its folders where stems repeat."""
-    stems: dict[str, int] = {}
-    for path in paths:
-        stems[path.stem] = stems.get(path.stem, 0) + 1
+    """A distinct name for each picture's overlay: its stem, with its folders where stems repeat."""
+    stems = Counter(path.stem for path in paths)
+    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     names: dict[Path, str] = {}
-    for path in paths:
-        name = (
-            path.stem
-            if stems[path.stem] == 1
-            else "_".join((*path.parent.parts[-2:], path.name)).replace(".", "_")
-        )
-        names[path] = f"{name.replace('/', '')}.png"
+    for path in dict.fromkeys(paths):
+        name = path.stem
+        if stems[name] > 1:
+            name = "_".join(path.absolute().relative_to(root).parts)
+        # `_heat` tells overlays from pictures, so that no picture is ever overwritten by its own.
+        candidate, count = f"{name}_heat.png", 1
+        while candidate in names.values():
+            count += 1
+            candidate = f"{name}_{count}_heat.png"
+        names[path] = candidate
     return names
+
+
+def _check_targets(folder: Path, names: dict[Path, str]) -> None:
+    """Raise PatchebmError if an overlay would replace one of the pictures."""
+    inputs = {path.resolve() for path in names}
+    for path, name in names.items():
+        if (folder / name).resolve() in inputs:
+            raise PatchebmError(f"the overlay of {path} would replace {folder / name}; choose another --out")

@@ -45,13 +45,23 @@ class Run:
             DataError: the folder holds a finished or another run.
         """
         facts = {"config": asdict(config), "data_sha256": data_hash(pictures, root)}
+        try:
+            return self._claim(facts)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder} cannot be a run folder ({error.strerror}); choose another --out"
+            ) from error
+
+    def _claim(self, facts: dict[str, Any]) -> bool:
         record = self.folder / "run.json"
         if (self.folder / "model.json").exists():
             raise DataError(f"{self.folder} holds a finished model; choose another --out or add --overwrite")
         if record.exists():
             try:
                 before = json.loads(record.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+                if not isinstance(before, dict):
+                    raise ValueError("it holds no run")
+            except ValueError as error:
                 raise DataError(
                     f"{record} cannot be read ({error}); add --overwrite to start anew"
                 ) from error
@@ -62,14 +72,12 @@ class Run:
                     "choose another --out or add --overwrite"
                 )
             return True
-        if self.folder.is_dir() and any(self.folder.iterdir()):
+        # What a run that was killed in this very moment left behind does not count.
+        if self.folder.exists() and any(not p.name.endswith(".part") for p in self.folder.iterdir()):
             raise DataError(f"{self.folder} is not empty and holds no run; choose a new folder for --out")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(
-            self.folder / "config.yaml",
-            yaml.safe_dump(json.loads(json.dumps(facts["config"])), sort_keys=False),
-        )
         write_text(record, json.dumps(facts, indent=1) + "\n")
+        readable = yaml.safe_dump(json.loads(json.dumps(facts["config"])), sort_keys=False)
+        write_text(self.folder / "config.yaml", readable)
         return False
 
     def finish(

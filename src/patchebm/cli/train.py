@@ -11,7 +11,6 @@ from patchebm.cli.options import add_config, to_config
 from patchebm.config import Config
 from patchebm.config_parser import Parser
 from patchebm.data.folders import ImageSet, check_pictures, open_image_set
-from patchebm.errors import DataError
 
 
 def run(argv: Sequence[str]) -> None:
@@ -22,7 +21,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out and list them")
     parser.add_argument("--overwrite", action="store_true", help="delete what another run left in --out")
     add_config(parser, argv)
-    values = parser.parse_args(list(argv))
+    values = parser.parse(argv)
     config = to_config(values)
     image_set = open_image_set(values.data)
     train_run(
@@ -50,18 +49,11 @@ def train_run(
         print(f"left out: {picture.path}: {reason}", file=sys.stderr)
 
     groups = [picture.group for picture in pictures]
-    if len({g for g in groups if g is not None}) == 1 and None not in groups:
-        raise DataError(
-            f"{image_set.root / 'groups.csv'} puts all good pictures in one group; give at least two parts"
-        )
-    if len(pictures) < 4:
-        raise DataError(f"{image_set.root} has {len(pictures)} good pictures; give at least 4")
-
     # Only now the heavy import: everything else that can be wrong with the input has been looked at.
     from patchebm.cli.runs import Run
     from patchebm.detector import EnsembleDetector
 
-    EnsembleDetector(config).check()
+    EnsembleDetector(config).check(len(pictures), groups)
     run = Run(out)
     if overwrite:
         run.clear()

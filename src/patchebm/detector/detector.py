@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchebm.calibration.combine import combine
-from patchebm.calibration.folds import assign_folds
+from patchebm.calibration.folds import outer_folds
 from patchebm.calibration.threshold import Threshold, fit_threshold
 from patchebm.config import Config, Level
-from patchebm.config_parser import build_config
+from patchebm.config_parser import build_config, check_config
 from patchebm.data.images import read_image
 from patchebm.data.views import Resized, resize, to_tensor
 from patchebm.detector.level import LevelModel, TrainingSet, Values
 from patchebm.detector.modelfile import load_model, save_model
 from patchebm.detector.prediction import Prediction
-from patchebm.errors import ImageError, ModelFileError
+from patchebm.errors import DataError, ImageError, ModelFileError, PatchebmError, TrainingError
 
 Image: TypeAlias = "str | Path | NDArray[np.float32]"
 """A file, or an array `(H, W, 1 or 3)` float32 in [0, 1] as `patchebm.data.images.read_image` gives."""
@@ -69,16 +69,32 @@ class EnsembleDetector:
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
 
-    def check(self) -> None:
-        """Look for what cannot work in the configuration before anything is read or written.
+    def check(
+        self, images: int, groups: Sequence[str | None] | None = None
+    ) -> tuple[list[str], NDArray[np.int64]]:
+        """Look for what cannot work before anything is read or written.
+
+        Args:
+            images: number of good pictures.
+            groups: as for `fit`.
+
+        Returns:
+            The part that each picture shows, and the fold of each `(N,)`.
 
         Raises:
             ConfigError: names the key and the mend.
+            DataError: too few pictures.
         """
-        self.channels_ = 3
+        check_config(self.config)
         for name in self.level_names:
             if name in self.config.levels:
-                self._level(name)
+                LevelModel(name, getattr(self.config, name), 3)
+        if groups is not None and len(groups) != images:
+            raise DataError(f"{len(groups)} groups were given for {images} images; give one each, or None")
+        known = list(groups) if groups is not None else [None] * images
+        # A picture of which nothing is known is an object of its own.
+        parts = [group if group is not None else f"picture {i}" for i, group in enumerate(known)]
+        return parts, outer_folds(parts, self.config.calibration.folds, self.config.seed)
 
     def fit(
         self,
@@ -89,7 +105,7 @@ class EnsembleDetector:
         """Learn from pictures of good parts.
 
         Args:
-            images: at least four good pictures.
+            images: at least six good pictures.
             groups: the physical object that each shows, if known: pictures of one object are held out
                 together.
             folder: for checkpoints and logs. If it holds those of an interrupted fit of the same
@@ -103,12 +119,8 @@ class EnsembleDetector:
             DataError: too few pictures.
             TrainingError: the energy diverged for good, or there is no room for a checkpoint.
         """
-        known = list(groups) if groups is not None else [None] * len(images)
-        # A picture of which nothing is known is an object of its own.
-        parts = [group if group is not None else f"picture {i}" for i, group in enumerate(known)]
-        calibration = self.config.calibration
-        folds = assign_folds(parts, calibration.folds, np.random.default_rng(self.config.seed))
-        members = min(calibration.members, int(folds.max()) + 1)
+        parts, folds = self.check(len(images), groups)
+        members = min(self.config.calibration.members, int(folds.max()) + 1)
         resized = self._read(images)
         self.levels_ = {}
         columns = []
@@ -126,6 +138,10 @@ class EnsembleDetector:
         combined = combine(np.stack(columns, axis=1))
         self.mean_, self.std_ = float(combined.mean()), max(float(combined.std(ddof=1)), 1e-6)
         self.normal_scores_ = (combined - self.mean_) / self.std_
+        if not np.isfinite(self.normal_scores_).all():
+            raise TrainingError(
+                "scores of good pictures are not finite: the energy diverged; lower training.lr"
+            )
         self.threshold_ = fit_threshold(self.normal_scores_, self.config.false_alarm_rate)
         held_out = np.flatnonzero(folds < members)[:MAP_PICTURES]
         self._calibrate_heat([images[i] for i in held_out])
@@ -149,6 +165,10 @@ class EnsembleDetector:
 
     def iterate(self, images: Sequence[Image], *, heat_maps: bool = True) -> Iterator[Prediction]:
         """As `predict`, one prediction at a time, in bounded memory."""
+        if not hasattr(self, "threshold_"):
+            raise PatchebmError("this detector is not fitted; call fit, or load a saved one")
+        if isinstance(images, str | Path):
+            raise ImageError(f"give a list of images, for instance [{str(images)!r}]")
         for first in range(0, len(images), CHUNK):
             chunk = images[first : first + CHUNK]
             pictures = [to_tensor(_array(image, first + i), self.channels_) for i, image in enumerate(chunk)]
@@ -217,6 +237,8 @@ class EnsembleDetector:
         Raises:
             PatchebmError: the folder cannot be written or the disk is full.
         """
+        if not hasattr(self, "threshold_"):
+            raise PatchebmError("this detector is not fitted; call fit before save")
         facts: dict[str, Any] = {
             "channels": self.channels_,
             "config": asdict(self.config),

@@ -22,6 +22,8 @@ from patchebm.training.module import EnergyModule
 # of small patches, and below this many bytes for large ones.
 MOST_VIEWS = 20_000
 MOST_VIEW_BYTES = 256 * 2**20
+# Views that tell the scale of a Gaussian's energies and gradients.
+MOST_SCALE_VIEWS = 1024
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def fit_member(task: MemberTask) -> Energy:
     ]
     crossed = GaussianEnergy.concatenate(parts)
     draw = _Draw(task, slots_per_fold=parts[0].slots)
-    mean, std, scale = _scales(crossed, task, parts[0].slots)
+    mean, std, scale = _scales(crossed, task, parts[0].slots, generator)
     tilted = TiltedEnergy(
         crossed,
         network,
@@ -140,7 +142,9 @@ def _many_views(task: MemberTask, pictures: list[Resized], generator: torch.Gene
     return task.views.draw(pictures, n, generator).views
 
 
-def _scales(gaussian: GaussianEnergy, task: MemberTask, slots_per_fold: int) -> tuple[float, float, Tensor]:
+def _scales(
+    gaussian: GaussianEnergy, task: MemberTask, slots_per_fold: int, generator: torch.Generator
+) -> tuple[float, float, Tensor]:
     """Offset, spread and gradient scale for a tilted energy, from cross-fitted Gaussians.
 
     Returns:
@@ -149,17 +153,20 @@ def _scales(gaussian: GaussianEnergy, task: MemberTask, slots_per_fold: int) -> 
         the mean is added to each mean square, so that no quiet pixel is blown up.
     """
     energies, squares = [], []
-    for picture, fold in zip(task.pictures, task.folds.tolist(), strict=True):
-        views = task.views.grid(picture.pixels)
-        cells = torch.arange(len(views)) if slots_per_fold > 1 else torch.zeros(len(views), dtype=torch.long)
-        slot = fold * slots_per_fold + cells
+    if slots_per_fold == 1 and task.views.positions > 1:
+        # One Gaussian for all patches: pictures may be trained on at another size than that of the grid.
+        views, slot = _Draw(task)(MOST_SCALE_VIEWS, generator)
         energies.append(gaussian.energy_at(views, slot))
-        squares.append(gaussian.gradient_at(views, slot).square())
-    mean_square = torch.stack(squares).mean(0)
-    if len(mean_square) > 1:
-        mean_square = mean_square.mean(dim=(1, 2, 3), keepdim=True)
-        if slots_per_fold == 1:
-            mean_square = mean_square.mean(0, keepdim=True)
+        mean_square = gaussian.gradient_at(views, slot).square().mean().view(1, 1, 1, 1)
+    else:
+        for picture, fold in zip(task.pictures, task.folds.tolist(), strict=True):
+            views = task.views.grid(picture.pixels)
+            slot = fold * slots_per_fold + torch.arange(len(views))
+            energies.append(gaussian.energy_at(views, slot))
+            squares.append(gaussian.gradient_at(views, slot).square())
+        mean_square = torch.stack(squares).mean(0)
+        if slots_per_fold > 1:
+            mean_square = mean_square.mean(dim=(1, 2, 3), keepdim=True)
     scale = (mean_square + 0.1 * mean_square.mean()).clamp(min=1e-12).rsqrt()
     energy = torch.cat(energies)
     return float(energy.mean()), float(energy.std().clamp(min=1e-6)), scale

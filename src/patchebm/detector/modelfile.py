@@ -1,7 +1,7 @@
 """Model files: tensors in safetensors, everything else in JSON, nothing that runs when it is read.
 
-A model is a folder with `model.json` and `model.safetensors`. The JSON is written last and holds the
-tensors' SHA-256, so that a half-written or altered model is recognised.
+A model is a folder with `model.json` and `model.safetensors`. The JSON is written last and holds the SHA-256
+of the tensors and of its own facts, so that a half-written or altered model is recognised.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def save_model(folder: str | Path, facts: dict[str, Any], tensors: dict[str, Ten
         PatchebmError: the folder cannot be written or the disk is full.
     """
     folder = Path(folder)
+    # Before anything is written: a model that is there stays whole if the facts cannot be.
+    text = json.dumps(facts, sort_keys=True, allow_nan=False)
     content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     with replacing(folder / "model.safetensors") as temporary:
         temporary.write_bytes(content)
@@ -45,8 +47,9 @@ def save_model(folder: str | Path, facts: dict[str, Any], tensors: dict[str, Ten
         "format_version": FORMAT_VERSION,
         "patchebm": __version__,
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
+        "facts_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
-    write_text(folder / "model.json", json.dumps(header | facts, indent=1, allow_nan=False) + "\n")
+    write_text(folder / "model.json", json.dumps(header | {"facts": facts}, indent=1) + "\n")
 
 
 def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -68,7 +71,7 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{folder} holds no finished model ({Path(error.filename).name} is missing); "
             "train one with `patchebm train DATA --out RUN`"
         ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{card} cannot be read ({error}); copy or train the model again") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise ModelFileError(f"{card} is no patchebm model; give a folder that `patchebm train` wrote")
@@ -77,6 +80,12 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ModelFileError(
             f"{card} has model format {version}, written by patchebm {facts.get('patchebm')}, and this "
             f"patchebm {__version__} reads format {FORMAT_VERSION}; use that version or train the model again"
+        )
+    own = facts.get("facts")
+    text = json.dumps(own, sort_keys=True)
+    if not isinstance(own, dict) or hashlib.sha256(text.encode()).hexdigest() != facts.get("facts_sha256"):
+        raise ModelFileError(
+            f"{card} was altered (its facts do not have the SHA-256 that it states); copy or train again"
         )
     if hashlib.sha256(content).hexdigest() != facts.get("tensors_sha256"):
         raise ModelFileError(
@@ -89,4 +98,4 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ModelFileError(
             f"{folder / 'model.safetensors'} cannot be read ({error}); train again"
         ) from error
-    return facts, tensors
+    return own, tensors

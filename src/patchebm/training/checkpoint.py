@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from patchebm.errors import TrainingError
 from patchebm.files import replacing
+
+_NEEDED = {
+    "patchebm",
+    "pytorch-lightning_version",
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "loops",
+}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -25,7 +36,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, temporary)
             except RuntimeError as error:
                 # torch's zip writer reports a full disk as a RuntimeError.
-                raise OSError(None, f"{error}".splitlines()[0]) from error
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
@@ -38,6 +49,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise TrainingError(
                 f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start anew"
             ) from error
-        if not isinstance(loaded, dict) or "patchebm" not in loaded:
+        if not isinstance(loaded, dict) or not loaded.keys() >= _NEEDED:
             raise TrainingError(f"{path} is no checkpoint of patchebm; delete it to train from the start")
         return loaded

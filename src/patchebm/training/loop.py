@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from patchebm.errors import TrainingError
+from patchebm.errors import PatchebmError, TrainingError
 from patchebm.training.checkpoint import AtomicCheckpointIO
 from patchebm.training.module import EnergyModule
 from patchebm.training.progress import ChainPictures, TrainingBar
@@ -92,6 +93,11 @@ def train(
         handler = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, stretch, ckpt_path=resume)
+        except OSError as error:
+            # A logger's file; checkpoints have a sentence of their own.
+            raise PatchebmError(
+                f"cannot write to {folder}: {error.strerror or error}; free some space"
+            ) from error
         except SystemExit as stop:
             # Lightning turns Ctrl-C into exit(1) and leaves further ones ignored.
             signal.signal(signal.SIGINT, handler)
@@ -102,6 +108,8 @@ def train(
         )
     module.cpu()
     module.finish()
+    if not all(torch.isfinite(tensor).all() for tensor in module.energy.state_dict().values()):
+        raise TrainingError("the energy diverged at the last step; lower training.lr")
 
 
 @contextlib.contextmanager

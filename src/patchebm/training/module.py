@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from patchebm.config import TrainingConfig
 from patchebm.energy.base import Energy
+from patchebm.errors import TrainingError
 from patchebm.sampling import ReplayBuffer, Sampler, Start
 from patchebm.sampling.moves import gaussian_noise
 from patchebm.sampling.start import Draw
@@ -69,6 +70,7 @@ class EnergyModule(pl.LightningModule):
         # Halved by every roll-back.
         self._slow_down = 1.0
         self._objective = contrastive_loss if config.objective == "contrastive" else logistic_loss
+        self._seed = seed
         self._generator = torch.Generator().manual_seed(seed)
         self._buffer: ReplayBuffer | None = None
         if buffer_size:
@@ -152,6 +154,7 @@ class EnergyModule(pl.LightningModule):
         for name in [name for name in state if name.startswith("energy.base.")]:
             del state[name]
         checkpoint["patchebm"] = {
+            "seed": self._seed,
             "generator": self._generator.get_state(),
             "rollbacks": self._guard.rollbacks,
             "slow_down": self._slow_down,
@@ -161,6 +164,8 @@ class EnergyModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
         state = checkpoint["patchebm"]
+        if state["seed"] != self._seed:
+            raise TrainingError("a checkpoint belongs to another run or member; delete it to start anew")
         self._generator.set_state(state["generator"])
         self._guard.rollbacks = state["rollbacks"]
         self._slow_down = state["slow_down"]
