@@ -85,6 +85,8 @@ def test_a_glaring_defect_scores_high_and_is_shown_where_it_is() -> None:
     assert prediction.score > detector.score(flanges(6, split="test/good")).max()
     assert prediction.heat_map is not None
     row, column = np.unravel_index(prediction.heat_map.argmax(), prediction.heat_map.shape)
+    low, high = detector.heat_range(prediction.heat_map)
+    assert low < high == prediction.heat_map.max()
     assert 4 <= row <= 26
     assert 34 <= column <= 56
 

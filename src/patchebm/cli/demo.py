@@ -143,7 +143,8 @@ def _gallery(detector: EnsembleDetector, evaluation: Evaluation) -> list[Gallery
         pixels = read_image(picture.path)
         prediction = detector.predict([picture.path])[0]
         assert prediction.heat_map is not None
-        overlay = heat_overlay(pixels, prediction.heat_map, low=detector.heat_low_, high=detector.heat_high_)
+        low, high = detector.heat_range(prediction.heat_map)
+        overlay = heat_overlay(pixels, prediction.heat_map, low=low, high=high)
         mask = read_mask(picture.mask, pixels.shape[:2]) if picture.mask else None
         levels = ", ".join(f"{level} {score:.1f}" for level, score in prediction.levels.items())
         items.append(

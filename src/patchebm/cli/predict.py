@@ -38,9 +38,8 @@ def run(argv: Sequence[str]) -> None:
         record = prediction.record()
         if prediction.heat_map is not None:
             picture = read_image(path)
-            overlay = heat_overlay(
-                picture, prediction.heat_map, low=detector.heat_low_, high=detector.heat_high_
-            )
+            low, high = detector.heat_range(prediction.heat_map)
+            overlay = heat_overlay(picture, prediction.heat_map, low=low, high=high)
             target = Path(values.out) / names[path]
             with replacing(target) as temporary:
                 side_by_side(picture, overlay, None).save(temporary, format="PNG")

@@ -227,6 +227,13 @@ class EnsembleDetector:
         # Below four times the spread above it, heat is drawn as in between.
         self.heat_high_ = self.heat_low_ + 4 * max(float(np.std(hottest)), 0.25)
 
+    def heat_range(self, heat_map: NDArray[np.float32]) -> tuple[float, float]:
+        """Between which values a map is drawn: from what good parts show to glaring, or to its hottest pixel.
+
+        A defect far beyond glaring would otherwise be a uniform blot.
+        """
+        return self.heat_low_, max(self.heat_high_, float(heat_map.max()))
+
     def save(self, folder: str | Path, card: dict[str, Any] | None = None) -> None:
         """Write the model: `model.json` and `model.safetensors`.
 
