@@ -100,6 +100,11 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
     return found
 
 
+def spread(values: list[float]) -> float:
+    """Standard deviation over seeds, with divisor n - 1; 0 for what has no seed."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
 def summarise(rows: list[dict[str, Any]], sets: list[str]) -> dict[str, Any]:
     """Mean and spread over seeds of every column, per set and in the mean over the sets."""
     summary: dict[str, Any] = {}
@@ -110,10 +115,10 @@ def summarise(rows: list[dict[str, Any]], sets: list[str]) -> dict[str, Any]:
         per_seed = [float(np.mean([by_set[s][seed] for s in sets])) for seed in seeds]
         summary[name] = {
             "mean": float(np.mean(per_seed)),
-            "std": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else 0.0,
+            "std": spread(per_seed),
             "mean_by_seed": per_seed,
             "sets": {
-                s: {"mean": float(np.mean(list(v.values()))), "std": float(np.std(list(v.values())))}
+                s: {"mean": float(np.mean(list(v.values()))), "std": spread(list(v.values()))}
                 for s, v in by_set.items()
             },
         }
