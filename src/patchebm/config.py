@@ -16,10 +16,33 @@ Level = Literal["patch", "image"]
 
 
 @dataclass
-class NetworkConfig:
-    """The wide residual network WRN-depth-width.
+class FeaturesConfig:
+    """What levels look at: feature maps of a frozen pretrained network instead of pixels.
 
     Args:
+        backbone: null for pixels; `efficientnet-lite0`, `-lite1`, `-lite2`, or `timm:NAME`.
+        weights: a safetensors file for a timm model; null takes the weights that come with the backbone.
+        blocks: numbers of the blocks whose outputs are taken, ascending.
+        size: height and width to which pictures are resized, multiples of 32 for EfficientNet-Lite.
+        grid: rows and columns of the map to which all blocks' outputs are resized; each cell is a patch.
+        pool: side of the window over which features are averaged; odd, 1 for none.
+    """
+
+    backbone: str | None = None
+    weights: str | None = None
+    blocks: list[int] = field(default_factory=lambda: [2, 4, 10])
+    size: tuple[int, int] = (256, 256)
+    grid: tuple[int, int] = (32, 32)
+    pool: int = 3
+
+
+@dataclass
+class NetworkConfig:
+    """The network: WRN-depth-width on pixels, a small residual network of `hidden` units on features.
+
+    Args:
+        kind: wrn for pixels, mlp for features.
+        hidden: units of both hidden layers of an mlp; the other arguments are those of a wrn.
         depth: 6n + 4: 10, 16, 22, 28.
         width: widening factor k.
         norm: normalisation layers.
@@ -28,6 +51,8 @@ class NetworkConfig:
             pixel does and the log-mean-exp of the pixels' energies counts, which the oddest pixels decide.
     """
 
+    kind: Literal["wrn", "mlp"] = "wrn"
+    hidden: int = 256
     depth: int = 10
     width: int = 1
     norm: Literal["batch", "group", "none"] = "none"
@@ -52,24 +77,43 @@ class GaussianConfig:
 
 
 @dataclass
+class MixtureConfig:
+    """The mixture of clusters, E(x) = -logsumexp_k f_k(x).
+
+    Args:
+        components: clusters K.
+        em_steps: rounds of expectation maximisation after k-means: plain maximum likelihood.
+    """
+
+    components: int = 256
+    em_steps: int = 0
+
+
+@dataclass
 class EnergyConfig:
     """What E(x) is.
 
     Args:
-        kind: the network alone, the Gaussian alone, or the network as a tilt of the Gaussian.
-        tilt: whether the Gaussian's energy is part of a tilted energy while the network trains; if not, the
-            network trains alone, and Gaussian and network meet in the score.
+        kind: the network alone, the Gaussian or the mixture alone, or the network as a tilt of a base.
+        base: what a tilted energy's network tilts.
+        whitening: of features, in which space everything else happens: none; one scale for all channels; a
+            scale for each; or the covariance within clusters turned into the identity.
+        tilt: whether the base's energy is part of a tilted energy while the network trains; if not, the
+            network trains alone, and base and network meet in the score.
         sees_gradient: whether the network of a tilted energy sees, beside the view, the gradient of the
             Gaussian's energy: what the Gaussian finds odd, and where.
         network: the network.
         gaussian: the Gaussian.
     """
 
-    kind: Literal["network", "gaussian", "tilted"] = "tilted"
+    kind: Literal["network", "gaussian", "mixture", "tilted"] = "tilted"
+    base: Literal["gaussian", "mixture"] = "gaussian"
+    whitening: Literal["none", "scale", "diagonal", "within"] = "none"
     tilt: bool = True
     sees_gradient: bool = True
     network: NetworkConfig = field(default_factory=NetworkConfig)
     gaussian: GaussianConfig = field(default_factory=GaussianConfig)
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
 
 
 @dataclass
@@ -83,7 +127,9 @@ class ChainsConfig:
         lr: step size.
         eps: proximal bound of PYLD on each pixel's gradient.
         noise: standard deviation of the noise added after each (outer) step.
-        start: informative Gaussian, corrupted normals, or uniform noise.
+        start: informative Gaussian, corrupted normals (pixels only), uniform noise (pixels only), or normals
+            plus Gaussian noise.
+        noise_scale: smallest and largest standard deviation of that noise, in units of the (whitened) view.
         buffer_size: chains in the replay buffer; 0 starts every chain anew.
         restart: share of the chains drawn from the buffer that start anew.
     """
@@ -94,7 +140,8 @@ class ChainsConfig:
     lr: float = 0.2
     eps: float = 1.0
     noise: float = 0.0
-    start: Literal["informative", "corrupted", "uniform"] = "informative"
+    start: Literal["informative", "corrupted", "uniform", "noised"] = "informative"
+    noise_scale: tuple[float, float] = (0.1, 1.0)
     buffer_size: int = 1000
     restart: float = 0.05
 
@@ -140,23 +187,25 @@ class ScoreConfig:
     """How energies of views become a score.
 
     Args:
-        kind: of the Gaussian, and of a network alone: the energy itself, or the largest local mean of its
-            squared input gradient (Genc et al. 2021). The tilt of a Gaussian counts by its energy.
-        components: of a tilted energy: the sum of Gaussian and network, each standardised on held-out
-            normals, or the network alone, which has seen the Gaussian's gradient.
+        kind: of a base, and of a network alone: the energy itself, or the largest local mean of its squared
+            input gradient (Genc et al. 2021). The tilt of a base counts by its energy.
+        components: of a tilted energy: the sum of base and network, each standardised on held-out normals,
+            or the network alone.
         standardise_positions: subtract and divide by what held-out normals show at each grid position.
+        smooth: side of the Gaussian window that smooths the grid of values; odd, 1 for none.
         top: the score is the mean of so many largest view scores; 1, the maximum, is the thesis.
     """
 
     kind: Literal["energy", "gradient"] = "energy"
     components: Literal["sum", "network"] = "sum"
     standardise_positions: bool = True
+    smooth: int = 1
     top: int = 1
 
 
 @dataclass
 class PatchViewConfig:
-    """Which patches are cut, and where.
+    """Which patches are cut, and where; on features every cell of `features.grid` is a patch instead.
 
     Args:
         train_size: height and width to which pictures are resized for training; if null, `train_scale`.
@@ -182,7 +231,7 @@ class ImageViewConfig:
     """How the whole picture is seen.
 
     Args:
-        size: height and width to which pictures are resized.
+        size: height and width to which pictures, or maps of features, are resized.
     """
 
     size: tuple[int, int] = (32, 32)
@@ -219,10 +268,12 @@ class CalibrationConfig:
         members: how many of the folds are left out once each, with one energy fitted on the others; the
             score is the mean over these members. 1 is a plain hold-out; equal to `folds`, every good
             picture serves both to fit and to calibrate.
+        refit: fit one more energy on all good pictures, which alone scores; the members then only calibrate.
     """
 
     folds: int = 5
     members: int = 1
+    refit: bool = False
 
 
 @dataclass
@@ -233,6 +284,7 @@ class Config:
         seed: decides everything random.
         levels: which levels are fitted; both make the ensemble.
         false_alarm_rate: share of good parts that may be called anomalous.
+        features: pixels, or which features.
         calibration: hold-out or cross-fitting.
         patch: the patch level.
         image: the image level.
@@ -241,6 +293,7 @@ class Config:
     seed: int = 0
     levels: list[Level] = field(default_factory=lambda: ["patch", "image"])
     false_alarm_rate: float = 0.05
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     patch: PatchConfig = field(default_factory=PatchConfig)
     image: ImageConfig = field(default_factory=ImageConfig)

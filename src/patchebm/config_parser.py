@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from patchebm.config import PRESETS, Config
+from patchebm.config import PRESETS, Config, FeaturesConfig, ImageConfig, PatchConfig
 from patchebm.errors import ConfigError
 
 
@@ -103,6 +103,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 # what cannot work is refused here rather than after an hour.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "energy.network.width": (1, 100),
+    "energy.network.hidden": (1, 65_536),
+    "energy.mixture.components": (1, 100_000),
+    "energy.mixture.em_steps": (0, 10_000),
     "energy.gaussian.floor": (1e-12, 1e6),
     "chains.steps": (0, 100_000),
     "chains.inner": (1, 100_000),
@@ -154,6 +157,14 @@ def check_config(config: Config) -> None:
             _within(f"{name}.training.steps", level.training.steps, 0, 100_000_000)
         if level.energy.gaussian.rank is not None:
             _within(f"{name}.energy.gaussian.rank", level.energy.gaussian.rank, 1, 1_000_000)
+        low, high = level.chains.noise_scale
+        if not 0 < low <= high < 1e6:
+            raise ConfigError(
+                f"{name}.chains.noise_scale {[low, high]} must be two rising positive numbers; "
+                "use for instance [0.1, 1]"
+            )
+        _check_level(name, level, on_features=config.features.backbone is not None)
+    _check_features(config.features)
     view = config.patch.view
     _within("patch.view.grid", view.grid, 2, 1000)
     _within("patch.view.train_scale", view.train_scale, 1e-3, 10)
@@ -166,6 +177,48 @@ def check_config(config: Config) -> None:
     for key, size in sizes.items():
         for side in size:
             _within(key, side, 4, _LARGEST_SIDE)
+
+
+def _check_features(features: FeaturesConfig) -> None:
+    """Refuse sizes that no backbone can take; what depends on the backbone is checked when it is loaded."""
+    for side in features.size:
+        _within("features.size", side, 32, _LARGEST_SIDE)
+    for side in features.grid:
+        _within("features.grid", side, 2, 1024)
+    _within("features.pool", features.pool, 1, 31)
+    if not features.pool % 2:
+        raise ConfigError(f"features.pool is {features.pool}; use an odd number, 1 for none")
+
+
+def _check_level(name: str, level: PatchConfig | ImageConfig, *, on_features: bool) -> None:
+    """Refuse what makes no sense of pixels, or of features."""
+    smooth = level.score.smooth
+    _within(f"{name}.score.smooth", smooth, 1, 101)
+    if not smooth % 2:
+        raise ConfigError(f"{name}.score.smooth is {smooth}; use an odd number, 1 for none")
+    for_pixels = {
+        f"{name}.energy.network.kind": (level.energy.network.kind, "wrn"),
+        f"{name}.energy.base": (level.energy.base, "gaussian"),
+        f"{name}.energy.whitening": (level.energy.whitening, "none"),
+        f"{name}.score.smooth": (smooth, 1),
+    }
+    if not on_features:
+        if level.energy.kind == "mixture":
+            raise ConfigError(f"{name}.energy.kind mixture needs features; set features.backbone")
+        for key, (value, needed) in for_pixels.items():
+            if value != needed:
+                raise ConfigError(f"{key} {value} needs features; set features.backbone, or use {needed}")
+        return
+    if level.energy.network.kind != "mlp" and level.energy.kind in ("network", "tilted"):
+        raise ConfigError(f"{name}.energy.network.kind wrn is for pixels; use mlp on features")
+    if level.chains.start in ("corrupted", "uniform"):
+        raise ConfigError(
+            f"{name}.chains.start {level.chains.start} is for pixels; use noised or informative on features"
+        )
+    if level.energy.kind == "tilted" and level.energy.sees_gradient:
+        raise ConfigError(f"{name}.energy.sees_gradient is for pixels; set it to false on features")
+    if level.energy.gaussian.per_position:
+        raise ConfigError(f"{name}.energy.gaussian.per_position is for pixels; set it to false on features")
 
 
 def _within(key: str, value: float, least: float, most: float) -> None:

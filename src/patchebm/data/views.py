@@ -79,24 +79,32 @@ class Views(Protocol):
     view_size: tuple[int, int]
     """Height and width of a view."""
 
-    def for_training(self, picture: Tensor) -> Resized:
-        """Resize a picture `(C, H, W)` for `draw`."""
-        ...
+    at_once: int
+    """Views scored at once: bounds memory, and is the same for every picture, so that a score does not
+    depend on what it is scored with."""
 
     def for_scoring(self, picture: Tensor) -> Tensor:
-        """Resize a picture `(C, H, W)` for `grid`."""
-        ...
-
-    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> Drawn:
-        """Draw n training views of random pictures."""
+        """Bring a picture, or a map of features, `(C, H, W)` to the size of `grid`."""
         ...
 
     def grid(self, picture: Tensor) -> Tensor:
-        """All test views `(positions, C, h, w)` of a picture resized by `for_scoring`."""
+        """All test views `(positions, C, h, w)` of what `for_scoring` gave."""
         ...
 
     def spread_map(self, values: Tensor) -> Tensor:
         """Turn one value per position `(positions,)` into a map `(H, W)` of the resized picture."""
+        ...
+
+
+class PixelViews(Views, Protocol):
+    """How a level sees pictures themselves, from which training views are drawn."""
+
+    def for_training(self, picture: Tensor) -> Resized:
+        """Resize a picture `(C, H, W)` for `draw`."""
+        ...
+
+    def draw(self, pictures: list[Resized], n: int, generator: torch.Generator) -> Drawn:
+        """Draw n training views of random pictures."""
         ...
 
 
@@ -128,6 +136,8 @@ class PatchViews:
         ConfigError: a patch larger than the resized picture, an empty grid, or `on_grid` with training
             pictures of another size than those that are scored.
     """
+
+    at_once = 256
 
     def __init__(self, config: PatchViewConfig, *, on_grid: bool = False) -> None:
         self._config = config
@@ -230,19 +240,22 @@ def _truncated_offset(u: float, room: int, spread: float | None) -> int:
 
 
 class ImageViews:
-    """The whole picture, squeezed to one size.
+    """The whole picture, or its map of features, squeezed to one size.
 
     Args:
         config: the size.
+        least: the smallest height and width that make sense: 8 pixels, or one cell of features.
 
     Raises:
-        ConfigError: a size below 8 pixels.
+        ConfigError: a smaller size.
     """
 
-    def __init__(self, config: ImageViewConfig) -> None:
-        if min(config.size) < 8:
+    at_once = 256
+
+    def __init__(self, config: ImageViewConfig, *, least: int = 8) -> None:
+        if min(config.size) < least:
             raise ConfigError(
-                f"image.view.size {list(config.size)} is below 8 pixels; use for instance [32, 32]"
+                f"image.view.size {list(config.size)} is below {least} pixels; use for instance [32, 32]"
             )
         self.view_size: tuple[int, int] = (config.size[0], config.size[1])
         self.positions = 1

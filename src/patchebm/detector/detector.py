@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from patchebm.calibration.combine import combine
 from patchebm.calibration.folds import outer_folds
@@ -18,11 +20,13 @@ from patchebm.calibration.threshold import Threshold, fit_threshold
 from patchebm.config import Config, Level
 from patchebm.config_parser import build_config, check_config
 from patchebm.data.images import read_image
-from patchebm.data.views import Resized, resize, to_tensor
+from patchebm.data.views import resize, to_tensor
 from patchebm.detector.level import LevelModel, TrainingSet, Values
 from patchebm.detector.modelfile import load_model, save_model
 from patchebm.detector.prediction import Prediction
-from patchebm.errors import DataError, ImageError, ModelFileError, PatchebmError, TrainingError
+from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError, PatchebmError, TrainingError
+from patchebm.features.backbone import Backbone, load_backbone
+from patchebm.features.maps import FeatureMaps
 
 Image: TypeAlias = "str | Path | NDArray[np.float32]"
 """A file, or an array `(H, W, 1 or 3)` float32 in [0, 1] as `patchebm.data.images.read_image` gives."""
@@ -31,6 +35,10 @@ Image: TypeAlias = "str | Path | NDArray[np.float32]"
 CHUNK = 16
 # Held-out pictures whose maps say what good parts show.
 MAP_PICTURES = 32
+# Cells of feature maps that an energy is fitted on, of all pictures together, and bytes of maps kept to
+# calibrate on: what bounds the memory of a fit, whatever the number of pictures.
+MOST_CELLS = 200_000
+MOST_MAP_BYTES = 500 * 2**20
 
 
 class EnsembleDetector:
@@ -45,6 +53,7 @@ class EnsembleDetector:
     Args:
         config: the run's configuration; its defaults are those of the dataclasses, a preset's come with
             `patchebm.load_preset`.
+        backbone: a feature extractor of your own, in place of the one that `config.features` names.
 
     Attributes:
         levels_: the fitted levels by name.
@@ -66,8 +75,10 @@ class EnsembleDetector:
     heat_high_: float
     channels_: int
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, backbone: Backbone | None = None) -> None:
         self.config = config or Config()
+        self.backbone = backbone
+        self._maps: FeatureMaps | None = None
 
     def check(
         self, images: int, groups: Sequence[str | None] | None = None
@@ -86,9 +97,10 @@ class EnsembleDetector:
             DataError: too few pictures.
         """
         check_config(self.config)
+        self._open_features()
         for name in self.level_names:
             if name in self.config.levels:
-                LevelModel(name, getattr(self.config, name), 3)
+                LevelModel(name, self.config, 3)
         if groups is not None and len(groups) != images:
             raise DataError(f"{len(groups)} groups were given for {images} images; give one each, or None")
         known = list(groups) if groups is not None else [None] * images
@@ -121,19 +133,12 @@ class EnsembleDetector:
         """
         parts, folds = self.check(len(images), groups)
         members = min(self.config.calibration.members, int(folds.max()) + 1)
-        resized = self._read(images)
         self.levels_ = {}
         columns = []
-        for name, (drawn, scored) in resized.items():
+        for name, training in self._read(images, parts, folds).items():
             level = self._level(name)
-            columns.append(
-                level.fit(
-                    TrainingSet(drawn, scored, parts, folds),
-                    members=members,
-                    seed=self.config.seed,
-                    folder=None if folder is None else Path(folder) / name,
-                )
-            )
+            own_folder = None if folder is None else Path(folder) / name
+            columns.append(level.fit(training, members=members, folder=own_folder))
             self.levels_[name] = level
         combined = combine(np.stack(columns, axis=1))
         self.mean_, self.std_ = float(combined.mean()), max(float(combined.std(ddof=1)), 1e-6)
@@ -173,8 +178,9 @@ class EnsembleDetector:
             chunk = images[first : first + CHUNK]
             pictures = [to_tensor(_array(image, first + i), self.channels_) for i, image in enumerate(chunk)]
             columns, maps = [], []
+            seen = [self._see(picture, _name(chunk[i], first + i)) for i, picture in enumerate(pictures)]
             for level in self.levels_.values():
-                scored = [level.views.for_scoring(picture) for picture in pictures]
+                scored = [level.views.for_scoring(picture) for picture in seen]
                 values = level.position_values(scored)
                 columns.append(level.pool(values))
                 if heat_maps:
@@ -194,31 +200,64 @@ class EnsembleDetector:
                     level_maps={name: m.numpy() for name, m in zip(self.levels_, sized, strict=bool(sized))},
                 )
 
-    def _level(self, name: Level) -> LevelModel:
-        return LevelModel(name, getattr(self.config, name), self.channels_)
+    def _open_features(self) -> None:
+        """Load the backbone, where levels look at features."""
+        features = self.config.features
+        if self.backbone is None and features.backbone is not None:
+            self.backbone = load_backbone(features.backbone, features.blocks, features.weights)
+        if self.backbone is not None and self._maps is None:
+            self._maps = FeatureMaps(self.backbone, features)
 
-    def _read(self, images: Sequence[Image]) -> dict[Level, tuple[list[Resized], list[Tensor]]]:
-        """Read each picture once and keep it at the sizes of the levels only; sets `channels_`."""
-        # Views do not depend on the number of channels, which is only known at the end.
+    def _see(self, picture: Tensor, name: str) -> Tensor:
+        """What levels look at: the picture `(C, H, W)`, or its map of features."""
+        if self._maps is None:
+            return picture
+        try:
+            return self._maps(picture)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+
+    def _level(self, name: Level) -> LevelModel:
+        return LevelModel(name, self.config, self.channels_ if self._maps is None else self._maps.channels)
+
+    def _read(
+        self, images: Sequence[Image], parts: list[str], folds: NDArray[np.int64]
+    ) -> dict[Level, TrainingSet]:
+        """Read each picture once and keep what the levels need of it; sets `channels_`."""
+        # Features are those of colour pictures. For pixels the number of channels is only known at the end,
+        # and views do not depend on it.
         self.channels_ = 3
-        resized: dict[Level, tuple[list[Resized], list[Tensor]]] = {
-            name: ([], []) for name in self.level_names if name in self.config.levels
-        }
-        views = {name: self._level(name).views for name in resized}
-        for i, image in enumerate(images):
-            picture = _array(image, i)
-            tensor = to_tensor(picture, picture.shape[2])
-            for name, (drawn, scored) in resized.items():
-                try:
-                    drawn.append(views[name].for_training(tensor))
-                except ImageError as error:
-                    raise ImageError(f"{_name(image, i)}: {error}") from error
-                scored.append(views[name].for_scoring(tensor))
-        self.channels_ = max(t.shape[0] for _, scored in resized.values() for t in scored)
-        for drawn, scored in resized.values():
-            drawn[:] = [r._replace(pixels=r.pixels.expand(self.channels_, -1, -1)) for r in drawn]
-            scored[:] = [t.expand(self.channels_, -1, -1) for t in scored]
-        return resized
+        generator = torch.Generator().manual_seed(self.config.seed)
+        cells = max(1, MOST_CELLS // len(images))
+        calibrating = self._calibrating(len(images))
+        levels = {name: self._level(name) for name in self.level_names if name in self.config.levels}
+        kept: dict[Level, TrainingSet] = {name: TrainingSet([], [], parts, folds) for name in levels}
+        with tqdm(total=len(images), desc="read", unit="image", file=sys.stderr, leave=False) as bar:
+            for i, image in enumerate(images):
+                picture = _array(image, i)
+                tensor = to_tensor(picture, picture.shape[2] if self._maps is None else 3)
+                seen = self._see(tensor, _name(image, i))
+                for name, level in levels.items():
+                    try:
+                        kept[name].drawn.append(level.for_training(seen, cells, generator))
+                    except ImageError as error:
+                        raise ImageError(f"{_name(image, i)}: {error}") from error
+                    scored = level.for_calibration(seen) if calibrating[i] else None
+                    kept[name].scored.append(scored)
+                bar.update()
+        if self._maps is None:
+            self.channels_ = max(picture.shape[0] for own in kept.values() for picture in own.pictures)
+            for own in kept.values():
+                own.expand(self.channels_)
+        return kept
+
+    def _calibrating(self, pictures: int) -> NDArray[np.bool_]:
+        """Which pictures calibrate `(N,)`: all, or as many random ones as their maps of features fit into memory."""
+        most = pictures
+        if self._maps is not None:
+            # Two bytes a value.
+            most = MOST_MAP_BYTES // (2 * self._maps.channels * int(np.prod(self.config.features.grid)))
+        return np.random.default_rng(self.config.seed).permutation(pictures) < most
 
     def _calibrate_heat(self, pictures: Sequence[Image]) -> None:
         """Find which heat good parts show, from the hottest pixel of each."""
@@ -256,6 +295,8 @@ class EnsembleDetector:
             "levels": {},
             "card": card or {},
         }
+        if self.backbone is not None:
+            facts["backbone"] = {"name": self.backbone.name, "sha256": self.backbone.sha256}
         tensors = {"normal_scores": torch.from_numpy(self.normal_scores_)}
         for name, level in self.levels_.items():
             facts["levels"][name], own = level.state()
@@ -268,8 +309,8 @@ class PatchDetector(EnsembleDetector):
 
     level_names = ("patch",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        super().__init__(replace(config or Config(), levels=["patch"]))
+    def __init__(self, config: Config | None = None, backbone: Backbone | None = None) -> None:
+        super().__init__(replace(config or Config(), levels=["patch"]), backbone)
 
 
 class ImageDetector(EnsembleDetector):
@@ -277,19 +318,34 @@ class ImageDetector(EnsembleDetector):
 
     level_names = ("image",)
 
-    def __init__(self, config: Config | None = None) -> None:
-        super().__init__(replace(config or Config(), levels=["image"]))
+    def __init__(self, config: Config | None = None, backbone: Backbone | None = None) -> None:
+        super().__init__(replace(config or Config(), levels=["image"]), backbone)
 
 
-def load(folder: str | Path) -> EnsembleDetector:
+def load(folder: str | Path, backbone: Backbone | None = None) -> EnsembleDetector:
     """The detector that `save` wrote to a folder.
 
+    Args:
+        folder: a run folder.
+        backbone: the feature extractor that it was fitted with, if that was one of your own.
+
     Raises:
+        ConfigError: the backbone is not installed; says how to install it.
         ModelFileError: missing, truncated, altered, of another version, or inconsistent; says which.
     """
     facts, tensors = load_model(folder)
     try:
-        detector = EnsembleDetector(build_config(facts["config"]))
+        config = build_config(facts["config"])
+    except (ConfigError, KeyError) as error:
+        raise ModelFileError(f"{Path(folder) / 'model.json'} has a bad configuration: {error}") from error
+    detector = EnsembleDetector(config, backbone)
+    detector._open_features()
+    if detector.backbone is not None and detector.backbone.sha256 != facts.get("backbone", {}).get("sha256"):
+        raise ModelFileError(
+            f"{Path(folder) / 'model.json'} was fitted with other weights than those of "
+            f"{detector.backbone.name} here; install the version of the weights that it was fitted with"
+        )
+    try:
         detector.channels_ = int(facts["channels"])
         detector.threshold_ = Threshold(**facts["threshold"])
         detector.mean_, detector.std_ = float(facts["normal_mean"]), float(facts["normal_std"])

@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import conv1d, pad
 
 from patchebm.calibration.folds import assign_folds
 from patchebm.calibration.positions import PositionStandardiser
-from patchebm.config import ImageConfig, Level, PatchConfig
-from patchebm.data.views import ImageViews, PatchViews, Resized, Views
+from patchebm.config import Config, ImageConfig, Level, PatchConfig
+from patchebm.data.cells import CellViews
+from patchebm.data.views import ImageViews, PatchViews, PixelViews, Resized, Views
+from patchebm.detector.feature_member import FeatureTask, fit_feature_member
 from patchebm.detector.member import MemberTask, fit_member
 from patchebm.detector.member_state import member_from_state, member_state
 from patchebm.detector.scoring import gradient_maps, picture_components
@@ -28,16 +31,29 @@ class TrainingSet:
     """Good pictures as one level sees them.
 
     Attributes:
-        drawn: resized for drawing training views.
-        scored: resized for scoring.
+        drawn: what to fit on, for each picture: resized for drawing training views, or `(n, C, h, w)` views
+            of features.
+        scored: resized for scoring; None for those that are only fitted on.
         groups: `(N,)` the physical object of each.
         folds: `(N,)` outer fold of each.
     """
 
-    drawn: list[Resized]
-    scored: list[Tensor]
+    drawn: list[Resized | Tensor]
+    scored: list[Tensor | None]
     groups: list[str]
     folds: NDArray[np.int64]
+
+    @property
+    def pictures(self) -> list[Tensor]:
+        """Those that are scored."""
+        return [picture for picture in self.scored if picture is not None]
+
+    def expand(self, channels: int) -> None:
+        """Turn grey pictures among colour ones into colour."""
+        for i, (drawn, scored) in enumerate(zip(self.drawn, self.scored, strict=True)):
+            if isinstance(drawn, Resized) and scored is not None:
+                self.drawn[i] = drawn._replace(pixels=drawn.pixels.expand(channels, -1, -1))
+                self.scored[i] = scored.expand(channels, -1, -1)
 
 
 class LevelModel:
@@ -45,8 +61,8 @@ class LevelModel:
 
     Args:
         name: `patch` or `image`.
-        config: of that level.
-        channels: of the pictures, 1 or 3.
+        config: of the whole run.
+        channels: of what the level sees: 1 or 3 of pictures, or those of feature maps.
     """
 
     members_: list[Energy]
@@ -55,23 +71,52 @@ class LevelModel:
     std_: float
     map_standardiser_: PositionStandardiser | None
 
-    def __init__(self, name: Level, config: PatchConfig | ImageConfig, channels: int) -> None:
+    def __init__(self, name: Level, config: Config, channels: int) -> None:
         self.name = name
-        self.config = config
+        self.config: PatchConfig | ImageConfig = config.patch if name == "patch" else config.image
+        self.calibration = config.calibration
+        self.seed = config.seed
         self.channels = channels
+        self.on_features = config.features.backbone is not None
         self.views: Views
-        if isinstance(config, PatchConfig):
-            with_slots = config.energy.kind != "network" and config.energy.gaussian.per_position
-            self.views = PatchViews(config.view, on_grid=with_slots)
+        if isinstance(self.config, ImageConfig):
+            self.views = ImageViews(self.config.view, least=1 if self.on_features else 8)
+        elif self.on_features:
+            self.views = CellViews(config.features.grid)
         else:
-            self.views = ImageViews(config.view)
+            energy = self.config.energy
+            with_slots = energy.kind != "network" and energy.gaussian.per_position
+            self.views = PatchViews(self.config.view, on_grid=with_slots)
 
-    def fit(self, training: TrainingSet, *, members: int, seed: int, folder: Path | None) -> Values:
+    def for_training(self, picture: Tensor, cells: int, generator: torch.Generator) -> Resized | Tensor:
+        """What is kept of a picture, or of its map of features, `(C, H, W)` to fit on.
+
+        Args:
+            picture: as the level sees it.
+            cells: how many cells of a map of features at most.
+            generator: draws them.
+
+        Raises:
+            ImageError: a picture smaller than a patch.
+        """
+        if isinstance(self.views, CellViews):
+            return self.views.sample(picture, cells, generator).half()
+        if self.on_features:
+            return self.views.for_scoring(picture)[None]
+        return self._pixel_views().for_training(picture)
+
+    def for_calibration(self, picture: Tensor) -> Tensor:
+        """What is kept of a picture, or of its map of features, to score it later."""
+        scored = self.views.for_scoring(picture)
+        # Half precision moves an energy by far less than pictures differ, and halves the memory.
+        return scored.half() if isinstance(self.views, CellViews) else scored
+
+    def fit(self, training: TrainingSet, *, members: int, folder: Path | None) -> Values:
         """Fit `members` energies, each without one fold, and the statistics of the folds left out.
 
         Returns:
-            `(M,)` scores of the pictures in the first `members` folds, each by the energy that did not
-            see it, in the order of the pictures; mean 0 and standard deviation 1.
+            `(M,)` scores of the scored pictures in the first `members` folds, each by the energy that did
+            not see it, in the order of the pictures; mean 0 and standard deviation 1.
 
         Raises:
             TrainingError: an energy diverged for good, or a checkpoint cannot be read.
@@ -80,16 +125,18 @@ class LevelModel:
         components: list[Tensor | None] = [None] * len(training.scored)
         maps: list[Tensor | None] = [None] * len(training.scored)
         for fold in range(members):
-            kept = np.flatnonzero(training.folds != fold)
-            held = np.flatnonzero(training.folds == fold)
-            energy = fit_member(self._task(training, kept, fold, members, seed, folder))
+            energy = self._fit_one(training, fold, f"{fold + 1}/{members}" if members > 1 else "", folder)
             self.members_.append(energy)
-            held_out = [training.scored[i] for i in held]
-            for i, values in zip(held, self._components(energy, held_out), strict=True):
-                components[i] = values
-            if self.views.positions == 1:
-                for i, values in zip(held, gradient_maps(energy, held_out), strict=True):
-                    maps[i] = values
+            for i in np.flatnonzero(training.folds == fold):
+                seen = training.scored[i]
+                if seen is None:
+                    continue
+                components[i] = self._components(energy, [seen])[0]
+                if self.views.positions == 1:
+                    maps[i] = gradient_maps(energy, [seen])[0]
+        if self.calibration.refit:
+            # No picture lies in fold -1: this one sees all of them.
+            self.members_ = [self._fit_one(training, -1, "all", folder)]
         return self._calibrate([c for c in components if c is not None], [m for m in maps if m is not None])
 
     def pool(self, values: Values) -> Values:
@@ -150,31 +197,54 @@ class LevelModel:
         standardiser.std_ = tensors[f"{name}.std"].numpy()
         return standardiser
 
-    def _task(
-        self,
-        training: TrainingSet,
-        kept: NDArray[np.int64],
-        fold: int,
-        members: int,
-        seed: int,
-        folder: Path | None,
-    ) -> MemberTask:
+    def _pixel_views(self) -> PixelViews:
+        assert isinstance(self.views, PatchViews | ImageViews)
+        return self.views
+
+    def _fit_one(self, training: TrainingSet, left_out: int, which: str, folder: Path | None) -> Energy:
+        """Fit an energy on all pictures but those of one fold."""
+        kept = np.flatnonzero(training.folds != left_out)
         # Distinct for each member and level, and the same whatever else is fitted.
-        own_seed = int(np.random.SeedSequence([seed, fold, self.views.positions]).generate_state(1)[0])
+        entropy = [self.seed, left_out + 1 if self.calibration.refit else left_out, self.views.positions]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        label = f"{self.name} {which}".strip()
+        own_folder = folder / (f"member{left_out}" if left_out >= 0 else "all") if folder else None
+        if self.on_features:
+            views = [v for i in kept if isinstance(v := training.drawn[i], Tensor)]
+            return fit_feature_member(
+                FeatureTask(label, self.config, torch.cat(views), len(kept), seed, own_folder)
+            )
         groups = [training.groups[i] for i in kept]
-        inner = assign_folds(groups, int(training.folds.max()), np.random.default_rng(own_seed))
-        return MemberTask(
-            label=self.name if members == 1 else f"{self.name} {fold + 1}/{members}",
-            config=self.config,
-            views=self.views,
-            pictures=[training.drawn[i] for i in kept],
-            folds=inner,
-            seed=own_seed,
-            folder=None if folder is None else folder / f"member{fold}",
+        return fit_member(
+            MemberTask(
+                label=label,
+                config=self.config,
+                views=self._pixel_views(),
+                pictures=[r for i in kept if isinstance(r := training.drawn[i], Resized)],
+                folds=assign_folds(groups, max(2, int(training.folds.max())), np.random.default_rng(seed)),
+                seed=seed,
+                folder=own_folder,
+            )
         )
 
     def _components(self, energy: Energy, scored: list[Tensor]) -> Tensor:
-        return picture_components(energy, scored, self.views, self.config.score)
+        values = picture_components(energy, scored, self.views, self.config.score)
+        side = self.config.score.smooth
+        if side == 1 or self.views.positions == 1:
+            return values
+        return torch.stack([self._smooth(picture, side) for picture in values])
+
+    def _smooth(self, values: Tensor, side: int) -> Tensor:
+        """Smooth the grid of each component `(G, K)` with a Gaussian of a third of the window's side."""
+        offsets = torch.arange(side, dtype=values.dtype) - side // 2
+        weights = torch.exp(-0.5 * (offsets / (side / 3)).square())
+        weights = (weights / weights.sum()).view(1, 1, side)
+        maps = torch.stack([self.views.spread_map(column) for column in values.T])
+        for _ in range(2):
+            # Along the rows; transposed, and along the columns.
+            flat = pad(maps.flatten(0, 1)[:, None], (side // 2, side // 2), mode="replicate")
+            maps = conv1d(flat, weights).view(maps.shape).transpose(1, 2).contiguous()
+        return maps.flatten(1).T
 
     def _top(self, values: Values) -> Values:
         top = min(self.config.score.top, values.shape[1])

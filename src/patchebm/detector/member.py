@@ -11,9 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchebm.config import ChainsConfig, ImageConfig, NetworkConfig, PatchConfig
-from patchebm.data.views import Resized, Views
+from patchebm.data.views import PixelViews, Resized
 from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
-from patchebm.sampling import PYLD, SGLD, CorruptedStart, InformativeStart, Sampler, Start, UniformStart
+from patchebm.sampling import (
+    PYLD,
+    SGLD,
+    CorruptedStart,
+    InformativeStart,
+    NoisedStart,
+    Sampler,
+    Start,
+    UniformStart,
+)
 from patchebm.sampling.start import Draw
 from patchebm.training.loop import train
 from patchebm.training.module import EnergyModule
@@ -42,7 +51,7 @@ class MemberTask:
 
     label: str
     config: PatchConfig | ImageConfig
-    views: Views
+    views: PixelViews
     pictures: list[Resized]
     folds: NDArray[np.int64]
     seed: int
@@ -62,7 +71,7 @@ def fit_member(task: MemberTask) -> Energy:
         return _gaussian(task, list(range(len(task.pictures))), generator).eval()
     if energy_config.kind == "network":
         network = build_network(energy_config.network, channels, generator)
-        _train_network(network, task, _Draw(task), generator)
+        _train(network, task, _Draw(task), generator)
         return network
     network = build_network(
         energy_config.network, channels * (2 if energy_config.sees_gradient else 1), generator
@@ -83,7 +92,7 @@ def fit_member(task: MemberTask) -> Energy:
         mean,
         scale if energy_config.sees_gradient else None,
     )
-    _train_network(tilted, task, draw, generator)
+    _train(tilted, task, draw, generator)
     tilted.base = _gaussian(task, list(range(len(task.pictures))), generator)
     return tilted.eval()
 
@@ -101,11 +110,11 @@ def build_network(config: NetworkConfig, channels: int, generator: torch.Generat
     )
 
 
-def build_sampler(config: ChainsConfig) -> Sampler:
-    """The sampler of a configuration."""
+def build_sampler(config: ChainsConfig, *, bound: float) -> Sampler:
+    """The sampler of a configuration for views whose values lie within +-bound."""
     if config.sampler == "sgld":
-        return SGLD(config.steps, config.lr, config.noise)
-    return PYLD(config.steps, config.inner, config.lr, config.eps, config.noise)
+        return SGLD(config.steps, config.lr, config.noise, bound)
+    return PYLD(config.steps, config.inner, config.lr, config.eps, config.noise, bound)
 
 
 class _Draw:
@@ -176,35 +185,78 @@ def _start(task: MemberTask, draw: Draw, generator: torch.Generator) -> Start:
     kind = task.config.chains.start
     if kind == "corrupted":
         return CorruptedStart(draw)
+    if kind == "noised":
+        return NoisedStart(draw, task.config.chains.noise_scale)
     channels = task.pictures[0].pixels.shape[0]
     if kind == "uniform":
         return UniformStart((channels, *task.views.view_size), draw)
     return InformativeStart(_many_views(task, task.pictures, generator), draw)
 
 
-def _train_network(energy: Energy, task: MemberTask, draw: Draw, generator: torch.Generator) -> None:
-    training, chains = task.config.training, task.config.chains
+def _train(energy: Energy, task: MemberTask, draw: Draw, generator: torch.Generator) -> None:
+    train_network(
+        energy,
+        task.config,
+        draw,
+        _start(task, draw, generator),
+        build_sampler(task.config.chains, bound=1.0),
+        pictures=len(task.pictures),
+        seed=task.seed,
+        label=task.label,
+        folder=task.folder,
+    )
+
+
+def train_network(
+    energy: Energy,
+    config: PatchConfig | ImageConfig,
+    draw: Draw,
+    start: Start,
+    sampler: Sampler,
+    *,
+    pictures: int,
+    seed: int,
+    label: str,
+    folder: Path | None,
+) -> None:
+    """Train an energy's learner as a level's configuration says; leaves the energy ready to score.
+
+    Args:
+        energy: what is trained.
+        config: of the level.
+        draw: draws data views.
+        start: draws starts of chains.
+        sampler: moves chains.
+        pictures: number of training pictures, which an epoch counts.
+        seed: of the training's generator.
+        label: name in the progress bar.
+        folder: for checkpoints and logs; None keeps nothing.
+
+    Raises:
+        TrainingError: the energy diverged for good, or a checkpoint cannot be read.
+    """
+    training = config.training
     steps = training.steps
     if steps is None:
-        steps = training.epochs * max(1, len(task.pictures) // training.batch_size)
+        steps = training.epochs * max(1, pictures // training.batch_size)
     if steps == 0:
         energy.eval()
         return
     module = EnergyModule(
         energy,
         draw,
-        _start(task, draw, generator),
-        build_sampler(chains),
-        buffer_size=chains.buffer_size,
-        restart=chains.restart,
+        start,
+        sampler,
+        buffer_size=config.chains.buffer_size,
+        restart=config.chains.restart,
         config=training,
         steps=steps,
-        seed=task.seed,
+        seed=seed,
     )
     train(
         module,
         checkpoint_every=training.checkpoint_every,
         gradient_clip=training.gradient_clip,
-        label=task.label,
-        folder=task.folder,
+        label=label,
+        folder=folder,
     )

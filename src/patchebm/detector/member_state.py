@@ -8,17 +8,20 @@ import torch
 from torch import Tensor
 
 from patchebm.config import EnergyConfig
-from patchebm.detector.member import build_network
-from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy
+from patchebm.detector import feature_member, member
+from patchebm.energy import Energy, GaussianEnergy, MixtureEnergy, TiltedEnergy, WhitenedEnergy, Whitening
 
 _GAUSSIAN = ("mean", "axes", "variances", "floor")
+_MIXTURE = ("centres", "log_weights", "variance")
+_WHITENING = ("mean", "matrix")
 
 
 def member_state(energy: Energy) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Facts and tensors of a fitted energy."""
+    inner = energy.inner if isinstance(energy, WhitenedEnergy) else energy
     facts: dict[str, Any] = {}
-    if isinstance(energy, TiltedEnergy):
-        facts = {"weight": energy.weight, "offset": energy.offset}
+    if isinstance(inner, TiltedEnergy):
+        facts = {"weight": inner.weight, "offset": inner.offset}
     return facts, dict(energy.state_dict())
 
 
@@ -30,17 +33,41 @@ def member_from_state(
     Raises:
         KeyError, RuntimeError: tensors are missing or have other shapes than the configuration says.
     """
-    if config.kind == "gaussian":
-        return GaussianEnergy(*(tensors[name] for name in _GAUSSIAN)).eval()
+    if config.whitening != "none":
+        whitening = Whitening(*(tensors[f"whitening.{name}"] for name in _WHITENING))
+        inner = _inner(config, channels, facts, _under("inner.", tensors))
+        return WhitenedEnergy(whitening, inner).eval()
+    return _inner(config, channels, facts, tensors).eval()
+
+
+def _inner(config: EnergyConfig, channels: int, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Energy:
+    """The energy of views as they are, or as they are whitened."""
+    if config.kind in ("gaussian", "mixture"):
+        return _base(config.kind, tensors)
     # The weights drawn here are replaced at once.
     generator = torch.Generator().manual_seed(0)
+    own = tensors if config.kind == "network" else _under("network.", tensors)
+    network: Energy
+    if config.network.kind == "mlp":
+        network = feature_member.build_network(config, own["enter.weight"].shape[1], generator)
+    else:
+        sees = config.kind == "tilted" and config.sees_gradient
+        network = member.build_network(config.network, channels * (2 if sees else 1), generator)
     if config.kind == "network":
-        network = build_network(config.network, channels, generator)
         network.load_state_dict(tensors)
-        return network.eval()
-    base = GaussianEnergy(*(tensors[f"base.{name}"] for name in _GAUSSIAN))
-    network = build_network(config.network, channels * (2 if config.sees_gradient else 1), generator)
+        return network
+    base = _base(config.base, _under("base.", tensors))
     scale = tensors.get("gradient_scale")
     energy = TiltedEnergy(base, network, facts["weight"], facts["offset"], scale)
     energy.load_state_dict(tensors)
-    return energy.eval()
+    return energy
+
+
+def _base(kind: str, tensors: dict[str, Tensor]) -> Energy:
+    if kind == "mixture":
+        return MixtureEnergy(*(tensors[name] for name in _MIXTURE))
+    return GaussianEnergy(*(tensors[name] for name in _GAUSSIAN))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -8,12 +8,9 @@ from torch.nn.functional import avg_pool2d
 
 from patchebm.config import ScoreConfig
 from patchebm.data.views import Views
-from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy
+from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WhitenedEnergy
 from patchebm.energy.base import energy_gradient
 
-# Views scored at once: bounds memory, and is the same for every picture, so that a score does not depend
-# on what it is scored with.
-BATCH = 256
 # Side of the neighbourhood over which squared gradients are averaged, as in Genc et al. 2021.
 NEIGHBOURHOOD = 5
 
@@ -21,14 +18,16 @@ NEIGHBOURHOOD = 5
 def local_gradient(gradient: Tensor) -> Tensor:
     """Local means of the squared gradient `(B, C, H, W)` to `(B, H, W)` (Genc et al. 2021, 2105.03270)."""
     squared = gradient.square().sum(1, keepdim=True)
-    half = NEIGHBOURHOOD // 2
-    return avg_pool2d(squared, NEIGHBOURHOOD, stride=1, padding=half, count_include_pad=False).squeeze(1)
+    # A map of a few cells is local as it is.
+    side = NEIGHBOURHOOD if min(gradient.shape[-2:]) >= 4 * NEIGHBOURHOOD else 1
+    half = side // 2
+    return avg_pool2d(squared, side, stride=1, padding=half, count_include_pad=False).squeeze(1)
 
 
 def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: ScoreConfig) -> Tensor:
     """What an energy says of each view, component by component.
 
-    A tilted energy has two, the Gaussian's and the network's (or the latter alone), others one. A
+    A tilted energy has two, the base's and the network's (or the latter alone), others one. A
     Gaussian's energy and squared gradients are positive with a long tail and enter as logarithms, whose
     spread a standard deviation describes; a network's energy enters as it is.
 
@@ -41,6 +40,10 @@ def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: Scor
     Returns:
         `(B, K)`, higher = more anomalous.
     """
+    if isinstance(energy, WhitenedEnergy):
+        with torch.no_grad():
+            x = energy.whitening(x)
+        return view_components(energy.inner, x, slot, config)
     if isinstance(energy, TiltedEnergy):
         with torch.no_grad():
             network = energy.at(slot).network_energy(x)[:, None]
@@ -63,14 +66,15 @@ def picture_components(energy: Energy, pictures: list[Tensor], views: Views, con
     """Components of all test views of pictures resized for scoring: `(N, G, K)` float64."""
     slots = _slots(energy, views.positions)
     rows = []
-    at_once = max(1, BATCH // views.positions)
+    batch = views.at_once
+    at_once = max(1, batch // views.positions)
     for first in range(0, len(pictures), at_once):
         chunk = pictures[first : first + at_once]
         x = torch.cat([views.grid(picture) for picture in chunk])
         slot = None if slots is None else slots.repeat(len(chunk))
         parts = [
-            view_components(energy, x[i : i + BATCH], None if slot is None else slot[i : i + BATCH], config)
-            for i in range(0, len(x), BATCH)
+            view_components(energy, x[i : i + batch], None if slot is None else slot[i : i + batch], config)
+            for i in range(0, len(x), batch)
         ]
         joined = torch.cat(parts)
         rows.append(joined.view(len(chunk), views.positions, joined.shape[1]))
@@ -78,11 +82,19 @@ def picture_components(energy: Energy, pictures: list[Tensor], views: Views, con
 
 
 def gradient_maps(energy: Energy, pictures: list[Tensor]) -> Tensor:
-    """Logarithm of the local gradient of whole pictures `(C, H, W)`: `(N, H, W)` float64."""
+    """Logarithm of the local gradient of whole pictures `(C, H, W)`: `(N, H, W)` float64.
+
+    Of whitened features the gradient is taken in whitened space, where channels are of one scale.
+    """
     # A few at a time: whole pictures may be large.
     maps = []
     for first in range(0, len(pictures), 8):
-        gradient = energy_gradient(energy, torch.stack(pictures[first : first + 8]))[1]
+        x = torch.stack(pictures[first : first + 8])
+        if isinstance(energy, WhitenedEnergy):
+            with torch.no_grad():
+                x = energy.whitening(x)
+        inner = energy.inner if isinstance(energy, WhitenedEnergy) else energy
+        gradient = energy_gradient(inner, x)[1]
         maps.append(local_gradient(gradient).clamp(min=1e-12).log())
     return torch.cat(maps).double()
 

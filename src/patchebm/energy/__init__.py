@@ -2,7 +2,19 @@
 
 from patchebm.energy.base import Energy
 from patchebm.energy.gaussian import GaussianEnergy
+from patchebm.energy.mixture import MixtureEnergy
+from patchebm.energy.residual import ResidualEnergy
 from patchebm.energy.tilted import TiltedEnergy
+from patchebm.energy.whitening import WhitenedEnergy, Whitening
 from patchebm.energy.wrn import WideResNetEnergy
 
-__all__ = ["Energy", "GaussianEnergy", "TiltedEnergy", "WideResNetEnergy"]
+__all__ = [
+    "Energy",
+    "GaussianEnergy",
+    "MixtureEnergy",
+    "ResidualEnergy",
+    "TiltedEnergy",
+    "WhitenedEnergy",
+    "Whitening",
+    "WideResNetEnergy",
+]

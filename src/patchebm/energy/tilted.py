@@ -1,8 +1,9 @@
-"""A network that tilts the informative Gaussian: E(x) = w (E_gauss(x) - c) + E_net(x, dE_gauss/dx).
+"""A network that tilts a fitted base: E(x) = w (E_base(x) - c) + E_net(x).
 
 Far from the data E grows quadratically whatever the network says, so chains cannot run away, and
-training starts from a useful detector instead of from noise. The network may see, beside the view, the
-gradient of the Gaussian's energy: a picture of what the Gaussian finds odd, and where.
+training starts from a useful detector instead of from noise. The base is the informative Gaussian or a
+mixture of clusters. Beside the view the network may see the gradient of a Gaussian's energy,
+dE_gauss/dx: a picture of what the Gaussian finds odd, and where.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ SQUASH = 4.0
 
 
 class TiltedEnergy(Energy):
-    """Sum of a fitted Gaussian energy and a network; only the network learns.
+    """Sum of a fitted base energy and a network; only the network learns.
 
     Args:
-        base: the Gaussian; its tensors are buffers.
+        base: the Gaussian or mixture; its tensors are buffers.
         network: the energy that learns; takes C channels, or 2C with `sees_gradient`.
-        weight: w >= 0. A Gaussian of d pixels has energies of order d/2 and a network of order 1; the
-            inverse of the Gaussian's spread brings the two to one scale. 0 leaves the sum to the network,
-            which then only looks at the Gaussian's gradient.
-        offset: c, the Gaussian's mean energy of normal views, so that normal views lie about 0.
+        weight: w >= 0. A base of d dimensions has energies of order d/2 and a network of order 1; the
+            inverse of the base's spread brings the two to one scale. 0 trains the network alone (it may
+            still look at a Gaussian's gradient); the two then meet in the score.
+        offset: c, the base's mean energy of normal views, so that normal views lie about 0.
         gradient_scale: None shows the network the view alone; else what dE_gauss/dx is multiplied by before
             it joins the view as further channels, so that normal views come out at order 1: `(1, C, H, W)`
             pixel by pixel, or `(P, 1, 1, 1)` grid position by grid position. The result is squashed to
@@ -37,13 +38,15 @@ class TiltedEnergy(Energy):
 
     def __init__(
         self,
-        base: GaussianEnergy,
+        base: Energy,
         network: Energy,
         weight: float = 1.0,
         offset: float = 0.0,
         gradient_scale: Tensor | None = None,
     ) -> None:
         super().__init__()
+        if gradient_scale is not None and not isinstance(base, GaussianEnergy):
+            raise ValueError("only a Gaussian base has a gradient that a network can see")
         self.base = base
         self.network = network
         self.weight = weight
@@ -63,11 +66,12 @@ class TiltedEnergy(Energy):
         network = self.network.rest(hidden[:-1]) if self.gradient_scale is None else self.network_energy(x)
         if not self.weight:
             return network
-        return network + self.weight * (self.base.energy_at(x, self._slot) - self.offset)
+        base: Tensor = self.base.at(self._slot)(x)
+        return network + self.weight * (base - self.offset)
 
     def network_energy(self, x: Tensor) -> Tensor:
         """What the network alone says of views `(B, C, H, W)`: energies `(B,)`."""
-        if self.gradient_scale is not None:
+        if self.gradient_scale is not None and isinstance(self.base, GaussianEnergy):
             scale = self.gradient_scale
             if self._slot is not None:
                 scale = scale[self._slot % len(scale)]

@@ -3,7 +3,7 @@
 from patchebm.sampling.buffer import ReplayBuffer
 from patchebm.sampling.corrupt import corrupt
 from patchebm.sampling.moves import PYLD, SGLD, ChainLog, Sampler
-from patchebm.sampling.start import CorruptedStart, InformativeStart, Start, UniformStart
+from patchebm.sampling.start import CorruptedStart, InformativeStart, NoisedStart, Start, UniformStart
 
 __all__ = [
     "PYLD",
@@ -11,6 +11,7 @@ __all__ = [
     "ChainLog",
     "CorruptedStart",
     "InformativeStart",
+    "NoisedStart",
     "ReplayBuffer",
     "Sampler",
     "Start",

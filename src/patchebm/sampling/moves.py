@@ -36,7 +36,7 @@ class Sampler(Protocol):
     """Anything that moves a batch of chains `(B, C, H, W)` and says what they did."""
 
     def __call__(self, energy: Energy, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ChainLog]:
-        """Return the moved chains `(B, C, H, W)`, detached and within [-1, 1], and their log."""
+        """Return the moved chains `(B, C, H, W)`, detached and within bounds, and their log."""
         ...
 
 
@@ -73,13 +73,15 @@ class _Trace:
 class SGLD:
     """Stochastic gradient Langevin dynamics as JEM uses it (Grathwohl et al. 2020, arXiv 1912.03263, eq. 2).
 
-    `x <- clamp(x - lr * dE/dx + noise * eps, -1, 1)`, eps ~ N(0, I), with step and noise chosen
-    independently of each other, as JEM does (lr 1, noise 0.01, 20 steps).
+    `x <- clamp(x - lr * dE/dx + noise * eps, -bound, bound)`, eps ~ N(0, I), with step and noise chosen
+    independently of each other, as JEM does (lr 1, noise 0.01, 20 steps). Pixels are bound by 1, features
+    by nothing (infinity).
     """
 
     steps: int = 20
     lr: float = 1.0
     noise: float = 0.01
+    bound: float = 1.0
 
     def __call__(self, energy: Energy, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ChainLog]:
         """Move chains `(B, C, H, W)` by `steps` full gradients."""
@@ -90,7 +92,7 @@ class SGLD:
             x = x - self.lr * gradient
             if self.noise:
                 x = x + self.noise * gaussian_noise(x, generator)
-            x = x.clamp(-1, 1)
+            x = x.clamp(-self.bound, self.bound)
         return x.detach(), trace.log(x)
 
 
@@ -112,6 +114,7 @@ class PYLD:
         lr: step size; 0.2 in both.
         eps: proximal bound on each pixel's gradient; 1 in both.
         noise: standard deviation of Langevin noise added after each outer step; 0 in both.
+        bound: largest absolute value of a pixel, 1; infinity for features.
         literal: never use the closed form.
     """
 
@@ -120,6 +123,7 @@ class PYLD:
     lr: float = 0.2
     eps: float = 1.0
     noise: float = 0.0
+    bound: float = 1.0
     literal: bool = False
 
     def __call__(self, energy: Energy, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ChainLog]:
@@ -129,13 +133,13 @@ class PYLD:
         for _ in range(self.outer):
             x = self._closed_form(energy, x, trace) if closed_form else self._loop(energy, x, trace)
             if self.noise:
-                x = (x + self.noise * gaussian_noise(x, generator)).clamp(-1, 1)
+                x = (x + self.noise * gaussian_noise(x, generator)).clamp(-self.bound, self.bound)
         return x.detach(), trace.log(x)
 
     def _closed_form(self, energy: Energy, x: Tensor, trace: _Trace) -> Tensor:
         value, gradient = energy_gradient(energy, x)
         trace.step(value, gradient)
-        return (x - self.inner * self.lr * gradient.clamp(-self.eps, self.eps)).clamp(-1, 1)
+        return (x - self.inner * self.lr * gradient.clamp(-self.eps, self.eps)).clamp(-self.bound, self.bound)
 
     def _loop(self, energy: Energy, x: Tensor, trace: _Trace) -> Tensor:
         with torch.no_grad():
@@ -151,5 +155,5 @@ class PYLD:
             if step == 0:
                 # J_first(x)^T p at the point where p was taken is the full gradient dE/dx.
                 trace.step(value.detach(), gradient)
-            x = (x - self.lr * gradient.clamp(-self.eps, self.eps)).detach().clamp(-1, 1)
+            x = (x - self.lr * gradient.clamp(-self.eps, self.eps)).detach().clamp(-self.bound, self.bound)
         return x

@@ -6,6 +6,7 @@ what a photograph is, chains from corrupted normal pictures what a defect could 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -61,19 +62,21 @@ class InformativeStart:
             that is not used afterwards, or a clone.
         draw: draws normal views; a chain gets the slot of one.
         floor: isotropic variance; 1e-4 in the published code.
+        bound: largest absolute value of a pixel, 1; infinity for features.
     """
 
     from_data = False
 
-    def __init__(self, views: Tensor, draw: Draw, floor: float = 1e-4) -> None:
+    def __init__(self, views: Tensor, draw: Draw, floor: float = 1e-4, bound: float = 1.0) -> None:
         self._draw = draw
+        self._bound = bound
         self._mean = views.mean(0)
         self._centred = views.sub_(self._mean).flatten(1)
         self._floor = floor
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`(n, C, H, W)` draws, clamped to [-1, 1] as chains are."""
-        return self.unclamped(n, generator).clamp(-1, 1), self._draw(n, generator)[1]
+        """`(n, C, H, W)` draws, clamped as chains are."""
+        return self.unclamped(n, generator).clamp(-self._bound, self._bound), self._draw(n, generator)[1]
 
     def unclamped(self, n: int, generator: torch.Generator) -> Tensor:
         """`(n, C, H, W)` draws of the Gaussian itself."""
@@ -83,6 +86,30 @@ class InformativeStart:
         flat = (z / count**0.5) @ self._centred
         noisy: Tensor = flat.add_(eps, alpha=self._floor**0.5)
         return noisy.view(n, *self._mean.shape).add_(self._mean)
+
+
+class NoisedStart:
+    """Normal views plus Gaussian noise of random scale: near-data negatives where views are features.
+
+    Args:
+        draw: draws normal views and their slots.
+        scale: smallest and largest standard deviation; drawn log-uniformly in between for each view, so that
+            an energy learns the neighbourhood of the data at every distance (denoising score matching does
+            the same with a ladder of scales, Song and Ermon 2019, arXiv 1907.05600).
+    """
+
+    from_data = True
+
+    def __init__(self, draw: Draw, scale: tuple[float, float]) -> None:
+        self._draw = draw
+        self._low, self._high = map(math.log, scale)
+
+    def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """`(n, C, H, W)` noised views and their slots."""
+        views, slots = self._draw(n, generator)
+        u = torch.rand((n, *[1] * (views.ndim - 1)), generator=generator)
+        scale = (self._low + (self._high - self._low) * u).exp()
+        return views + scale * torch.randn(views.shape, generator=generator), slots
 
 
 class CorruptedStart:

@@ -84,7 +84,8 @@ class ChainPictures(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the last step's views: rows are data, chain starts, chain ends."""
         views = getattr(pl_module, "last_views", None)
-        if views is None:
+        # A feature vector is no picture.
+        if views is None or views[0].shape[1] not in (1, 3):
             return
         picture = chain_grid(views, self._columns)
         from PIL import Image

@@ -1,0 +1,123 @@
+"""Fitting one energy on feature vectors or on maps of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from patchebm.config import EnergyConfig, ImageConfig, PatchConfig
+from patchebm.detector.member import build_sampler, train_network
+from patchebm.energy import (
+    Energy,
+    GaussianEnergy,
+    MixtureEnergy,
+    ResidualEnergy,
+    TiltedEnergy,
+    WhitenedEnergy,
+    Whitening,
+)
+from patchebm.sampling import InformativeStart, NoisedStart, Start
+from patchebm.sampling.start import Draw
+
+# Views whitened, or scored for their mean and spread, at once.
+CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class FeatureTask:
+    """All that decides one fit.
+
+    Attributes:
+        label: for the progress bar.
+        config: of the level.
+        views: `(n, C, h, w)` float16 or float32 training views.
+        pictures: number of pictures that they come from, which an epoch counts.
+        seed: decides everything random.
+        folder: for checkpoints and logs; None keeps nothing.
+    """
+
+    label: str
+    config: PatchConfig | ImageConfig
+    views: Tensor
+    pictures: int
+    seed: int
+    folder: Path | None
+
+
+def fit_feature_member(task: FeatureTask) -> Energy:
+    """Fit the energy that `task` describes, ready to score.
+
+    Raises:
+        TrainingError: the energy diverged for good, or a checkpoint cannot be read.
+    """
+    generator = torch.Generator().manual_seed(task.seed)
+    config = task.config.energy
+    views = task.views.float()
+    whitening: Whitening | None = None
+    if config.whitening != "none":
+        whitening = Whitening.fit(
+            views, config.whitening, components=config.mixture.components, generator=generator
+        )
+        views = torch.cat([whitening(chunk) for chunk in torch.split(views, CHUNK)])
+    energy = _fit_inner(task, views, generator)
+    return (energy if whitening is None else WhitenedEnergy(whitening, energy)).eval()
+
+
+def build_network(config: EnergyConfig, dimensions: int, generator: torch.Generator) -> ResidualEnergy:
+    """The network of a configuration for views of so many dimensions."""
+    return ResidualEnergy(dimensions, config.network.hidden, generator=generator)
+
+
+def _fit_inner(task: FeatureTask, views: Tensor, generator: torch.Generator) -> Energy:
+    """The energy of views in the space that they are whitened to."""
+    config = task.config.energy
+    if config.kind in ("gaussian", "mixture"):
+        return _base(config, config.kind, views, generator)
+    network = build_network(config, views[0].numel(), generator)
+    energy: Energy = network
+    if config.kind == "tilted":
+        base = _base(config, config.base, views, generator)
+        weight, offset = 0.0, 0.0
+        if config.tilt:
+            with torch.inference_mode():
+                values = torch.cat([base(chunk) for chunk in torch.split(views, CHUNK)])
+            weight, offset = 1 / float(values.std().clamp(min=1e-6)), float(values.mean())
+        energy = TiltedEnergy(base, network, weight, offset)
+
+    def draw(n: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
+        chosen = torch.randint(len(views), (n,), generator=own)
+        return views[chosen], torch.zeros(n, dtype=torch.long)
+
+    train_network(
+        energy,
+        task.config,
+        draw,
+        _start(task.config, views, draw),
+        build_sampler(task.config.chains, bound=math.inf),
+        pictures=task.pictures,
+        seed=task.seed,
+        label=task.label,
+        folder=task.folder,
+    )
+    return energy
+
+
+def _base(config: EnergyConfig, kind: str, views: Tensor, generator: torch.Generator) -> Energy:
+    if kind == "mixture":
+        return MixtureEnergy.fit(
+            views,
+            components=config.mixture.components,
+            em_steps=config.mixture.em_steps,
+            generator=generator,
+        )
+    return GaussianEnergy.fit(views[None], rank=config.gaussian.rank, floor=config.gaussian.floor)
+
+
+def _start(config: PatchConfig | ImageConfig, views: Tensor, draw: Draw) -> Start:
+    if config.chains.start == "noised":
+        return NoisedStart(draw, config.chains.noise_scale)
+    return InformativeStart(views.clone(), draw, bound=math.inf)

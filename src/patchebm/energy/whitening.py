@@ -1,0 +1,106 @@
+"""The space that energies of features live in: channels of unit spread, uncorrelated within a cluster.
+
+Channels of a pretrained network differ in scale by orders of magnitude and are far from independent. In
+whitened space an isotropic energy, isotropic noise and a sampler's step mean the same in every direction.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from patchebm.energy.base import Energy
+from patchebm.energy.mixture import MixtureEnergy
+
+Covariance = Literal["scale", "diagonal", "within"]
+
+# Added to every variance, relative to the mean variance: constant channels stay harmless.
+FLOOR = 1e-3
+# Weight of the total covariance in the one within clusters, which alone would rest on few directions.
+SHRINKAGE = 0.05
+
+
+class Whitening(nn.Module):
+    """x -> (x - mean) W, channel by channel, the same at every place of a view.
+
+    Args:
+        mean: `(C,)`.
+        matrix: `(C, C)`, W.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, mean: Tensor, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("matrix", matrix)
+
+    @classmethod
+    def fit(
+        cls, views: Tensor, covariance: Covariance, *, components: int, generator: torch.Generator
+    ) -> Whitening:
+        """Learn the space from normal views.
+
+        Args:
+            views: `(n, C, h, w)` float32, n >= 2.
+            covariance: `scale` divides all channels by one number, `diagonal` each by its own standard
+                deviation, `within` turns the covariance within clusters of views into the identity, as
+                linear discriminant analysis does with its classes.
+            components: clusters for `within`.
+            generator: draws them.
+        """
+        x = views.movedim(1, -1).flatten(0, -2)
+        mean = x.mean(0)
+        variance = x.var(0, unbiased=False)
+        floor = FLOOR * variance.mean() + 1e-12
+        if covariance == "scale":
+            return cls(mean, torch.eye(len(mean)) / (variance.mean() + floor).sqrt())
+        scale = (variance + floor).rsqrt()
+        if covariance == "diagonal":
+            return cls(mean, torch.diag(scale))
+        scaled = (x - mean) * scale
+        clusters = MixtureEnergy.fit(scaled, components=components, generator=generator)
+        within = torch.zeros((len(mean), len(mean)), dtype=torch.float64)
+        for chunk in torch.split(scaled, 8192):
+            nearest = clusters.centres[torch.cdist(chunk, clusters.centres).argmin(1)]
+            difference = (chunk - nearest).double()
+            within += difference.T @ difference
+        within /= len(scaled)
+        total = (scaled.T @ scaled).double() / len(scaled)
+        blend = (1 - SHRINKAGE) * within + SHRINKAGE * total
+        blend += FLOOR * blend.diagonal().mean() * torch.eye(len(mean))
+        values, vectors = torch.linalg.eigh(blend)
+        # The symmetric square root: of all whitenings the one that turns the channels least (ZCA).
+        root = (vectors * values.clamp(min=1e-12).rsqrt()) @ vectors.T
+        return cls(mean, scale[:, None] * root.float())
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Views `(B, C, h, w)` in whitened space, float32."""
+        moved: Tensor = (views.movedim(1, -1) - self.mean) @ self.matrix
+        return moved.movedim(-1, 1)
+
+
+class WhitenedEnergy(Energy):
+    """E(x) = E_inner(W(x)): an energy of whitened views, asked about views as they come.
+
+    Args:
+        whitening: the space.
+        inner: an energy of views in it.
+    """
+
+    def __init__(self, whitening: Whitening, inner: Energy) -> None:
+        super().__init__()
+        self.whitening = whitening
+        self.inner = inner
+        self.first_stage_is_affine = inner.first_stage_is_affine
+
+    def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The inner energy's first stage in whitened space."""
+        return self.inner.first_stage(self.whitening(x))
+
+    def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
+        """Energies `(B,)`."""
+        return self.inner.rest(hidden)

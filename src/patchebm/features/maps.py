@@ -1,0 +1,78 @@
+"""From a picture to the one feature map that both levels look at."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from patchebm.config import FeaturesConfig
+from patchebm.data.views import resize
+from patchebm.errors import ConfigError, ImageError
+from patchebm.features.backbone import Backbone
+
+
+class FeatureMaps:
+    """Resize, backbone, all blocks on one grid, local means.
+
+    Locally averaged features of several depths are those of PatchCore (Roth et al. 2022, arXiv 2106.08265,
+    section 3.1).
+
+    Args:
+        backbone: gives a map for each block.
+        config: sizes.
+
+    Raises:
+        ConfigError: an input size that the backbone cannot take, or a grid finer than its finest map.
+    """
+
+    def __init__(self, backbone: Backbone, config: FeaturesConfig) -> None:
+        self.backbone = backbone
+        self._config = config
+        self.channels = sum(backbone.channels)
+        for side in config.size:
+            if side % backbone.multiple:
+                raise ConfigError(
+                    f"features.size {list(config.size)}: {backbone.name} takes multiples of "
+                    f"{backbone.multiple}; use for instance [256, 256]"
+                )
+        stride = min(backbone.strides)
+        finest = [side // stride for side in config.size]
+        if config.grid[0] > finest[0] or config.grid[1] > finest[1]:
+            raise ConfigError(
+                f"features.grid {list(config.grid)} is finer than the finest features, {finest} at block "
+                f"{backbone.blocks[0]} of {backbone.name}; use a coarser grid, a larger features.size or an "
+                "earlier block"
+            )
+
+    @torch.inference_mode()
+    def __call__(self, picture: Tensor) -> Tensor:
+        """The map of one picture.
+
+        Args:
+            picture: `(3, H, W)` float32 in [-1, 1].
+
+        Returns:
+            `(channels, *grid)` float32.
+
+        Raises:
+            ImageError: the backbone gives what is not a finite number.
+        """
+        maps = self.backbone(resize(picture, self._config.size)[None])
+        joined = torch.cat([self._on_grid(m) for m in maps], dim=1)
+        if self._config.pool > 1:
+            side = self._config.pool
+            joined = avg_pool2d(joined, side, stride=1, padding=side // 2, count_include_pad=False)
+        if not torch.isfinite(joined).all():
+            raise ImageError(
+                f"{self.backbone.name} gives features that are not finite; check the picture and the weights"
+            )
+        return joined[0].contiguous()
+
+    def _on_grid(self, features: Tensor) -> Tensor:
+        grid = self._config.grid
+        if tuple(features.shape[-2:]) == tuple(grid):
+            return features.float()
+        # Antialiasing changes nothing where a map grows, and costs much more.
+        finer = features.shape[-2] > grid[0] or features.shape[-1] > grid[1]
+        return interpolate(features.float(), size=grid, mode="bilinear", antialias=finer, align_corners=False)
