@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install demo test test-slow test-timm lint clean
 
 install: $(VENV)/installed
 
@@ -11,7 +11,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,backbones,dev]'
 	touch $@
 
 # Two of the preset's four members: half the time, and the same picture.
@@ -25,10 +25,22 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
+# torchvision, which timm imports, needs a torch of its own release: hence an environment of its own (6 GB).
+test-timm: .venv-timm/installed
+	OMP_NUM_THREADS=1 .venv-timm/bin/python -m pytest tests/features/test_timm.py
+
+.venv-timm/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-timm
+	.venv-timm/bin/pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
+	grep -v '^torch==' constraints.txt > .venv-timm/constraints.txt
+	.venv-timm/bin/pip install --quiet --disable-pip-version-check -c .venv-timm/constraints.txt \
+	  -e '.[timm]' pytest pytest-timeout
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-timm demo build dist .pytest_cache .mypy_cache .ruff_cache

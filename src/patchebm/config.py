@@ -268,12 +268,10 @@ class CalibrationConfig:
         members: how many of the folds are left out once each, with one energy fitted on the others; the
             score is the mean over these members. 1 is a plain hold-out; equal to `folds`, every good
             picture serves both to fit and to calibrate.
-        refit: fit one more energy on all good pictures, which alone scores; the members then only calibrate.
     """
 
     folds: int = 5
     members: int = 1
-    refit: bool = False
 
 
 @dataclass

@@ -182,3 +182,13 @@ def test_noised_starts_have_scales_log_uniform_in_their_range() -> None:
     assert float(scale.mean()) == pytest.approx(0, abs=0.03)
     # Uniform on [-1, 1]: standard deviation 1 / sqrt(3).
     assert float(scale.std()) == pytest.approx(3**-0.5, rel=0.05)
+
+
+def test_a_network_absorbs_its_whitening() -> None:
+    x = 3 + 2 * torch.randn((300, 4, 1, 1), generator=generator())
+    whitening = Whitening.fit(x, "within", components=2, generator=generator())
+    network = ResidualEnergy(4, 8, generator=generator())
+    with torch.no_grad():
+        network.leave.weight.normal_(generator=generator())
+        network.enter.bias.normal_(generator=generator())
+    torch.testing.assert_close(network.of_whitened(whitening)(x), network(whitening(x)), rtol=1e-4, atol=1e-4)

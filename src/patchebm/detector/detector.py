@@ -252,7 +252,7 @@ class EnsembleDetector:
         return kept
 
     def _calibrating(self, pictures: int) -> NDArray[np.bool_]:
-        """Which pictures calibrate `(N,)`: all, or as many random ones as their maps of features fit into memory."""
+        """Which pictures calibrate `(N,)`: all, or as many random ones as maps of features fit into memory."""
         most = pictures
         if self._maps is not None:
             # Two bytes a value.

@@ -64,7 +64,11 @@ def fit_feature_member(task: FeatureTask) -> Energy:
         )
         views = torch.cat([whitening(chunk) for chunk in torch.split(views, CHUNK)])
     energy = _fit_inner(task, views, generator)
-    return (energy if whitening is None else WhitenedEnergy(whitening, energy)).eval()
+    if whitening is None:
+        return energy.eval()
+    if isinstance(energy, ResidualEnergy) and views.shape[2:] == (1, 1):
+        return energy.of_whitened(whitening).eval()
+    return WhitenedEnergy(whitening, energy).eval()
 
 
 def build_network(config: EnergyConfig, dimensions: int, generator: torch.Generator) -> ResidualEnergy:

@@ -74,7 +74,6 @@ class LevelModel:
     def __init__(self, name: Level, config: Config, channels: int) -> None:
         self.name = name
         self.config: PatchConfig | ImageConfig = config.patch if name == "patch" else config.image
-        self.calibration = config.calibration
         self.seed = config.seed
         self.channels = channels
         self.on_features = config.features.backbone is not None
@@ -134,9 +133,6 @@ class LevelModel:
                 components[i] = self._components(energy, [seen])[0]
                 if self.views.positions == 1:
                     maps[i] = gradient_maps(energy, [seen])[0]
-        if self.calibration.refit:
-            # No picture lies in fold -1: this one sees all of them.
-            self.members_ = [self._fit_one(training, -1, "all", folder)]
         return self._calibrate([c for c in components if c is not None], [m for m in maps if m is not None])
 
     def pool(self, values: Values) -> Values:
@@ -205,10 +201,10 @@ class LevelModel:
         """Fit an energy on all pictures but those of one fold."""
         kept = np.flatnonzero(training.folds != left_out)
         # Distinct for each member and level, and the same whatever else is fitted.
-        entropy = [self.seed, left_out + 1 if self.calibration.refit else left_out, self.views.positions]
+        entropy = [self.seed, left_out, self.views.positions]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         label = f"{self.name} {which}".strip()
-        own_folder = folder / (f"member{left_out}" if left_out >= 0 else "all") if folder else None
+        own_folder = folder / f"member{left_out}" if folder else None
         if self.on_features:
             views = [v for i in kept if isinstance(v := training.drawn[i], Tensor)]
             return fit_feature_member(

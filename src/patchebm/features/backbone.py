@@ -101,13 +101,19 @@ class Backbone(nn.Module, ABC):
         """Freeze the network and find `channels` and `strides` by running a small picture.
 
         Raises:
-            ConfigError: a block's output is no map `(B, C, H / stride, W / stride)`.
+            ConfigError: the network cannot run, or an output is no map `(B, C, H / stride, W / stride)`.
         """
         self.requires_grad_(False)
         self.eval()
         side = self.multiple * -(-64 // self.multiple)
-        with torch.no_grad():
-            maps = self.maps(torch.zeros(1, 3, side, side, device=device))
+        try:
+            with torch.no_grad():
+                maps = self.maps(torch.zeros(1, 3, side, side, device=device))
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(
+                f"{self.name} cannot run on a picture of {side} x {side} pixels ({type(error).__name__}); "
+                "choose another backbone"
+            ) from error
         for block, one in zip(self.blocks, maps, strict=True):
             if one.ndim != 4 or one.shape[2] != one.shape[3] or not one.shape[2] or side % one.shape[2]:
                 raise ConfigError(

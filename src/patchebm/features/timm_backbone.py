@@ -36,6 +36,9 @@ class TimmBackbone(Backbone):
         ModelFileError: the file of weights is missing, no safetensors file, or of another model.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, name: str, blocks: Sequence[int], weights: str | Path | None = None) -> None:
         full_name = TIMM + name
         timm = require("timm", full_name, "timm")
@@ -63,9 +66,6 @@ class TimmBackbone(Backbone):
         self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
         self._settle()
 
-    scale: Tensor
-    shift: Tensor
-
     def maps(self, x: Tensor) -> list[Tensor]:
         """Outputs `(B, C_i, H / stride_i, W / stride_i)` of the chosen blocks."""
         return list(self.network(x * self.scale + self.shift))
@@ -80,7 +80,7 @@ def _what_it_takes(timm: Any, name: str) -> tuple[dict[str, Any], list[int]]:
         with torch.device("meta"):
             blocks = timm.create_model(name, out_indices=(0,), **options).feature_info.info
     # timm has no errors of its own: an unknown tag, a model without blocks, one that takes one size only.
-    except (RuntimeError, TypeError, AssertionError, AttributeError) as error:
+    except (RuntimeError, TypeError, AssertionError) as error:
         raise ConfigError(
             f"features.backbone '{TIMM}{name}' cannot be used, because timm cannot give maps of its blocks "
             f"for any size of picture ({_first_line(error)}); choose another model"
