@@ -14,7 +14,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,backbones,dev]'
 	touch $@
 
-# Two of the preset's four members: half the time, and the same picture.
+# Two of the presets' four members: half the time, and the same picture.
 demo: install
 	$(BIN)/patchebm demo --out demo --calibration.members 2
 

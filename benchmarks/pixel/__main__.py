@@ -1,6 +1,6 @@
 """The pixel presets and the controls on the real image sets: image AUROC by level, three seeds.
 
-    python benchmarks/pixel              # writes log.jsonl as it goes, then results.json and table.md
+    python -m benchmarks.pixel              # writes log.jsonl as it goes, then results.json and table.md
 
 A run that is in the log is not repeated, so that a killed benchmark goes on where it stopped. Everything
 is fitted on train/good alone; the test folders are scored once, after the last step.
@@ -17,8 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks.table import Log, summarise, table
 from patchebm.config import Config
 from patchebm.config_parser import load_preset
 from patchebm.data.folders import ImageSet, open_image_set
@@ -100,39 +99,6 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
     return found
 
 
-def spread(values: list[float]) -> float:
-    """Standard deviation over seeds, with divisor n - 1; 0 for what has no seed."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def summarise(rows: list[dict[str, Any]], sets: list[str]) -> dict[str, Any]:
-    """Mean and spread over seeds of every column, per set and in the mean over the sets."""
-    summary: dict[str, Any] = {}
-    for name, by_set in columns(rows).items():
-        if set(by_set) != set(sets):
-            continue
-        seeds = sorted(set.intersection(*(set(values) for values in by_set.values())))
-        per_seed = [float(np.mean([by_set[s][seed] for s in sets])) for seed in seeds]
-        summary[name] = {
-            "mean": float(np.mean(per_seed)),
-            "std": spread(per_seed),
-            "mean_by_seed": per_seed,
-            "sets": {
-                s: {"mean": float(np.mean(list(v.values()))), "std": spread(list(v.values()))}
-                for s, v in by_set.items()
-            },
-        }
-    return summary
-
-
-def table(summary: dict[str, Any], sets: list[str]) -> str:
-    lines = ["| image AUROC | " + " | ".join(sets) + " | mean |", "|---" * (len(sets) + 2) + "|"]
-    for name, facts in summary.items():
-        cells = [f"{facts['sets'][s]['mean']:.3f} ± {facts['sets'][s]['std']:.3f}" for s in sets]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {facts['mean']:.3f} ± {facts['std']:.3f} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("PATCHEBM_DATA", "../shared/data")))
@@ -141,33 +107,23 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
-    log = arguments.out / "log.jsonl"
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    done = {(row["set"], row["variant"], row["seed"]) for row in rows}
-
-    def keep(row: dict[str, Any]) -> None:
-        rows.append(row)
-        with log.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
-
+    log = Log(arguments.out)
     for name in arguments.sets:
-        if (name, "controls", 0) not in done:
+        if (name, "controls", 0) not in log.done:
             controls = evaluate_controls(open_image_set(arguments.data / name))
-            keep({"set": name, "variant": "controls", "seed": 0, "controls": controls})
+            log.keep({"set": name, "variant": "controls", "seed": 0, "controls": controls})
     jobs = [(s, v, n) for v in arguments.variants for n in arguments.seeds for s in arguments.sets]
-    jobs = [job for job in jobs if job not in done]
+    jobs = [job for job in jobs if job not in log.done]
     for i, (seeded_set, variant, seed) in enumerate(jobs):
         print(f"-- {i + 1} of {len(jobs)}: {seeded_set}, {variant}, seed {seed}", file=sys.stderr)
-        keep(one_run(open_image_set(arguments.data / seeded_set), variant, seed))
-    summary = summarise(rows, arguments.sets)
+        log.keep(one_run(open_image_set(arguments.data / seeded_set), variant, seed))
+    summary = summarise(columns(log.rows), arguments.sets)
     results = {
-        "command": "python benchmarks/pixel",
+        "command": "python -m benchmarks.pixel",
         "versions": versions(),
         "seeds": arguments.seeds,
         "summary": summary,
-        "runs": rows,
+        "runs": log.rows,
     }
     write_text(arguments.out / "results.json", json.dumps(results, indent=1) + "\n")
     write_text(arguments.out / "table.md", table(summary, arguments.sets))

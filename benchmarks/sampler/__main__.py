@@ -1,6 +1,6 @@
 """PYLD-M-N in closed form against the literal loop and against SGLD, side by side in one run.
 
-    python benchmarks/sampler            # writes benchmarks/sampler/results.json and table.md
+    python -m benchmarks.sampler            # writes benchmarks/sampler/results.json and table.md
 
 Everything starts from the same network and the same chains. Times are medians over repeats that take
 turns, so that a busy moment hits all alike; only ratios are to be compared.
@@ -163,7 +163,7 @@ def main() -> None:
         rows.append(compare(depth, width, arguments.repeats))
         print(json.dumps(rows[-1]), flush=True)
     results = {
-        "command": "python benchmarks/sampler",
+        "command": "python -m benchmarks.sampler",
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "rows": rows,

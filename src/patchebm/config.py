@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 PRESETS = Path(__file__).parent / "presets"
-DEFAULT_PRESET = "pixel-cpu"
+DEFAULT_PRESET = "features"
 
 Level = Literal["patch", "image"]
 
@@ -41,8 +41,9 @@ class NetworkConfig:
     """The network: WRN-depth-width on pixels, a small residual network of `hidden` units on features.
 
     Args:
-        kind: wrn for pixels, mlp for features.
-        hidden: units of both hidden layers of an mlp; the other arguments are those of a wrn.
+        kind: wrn for pixels; for features an mlp of the whole view, or one that judges each cell of the
+            view, the oddest of which decide.
+        hidden: units of both hidden layers on features; the other arguments are those of a wrn.
         depth: 6n + 4: 10, 16, 22, 28.
         width: widening factor k.
         norm: normalisation layers.
@@ -51,7 +52,7 @@ class NetworkConfig:
             pixel does and the log-mean-exp of the pixels' energies counts, which the oddest pixels decide.
     """
 
-    kind: Literal["wrn", "mlp"] = "wrn"
+    kind: Literal["wrn", "mlp", "cells"] = "wrn"
     hidden: int = 256
     depth: int = 10
     width: int = 1

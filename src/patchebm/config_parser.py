@@ -209,12 +209,14 @@ def _check_level(name: str, level: PatchConfig | ImageConfig, *, on_features: bo
             if value != needed:
                 raise ConfigError(f"{key} {value} needs features; set features.backbone, or use {needed}")
         return
-    if level.energy.network.kind != "mlp" and level.energy.kind in ("network", "tilted"):
-        raise ConfigError(f"{name}.energy.network.kind wrn is for pixels; use mlp on features")
+    if level.energy.network.kind == "wrn" and level.energy.kind in ("network", "tilted"):
+        raise ConfigError(f"{name}.energy.network.kind wrn is for pixels; use mlp or cells on features")
     if level.chains.start in ("corrupted", "uniform"):
         raise ConfigError(
             f"{name}.chains.start {level.chains.start} is for pixels; use noised or informative on features"
         )
+    if level.energy.network.kind == "cells" and level.energy.kind == "tilted" and level.energy.tilt:
+        raise ConfigError(f"{name}.energy.tilt needs a network of the whole view; use network.kind mlp")
     if level.energy.kind == "tilted" and level.energy.sees_gradient:
         raise ConfigError(f"{name}.energy.sees_gradient is for pixels; set it to false on features")
     if level.energy.gaussian.per_position:

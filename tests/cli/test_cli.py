@@ -18,6 +18,7 @@ from patchebm.cli.main import main
 from tests.tiny import write_set
 
 TINY = [
+    "--preset", "pixel-cpu",
     "--calibration.folds", "3", "--calibration.members", "1", "--patch.view.grid", "4",
     "--patch.training.steps", "6", "--image.training.steps", "6",
     "--patch.training.batch_size", "4", "--image.training.batch_size", "4",

@@ -11,8 +11,13 @@ from patchebm.config import DEFAULT_PRESET, Config
 from patchebm.config_parser import Parser, build_config, preset_file, preset_names
 
 
-def add_config(parser: Parser, argv: Sequence[str]) -> None:
+def add_config(parser: Parser, argv: Sequence[str], preset: str = DEFAULT_PRESET) -> None:
     """Add `--preset`, `--config` and every key of `Config` to a parser.
+
+    Args:
+        parser: what they are added to.
+        argv: the arguments that will be parsed.
+        preset: where `argv` names none.
 
     The preset is looked up in `argv` first, because its values are the defaults of all other options
     (and what `--help` and `--print_config` show).
@@ -20,15 +25,14 @@ def add_config(parser: Parser, argv: Sequence[str]) -> None:
     Raises:
         ConfigError: an unknown preset; names the nearest.
     """
-    preset = preset_file(_given_preset(argv))
-    parser.add_argument(
-        "--preset", default=DEFAULT_PRESET, help=f"start from one of: {', '.join(preset_names())}"
-    )
+    preset = given_preset(argv) or preset
+    file = preset_file(preset)
+    parser.add_argument("--preset", default=preset, help=f"start from one of: {', '.join(preset_names())}")
     parser.add_argument(
         "--config", action="config", help="YAML file with any of the keys below; may be repeated"
     )
     parser.add_class_arguments(Config)
-    parser.default_config_files = [str(preset)]
+    parser.default_config_files = [str(file)]
 
 
 def to_config(values: Namespace) -> Config:
@@ -37,10 +41,11 @@ def to_config(values: Namespace) -> Config:
     return build_config({key: value for key, value in vars(values).items() if key in known})
 
 
-def _given_preset(argv: Sequence[str]) -> str:
+def given_preset(argv: Sequence[str]) -> str | None:
+    """The preset that arguments name, or None."""
     for i, word in enumerate(argv):
         if word == "--preset" and i + 1 < len(argv):
             return argv[i + 1]
         if word.startswith("--preset="):
             return word.split("=", 1)[1]
-    return DEFAULT_PRESET
+    return None

@@ -47,7 +47,7 @@ class EnsembleDetector:
     scikit-learn's contract: the constructor only keeps its argument, `fit` learns from good pictures
     alone, what it learns ends in an underscore, scores are higher for what is more anomalous.
 
-    >>> detector = EnsembleDetector(load_preset("pixel-cpu")).fit(good_pictures)   # doctest: +SKIP
+    >>> detector = EnsembleDetector(load_preset("features")).fit(good_pictures)   # doctest: +SKIP
     >>> detector.predict(["new.png"])[0].anomalous                                 # doctest: +SKIP
 
     Args:
@@ -252,7 +252,7 @@ class EnsembleDetector:
         return kept
 
     def _calibrating(self, pictures: int) -> NDArray[np.bool_]:
-        """Which pictures calibrate `(N,)`: all, or as many random ones as maps of features fit into memory."""
+        """Which pictures calibrate `(N,)`: all, or a random share whose maps fit into memory."""
         most = pictures
         if self._maps is not None:
             # Two bytes a value.

@@ -12,6 +12,7 @@ from torch import Tensor
 from patchebm.config import EnergyConfig, ImageConfig, PatchConfig
 from patchebm.detector.member import build_sampler, train_network
 from patchebm.energy import (
+    CellsEnergy,
     Energy,
     GaussianEnergy,
     MixtureEnergy,
@@ -20,6 +21,7 @@ from patchebm.energy import (
     WhitenedEnergy,
     Whitening,
 )
+from patchebm.energy.cells import cells_of
 from patchebm.sampling import InformativeStart, NoisedStart, Start
 from patchebm.sampling.start import Draw
 
@@ -71,20 +73,14 @@ def fit_feature_member(task: FeatureTask) -> Energy:
     return WhitenedEnergy(whitening, energy).eval()
 
 
-def build_network(config: EnergyConfig, dimensions: int, generator: torch.Generator) -> ResidualEnergy:
-    """The network of a configuration for views of so many dimensions."""
-    return ResidualEnergy(dimensions, config.network.hidden, generator=generator)
-
-
-def _fit_inner(task: FeatureTask, views: Tensor, generator: torch.Generator) -> Energy:
-    """The energy of views in the space that they are whitened to."""
+def _train_network(
+    task: FeatureTask, views: Tensor, base: Energy | None, generator: torch.Generator
+) -> Energy:
+    """Train the network of views in whitened space, alone or as a tilt of the base."""
     config = task.config.energy
-    if config.kind in ("gaussian", "mixture"):
-        return _base(config, config.kind, views, generator)
-    network = build_network(config, views[0].numel(), generator)
+    network = ResidualEnergy(views[0].numel(), config.network.hidden, generator=generator)
     energy: Energy = network
-    if config.kind == "tilted":
-        base = _base(config, config.base, views, generator)
+    if base is not None:
         weight, offset = 0.0, 0.0
         if config.tilt:
             with torch.inference_mode():
@@ -108,6 +104,19 @@ def _fit_inner(task: FeatureTask, views: Tensor, generator: torch.Generator) -> 
         folder=task.folder,
     )
     return energy
+
+
+def _fit_inner(task: FeatureTask, views: Tensor, generator: torch.Generator) -> Energy:
+    """The energy of views in the space that they are whitened to."""
+    config = task.config.energy
+    if config.kind in ("gaussian", "mixture"):
+        return _base(config, config.kind, views, generator)
+    base = _base(config, config.base, views, generator) if config.kind == "tilted" else None
+    if config.network.kind == "mlp":
+        return _train_network(task, views, base, generator)
+    # Noise on all cells at once would be too easy to tell from data: the network trains cell by cell.
+    network = CellsEnergy(_train_network(task, cells_of(views), None, generator))
+    return network if base is None else TiltedEnergy(base, network, 0.0)
 
 
 def _base(config: EnergyConfig, kind: str, views: Tensor, generator: torch.Generator) -> Energy:

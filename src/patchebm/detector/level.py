@@ -20,7 +20,7 @@ from patchebm.data.views import ImageViews, PatchViews, PixelViews, Resized, Vie
 from patchebm.detector.feature_member import FeatureTask, fit_feature_member
 from patchebm.detector.member import MemberTask, fit_member
 from patchebm.detector.member_state import member_from_state, member_state
-from patchebm.detector.scoring import gradient_maps, picture_components
+from patchebm.detector.scoring import local_maps, picture_components
 from patchebm.energy import Energy
 
 Values = NDArray[np.float64]
@@ -132,7 +132,7 @@ class LevelModel:
                     continue
                 components[i] = self._components(energy, [seen])[0]
                 if self.views.positions == 1:
-                    maps[i] = gradient_maps(energy, [seen])[0]
+                    maps[i] = local_maps(energy, [seen])[0]
         return self._calibrate([c for c in components if c is not None], [m for m in maps if m is not None])
 
     def pool(self, values: Values) -> Values:
@@ -155,7 +155,7 @@ class LevelModel:
         """
         if self.map_standardiser_ is None:
             return [self.views.spread_map(torch.from_numpy(row)) for row in values]
-        raw = torch.stack([gradient_maps(energy, scored) for energy in self.members_]).mean(0).numpy()
+        raw = torch.stack([local_maps(energy, scored) for energy in self.members_]).mean(0).numpy()
         flat = self.map_standardiser_.transform(raw.reshape(len(raw), -1))
         return list(torch.from_numpy(flat).view(-1, *self.views.view_size))
 

@@ -8,8 +8,17 @@ import torch
 from torch import Tensor
 
 from patchebm.config import EnergyConfig
-from patchebm.detector import feature_member, member
-from patchebm.energy import Energy, GaussianEnergy, MixtureEnergy, TiltedEnergy, WhitenedEnergy, Whitening
+from patchebm.detector.member import build_network
+from patchebm.energy import (
+    CellsEnergy,
+    Energy,
+    GaussianEnergy,
+    MixtureEnergy,
+    ResidualEnergy,
+    TiltedEnergy,
+    WhitenedEnergy,
+    Whitening,
+)
 
 _GAUSSIAN = ("mean", "axes", "variances", "floor")
 _MIXTURE = ("centres", "log_weights", "variance")
@@ -50,10 +59,12 @@ def _inner(config: EnergyConfig, channels: int, facts: dict[str, Any], tensors: 
     own = tensors if config.kind == "network" else _under("network.", tensors)
     network: Energy
     if config.network.kind == "mlp":
-        network = feature_member.build_network(config, own["enter.weight"].shape[1], generator)
+        network = _residual(own, generator)
+    elif config.network.kind == "cells":
+        network = CellsEnergy(_residual(_under("cell.", own), generator))
     else:
         sees = config.kind == "tilted" and config.sees_gradient
-        network = member.build_network(config.network, channels * (2 if sees else 1), generator)
+        network = build_network(config.network, channels * (2 if sees else 1), generator)
     if config.kind == "network":
         network.load_state_dict(tensors)
         return network
@@ -62,6 +73,11 @@ def _inner(config: EnergyConfig, channels: int, facts: dict[str, Any], tensors: 
     energy = TiltedEnergy(base, network, facts["weight"], facts["offset"], scale)
     energy.load_state_dict(tensors)
     return energy
+
+
+def _residual(tensors: dict[str, Tensor], generator: torch.Generator) -> ResidualEnergy:
+    hidden, dimensions = tensors["enter.weight"].shape
+    return ResidualEnergy(dimensions, hidden, generator=generator)
 
 
 def _base(kind: str, tensors: dict[str, Tensor]) -> Energy:

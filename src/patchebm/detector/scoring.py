@@ -8,8 +8,9 @@ from torch.nn.functional import avg_pool2d
 
 from patchebm.config import ScoreConfig
 from patchebm.data.views import Views
-from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WhitenedEnergy
+from patchebm.energy import CellsEnergy, Energy, GaussianEnergy, TiltedEnergy, WhitenedEnergy
 from patchebm.energy.base import energy_gradient
+from patchebm.energy.cells import cells_of
 
 # Side of the neighbourhood over which squared gradients are averaged, as in Genc et al. 2021.
 NEIGHBOURHOOD = 5
@@ -81,21 +82,27 @@ def picture_components(energy: Energy, pictures: list[Tensor], views: Views, con
     return torch.cat(rows).double()
 
 
-def gradient_maps(energy: Energy, pictures: list[Tensor]) -> Tensor:
-    """Logarithm of the local gradient of whole pictures `(C, H, W)`: `(N, H, W)` float64.
+def local_maps(energy: Energy, pictures: list[Tensor]) -> Tensor:
+    """What of whole pictures `(C, H, W)`, or maps of features, is odd: `(N, H, W)` float64.
 
-    Of whitened features the gradient is taken in whitened space, where channels are of one scale.
+    Where a network judges cells these are its energies of them, else the logarithm of the local gradient. Of
+    whitened features the gradient is taken in whitened space, where channels are of one scale.
     """
     # A few at a time: whole pictures may be large.
     maps = []
     for first in range(0, len(pictures), 8):
         x = torch.stack(pictures[first : first + 8])
+        inner = energy
         if isinstance(energy, WhitenedEnergy):
             with torch.no_grad():
                 x = energy.whitening(x)
-        inner = energy.inner if isinstance(energy, WhitenedEnergy) else energy
-        gradient = energy_gradient(inner, x)[1]
-        maps.append(local_gradient(gradient).clamp(min=1e-12).log())
+            inner = energy.inner
+        judge = inner.network if isinstance(inner, TiltedEnergy) else inner
+        if isinstance(judge, CellsEnergy):
+            with torch.no_grad():
+                maps.append(judge.cell(cells_of(x)).view(len(x), *x.shape[2:]))
+        else:
+            maps.append(local_gradient(energy_gradient(inner, x)[1]).clamp(min=1e-12).log())
     return torch.cat(maps).double()
 
 

