@@ -18,14 +18,12 @@ from patchebm.energy import (
     MixtureEnergy,
     ResidualEnergy,
     TiltedEnergy,
-    WhitenedEnergy,
-    Whitening,
 )
 from patchebm.energy.cells import cells_of
 from patchebm.sampling import InformativeStart, NoisedStart, Start
 from patchebm.sampling.start import Draw
 
-# Views whitened, or scored for their mean and spread, at once.
+# Views scored for their mean and spread at once.
 CHUNK = 8192
 
 
@@ -36,7 +34,7 @@ class FeatureTask:
     Attributes:
         label: for the progress bar.
         config: of the level.
-        views: `(n, C, h, w)` float16 or float32 training views.
+        views: `(n, C, h, w)` float16 or float32 training views, whitened.
         pictures: number of pictures that they come from, which an epoch counts.
         seed: decides everything random.
         folder: for checkpoints and logs; None keeps nothing.
@@ -56,27 +54,23 @@ def fit_feature_member(task: FeatureTask) -> Energy:
     Raises:
         TrainingError: the energy diverged for good, or a checkpoint cannot be read.
     """
-    generator = torch.Generator().manual_seed(task.seed)
     config = task.config.energy
     views = task.views.float()
-    whitening: Whitening | None = None
-    if config.whitening != "none":
-        whitening = Whitening.fit(
-            views, config.whitening, components=config.mixture.components, generator=generator
-        )
-        views = torch.cat([whitening(chunk) for chunk in torch.split(views, CHUNK)])
-    energy = _fit_inner(task, views, generator)
-    if whitening is None:
-        return energy.eval()
-    if isinstance(energy, ResidualEnergy) and views.shape[2:] == (1, 1):
-        return energy.of_whitened(whitening).eval()
-    return WhitenedEnergy(whitening, energy).eval()
+    generator = torch.Generator().manual_seed(task.seed)
+    if config.kind in ("gaussian", "mixture"):
+        return _base(config, config.kind, views, generator).eval()
+    base = _base(config, config.base, views, generator) if config.kind == "tilted" else None
+    if config.network.kind == "mlp":
+        return _train_network(task, views, base, generator).eval()
+    # Noise on all cells at once would be too easy to tell from data: the network trains cell by cell.
+    network = CellsEnergy(_train_network(task, cells_of(views), None, generator))
+    return (network if base is None else TiltedEnergy(base, network, 0.0)).eval()
 
 
 def _train_network(
     task: FeatureTask, views: Tensor, base: Energy | None, generator: torch.Generator
 ) -> Energy:
-    """Train the network of views in whitened space, alone or as a tilt of the base."""
+    """Train the network of views, alone or as a tilt of the base."""
     config = task.config.energy
     network = ResidualEnergy(views[0].numel(), config.network.hidden, generator=generator)
     energy: Energy = network
@@ -104,19 +98,6 @@ def _train_network(
         folder=task.folder,
     )
     return energy
-
-
-def _fit_inner(task: FeatureTask, views: Tensor, generator: torch.Generator) -> Energy:
-    """The energy of views in the space that they are whitened to."""
-    config = task.config.energy
-    if config.kind in ("gaussian", "mixture"):
-        return _base(config, config.kind, views, generator)
-    base = _base(config, config.base, views, generator) if config.kind == "tilted" else None
-    if config.network.kind == "mlp":
-        return _train_network(task, views, base, generator)
-    # Noise on all cells at once would be too easy to tell from data: the network trains cell by cell.
-    network = CellsEnergy(_train_network(task, cells_of(views), None, generator))
-    return network if base is None else TiltedEnergy(base, network, 0.0)
 
 
 def _base(config: EnergyConfig, kind: str, views: Tensor, generator: torch.Generator) -> Energy:

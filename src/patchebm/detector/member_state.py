@@ -16,21 +16,17 @@ from patchebm.energy import (
     MixtureEnergy,
     ResidualEnergy,
     TiltedEnergy,
-    WhitenedEnergy,
-    Whitening,
 )
 
 _GAUSSIAN = ("mean", "axes", "variances", "floor")
 _MIXTURE = ("centres", "log_weights", "variance")
-_WHITENING = ("mean", "matrix")
 
 
 def member_state(energy: Energy) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Facts and tensors of a fitted energy."""
-    inner = energy.inner if isinstance(energy, WhitenedEnergy) else energy
     facts: dict[str, Any] = {}
-    if isinstance(inner, TiltedEnergy):
-        facts = {"weight": inner.weight, "offset": inner.offset}
+    if isinstance(energy, TiltedEnergy):
+        facts = {"weight": energy.weight, "offset": energy.offset}
     return facts, dict(energy.state_dict())
 
 
@@ -42,18 +38,8 @@ def member_from_state(
     Raises:
         KeyError, RuntimeError: tensors are missing or have other shapes than the configuration says.
     """
-    # A network of single cells has absorbed its whitening.
-    if "whitening.mean" in tensors:
-        whitening = Whitening(*(tensors[f"whitening.{name}"] for name in _WHITENING))
-        inner = _inner(config, channels, facts, _under("inner.", tensors))
-        return WhitenedEnergy(whitening, inner).eval()
-    return _inner(config, channels, facts, tensors).eval()
-
-
-def _inner(config: EnergyConfig, channels: int, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Energy:
-    """The energy of views as they are, or as they are whitened."""
     if config.kind in ("gaussian", "mixture"):
-        return _base(config.kind, tensors)
+        return _base(config.kind, tensors).eval()
     # The weights drawn here are replaced at once.
     generator = torch.Generator().manual_seed(0)
     own = tensors if config.kind == "network" else _under("network.", tensors)
@@ -67,12 +53,12 @@ def _inner(config: EnergyConfig, channels: int, facts: dict[str, Any], tensors: 
         network = build_network(config.network, channels * (2 if sees else 1), generator)
     if config.kind == "network":
         network.load_state_dict(tensors)
-        return network
+        return network.eval()
     base = _base(config.base, _under("base.", tensors))
     scale = tensors.get("gradient_scale")
     energy = TiltedEnergy(base, network, facts["weight"], facts["offset"], scale)
     energy.load_state_dict(tensors)
-    return energy
+    return energy.eval()
 
 
 def _residual(tensors: dict[str, Tensor], generator: torch.Generator) -> ResidualEnergy:

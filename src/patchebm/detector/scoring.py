@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from patchebm.config import ScoreConfig
 from patchebm.data.views import Views
-from patchebm.energy import CellsEnergy, Energy, GaussianEnergy, TiltedEnergy, WhitenedEnergy
+from patchebm.energy import CellsEnergy, Energy, GaussianEnergy, TiltedEnergy, Whitening
 from patchebm.energy.base import energy_gradient
 from patchebm.energy.cells import cells_of
 
@@ -41,10 +43,6 @@ def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: Scor
     Returns:
         `(B, K)`, higher = more anomalous.
     """
-    if isinstance(energy, WhitenedEnergy):
-        with torch.no_grad():
-            x = energy.whitening(x)
-        return view_components(energy.inner, x, slot, config)
     if isinstance(energy, TiltedEnergy):
         with torch.no_grad():
             network = energy.at(slot).network_energy(x)[:, None]
@@ -63,46 +61,67 @@ def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: Scor
     return value.clamp(min=1e-12).log() if isinstance(energy, GaussianEnergy) else value
 
 
-def picture_components(energy: Energy, pictures: list[Tensor], views: Views, config: ScoreConfig) -> Tensor:
-    """Components of all test views of pictures resized for scoring: `(N, G, K)` float64."""
-    slots = _slots(energy, views.positions)
+def picture_components(
+    energies: Sequence[Energy],
+    pictures: list[Tensor],
+    views: Views,
+    config: ScoreConfig,
+    whitening: Whitening | None,
+) -> Tensor:
+    """Components of all test views of pictures resized for scoring, averaged over energies.
+
+    Args:
+        energies: members, in evaluation mode.
+        pictures: `(C, H, W)` each, as `views.for_scoring` gives them.
+        views: cut them.
+        config: which score.
+        whitening: of features, in which space the energies live.
+
+    Returns:
+        `(N, G, K)` float64.
+    """
     rows = []
     batch = views.at_once
     at_once = max(1, batch // views.positions)
     for first in range(0, len(pictures), at_once):
         chunk = pictures[first : first + at_once]
         x = torch.cat([views.grid(picture) for picture in chunk])
-        slot = None if slots is None else slots.repeat(len(chunk))
-        parts = [
-            view_components(energy, x[i : i + batch], None if slot is None else slot[i : i + batch], config)
-            for i in range(0, len(x), batch)
-        ]
-        joined = torch.cat(parts)
+        if whitening is not None:
+            x = whitening(x)
+        joined = torch.stack([_components(energy, x, views, config) for energy in energies]).mean(0)
         rows.append(joined.view(len(chunk), views.positions, joined.shape[1]))
-    return torch.cat(rows).double()
+    return torch.cat(rows)
 
 
-def local_maps(energy: Energy, pictures: list[Tensor]) -> Tensor:
+def _components(energy: Energy, x: Tensor, views: Views, config: ScoreConfig) -> Tensor:
+    """Components `(B, K)` float64 of the views of whole pictures, `views.at_once` at a time."""
+    slots = _slots(energy, views.positions)
+    slot = None if slots is None else slots.repeat(len(x) // views.positions)
+    batch = views.at_once
+    parts = [
+        view_components(energy, x[i : i + batch], None if slot is None else slot[i : i + batch], config)
+        for i in range(0, len(x), batch)
+    ]
+    return torch.cat(parts).double()
+
+
+def local_maps(energy: Energy, pictures: list[Tensor], whitening: Whitening | None) -> Tensor:
     """What of whole pictures `(C, H, W)`, or maps of features, is odd: `(N, H, W)` float64.
 
-    Where a network judges cells these are its energies of them, else the logarithm of the local gradient. Of
-    whitened features the gradient is taken in whitened space, where channels are of one scale.
+    Where a network judges cells these are its energies of them, else the logarithm of the local gradient.
     """
     # A few at a time: whole pictures may be large.
     maps = []
     for first in range(0, len(pictures), 8):
         x = torch.stack(pictures[first : first + 8])
-        inner = energy
-        if isinstance(energy, WhitenedEnergy):
-            with torch.no_grad():
-                x = energy.whitening(x)
-            inner = energy.inner
-        judge = inner.network if isinstance(inner, TiltedEnergy) else inner
+        if whitening is not None:
+            x = whitening(x)
+        judge = energy.network if isinstance(energy, TiltedEnergy) else energy
         if isinstance(judge, CellsEnergy):
             with torch.no_grad():
                 maps.append(judge.cell(cells_of(x)).view(len(x), *x.shape[2:]))
         else:
-            maps.append(local_gradient(energy_gradient(inner, x)[1]).clamp(min=1e-12).log())
+            maps.append(local_gradient(energy_gradient(energy, x)[1]).clamp(min=1e-12).log())
     return torch.cat(maps).double()
 
 

@@ -6,7 +6,7 @@ from patchebm.energy.gaussian import GaussianEnergy
 from patchebm.energy.mixture import MixtureEnergy
 from patchebm.energy.residual import ResidualEnergy
 from patchebm.energy.tilted import TiltedEnergy
-from patchebm.energy.whitening import WhitenedEnergy, Whitening
+from patchebm.energy.whitening import Whitening
 from patchebm.energy.wrn import WideResNetEnergy
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "MixtureEnergy",
     "ResidualEnergy",
     "TiltedEnergy",
-    "WhitenedEnergy",
     "Whitening",
     "WideResNetEnergy",
 ]

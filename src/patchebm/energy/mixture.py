@@ -114,7 +114,11 @@ class MixtureEnergy(Energy):
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Energies `(B,)`."""
-        return -torch.logsumexp(self._logits(hidden[0].flatten(1)), dim=1)
+        logits = self._logits(hidden[0].flatten(1))
+        # Components that count for nothing next to the largest would yield denormal numbers, which take a
+        # CPU ten times as long: exp(-60) is as good as 0.
+        logits = torch.maximum(logits, logits.amax(1, keepdim=True).detach() - 60)
+        return -torch.logsumexp(logits, dim=1)
 
     def _logits(self, x: Tensor) -> Tensor:
         """f_k `(B, K)` of rows `(B, d)`."""

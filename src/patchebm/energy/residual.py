@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from patchebm.energy.base import Energy
-from patchebm.energy.whitening import Whitening
 
 
 class ResidualEnergy(Energy):
@@ -32,14 +29,6 @@ class ResidualEnergy(Energy):
         for layer, gain in ((self.enter, 1.0), (self.residual, 1.0), (self.leave, 0.0)):
             nn.init.normal_(layer.weight, 0.0, gain * layer.in_features**-0.5, generator=generator)
             nn.init.zeros_(layer.bias)
-
-    def of_whitened(self, whitening: Whitening) -> ResidualEnergy:
-        """E(W(x)) of single cells as one network: the whitening is absorbed into the linear first stage."""
-        absorbed = copy.deepcopy(self)
-        with torch.no_grad():
-            absorbed.enter.weight.copy_(self.enter.weight @ whitening.matrix.T)
-            absorbed.enter.bias.copy_(self.enter.bias - absorbed.enter.weight @ whitening.mean)
-        return absorbed
 
     def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
         """Hidden values `(B, hidden)` before the first activation."""

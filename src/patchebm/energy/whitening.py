@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from patchebm.energy.base import Energy
 from patchebm.energy.mixture import MixtureEnergy
 
 Covariance = Literal["scale", "diagonal", "within"]
@@ -77,30 +76,8 @@ class Whitening(nn.Module):
         root = (vectors * values.clamp(min=1e-12).rsqrt()) @ vectors.T
         return cls(mean, scale[:, None] * root.float())
 
+    @torch.no_grad()
     def forward(self, views: Tensor) -> Tensor:
         """Views `(B, C, h, w)` in whitened space, float32."""
         moved: Tensor = (views.movedim(1, -1) - self.mean) @ self.matrix
         return moved.movedim(-1, 1)
-
-
-class WhitenedEnergy(Energy):
-    """E(x) = E_inner(W(x)): an energy of whitened views, asked about views as they come.
-
-    Args:
-        whitening: the space.
-        inner: an energy of views in it.
-    """
-
-    def __init__(self, whitening: Whitening, inner: Energy) -> None:
-        super().__init__()
-        self.whitening = whitening
-        self.inner = inner
-        self.first_stage_is_affine = inner.first_stage_is_affine
-
-    def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The inner energy's first stage in whitened space."""
-        return self.inner.first_stage(self.whitening(x))
-
-    def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
-        """Energies `(B,)`."""
-        return self.inner.rest(hidden)
