@@ -63,7 +63,6 @@ def gaussian(config: Config) -> None:
 def mixture(config: Config) -> None:
     config.levels = ["patch"]
     config.patch.energy.kind = "mixture"
-    config.patch.energy.mixture.components = 256
 
 
 def likelihood(config: Config) -> None:
@@ -71,11 +70,9 @@ def likelihood(config: Config) -> None:
     config.patch.energy.mixture.em_steps = 20
 
 
-def with_mixture(config: Config) -> None:
+def network_alone(config: Config) -> None:
     config.levels = ["patch"]
-    energy = config.patch.energy
-    energy.kind, energy.base, energy.tilt, energy.sees_gradient = "tilted", "mixture", False, False
-    config.patch.score.components = "sum"
+    config.patch.energy.kind = "network"
 
 
 def with_chains(config: Config) -> None:
@@ -91,8 +88,8 @@ VARIANTS = {
     "gaussian": preset("features", gaussian),
     "mixture": preset("features", mixture),
     "mixture by EM": preset("features", likelihood),
-    "mixture + network": preset("features", with_mixture),
-    "network, chains moved": preset("features", with_chains),
+    "network alone": preset("features", network_alone),
+    "chains moved": preset("features", with_chains),
 }
 PEERS = ("PatchCore", "PaDiM")
 

@@ -20,8 +20,7 @@ from patchebm.data.views import ImageViews, PatchViews, PixelViews, Resized, Vie
 from patchebm.detector.feature_member import FeatureTask, fit_feature_member
 from patchebm.detector.member import MemberTask, fit_member
 from patchebm.detector.member_state import member_from_state, member_state
-from patchebm.detector.scoring import local_maps, picture_components
-from patchebm.energy import Energy, Whitening
+from patchebm.detector.scoring import Member, local_maps, picture_components
 
 Values = NDArray[np.float64]
 
@@ -65,8 +64,7 @@ class LevelModel:
         channels: of what the level sees: 1 or 3 of pictures, or those of feature maps.
     """
 
-    whitening_: Whitening | None
-    members_: list[Energy]
+    members_: list[Member]
     standardisers_: list[PositionStandardiser]
     mean_: float
     std_: float
@@ -121,20 +119,19 @@ class LevelModel:
         Raises:
             TrainingError: an energy diverged for good, or a checkpoint cannot be read.
         """
-        self.whitening_ = self._whiten(training)
         self.members_ = []
         components: list[Tensor | None] = [None] * len(training.scored)
         maps: list[Tensor | None] = [None] * len(training.scored)
         for fold in range(members):
-            energy = self._fit_one(training, fold, f"{fold + 1}/{members}" if members > 1 else "", folder)
-            self.members_.append(energy)
+            member = self._fit_one(training, fold, f"{fold + 1}/{members}" if members > 1 else "", folder)
+            self.members_.append(member)
             for i in np.flatnonzero(training.folds == fold):
                 seen = training.scored[i]
                 if seen is None:
                     continue
-                components[i] = self._components([energy], [seen])[0]
+                components[i] = self._components([member], [seen])[0]
                 if self.views.positions == 1:
-                    maps[i] = local_maps(energy, [seen], self.whitening_)[0]
+                    maps[i] = local_maps(member, [seen])[0]
         return self._calibrate([c for c in components if c is not None], [m for m in maps if m is not None])
 
     def pool(self, values: Values) -> Values:
@@ -157,7 +154,7 @@ class LevelModel:
         """
         if self.map_standardiser_ is None:
             return [self.views.spread_map(torch.from_numpy(row)) for row in values]
-        maps = [local_maps(energy, scored, self.whitening_) for energy in self.members_]
+        maps = [local_maps(member, scored) for member in self.members_]
         raw = torch.stack(maps).mean(0).numpy()
         flat = self.map_standardiser_.transform(raw.reshape(len(raw), -1))
         return list(torch.from_numpy(flat).view(-1, *self.views.view_size))
@@ -166,12 +163,10 @@ class LevelModel:
         """Everything fitted, as JSON facts and tensors."""
         tensors: dict[str, Tensor] = {}
         facts: dict[str, Any] = {"mean": self.mean_, "std": self.std_, "members": []}
-        for i, energy in enumerate(self.members_):
-            member_facts, member_tensors = member_state(energy)
+        for i, member in enumerate(self.members_):
+            member_facts, member_tensors = member_state(member)
             facts["members"].append(member_facts)
             tensors |= {f"member{i}.{name}": tensor for name, tensor in member_tensors.items()}
-        if self.whitening_ is not None:
-            tensors |= {f"whitening.{name}": t for name, t in self.whitening_.state_dict().items()}
         standardisers = {f"position{k}": s for k, s in enumerate(self.standardisers_)}
         if self.map_standardiser_ is not None:
             standardisers["map"] = self.map_standardiser_
@@ -183,9 +178,6 @@ class LevelModel:
     def restore(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take back what `state` gave. Raises KeyError, ValueError or RuntimeError if it does not fit."""
         self.mean_, self.std_ = float(facts["mean"]), float(facts["std"])
-        self.whitening_ = None
-        if self.config.energy.whitening != "none":
-            self.whitening_ = Whitening(tensors["whitening.mean"], tensors["whitening.matrix"])
         self.members_ = []
         for i, member_facts in enumerate(facts["members"]):
             prefix = f"member{i}."
@@ -205,7 +197,7 @@ class LevelModel:
         assert isinstance(self.views, PatchViews | ImageViews)
         return self.views
 
-    def _fit_one(self, training: TrainingSet, left_out: int, which: str, folder: Path | None) -> Energy:
+    def _fit_one(self, training: TrainingSet, left_out: int, which: str, folder: Path | None) -> Member:
         """Fit an energy on all pictures but those of one fold."""
         kept = np.flatnonzero(training.folds != left_out)
         # Distinct for each member and level, and the same whatever else is fitted.
@@ -219,7 +211,7 @@ class LevelModel:
                 FeatureTask(label, self.config, torch.cat(views), len(kept), seed, own_folder)
             )
         groups = [training.groups[i] for i in kept]
-        return fit_member(
+        energy = fit_member(
             MemberTask(
                 label=label,
                 config=self.config,
@@ -230,29 +222,10 @@ class LevelModel:
                 folder=own_folder,
             )
         )
+        return Member(energy)
 
-    def _whiten(self, training: TrainingSet) -> Whitening | None:
-        """Fit the space of features on all pictures, and turn what is fitted on into it.
-
-        All members share it: it describes the backbone's channels more than the pictures, and whitening
-        once instead of once a member makes a score twice as fast.
-        """
-        if self.config.energy.whitening == "none":
-            return None
-        views = [v for v in training.drawn if isinstance(v, Tensor)]
-        entropy = np.random.SeedSequence([self.seed, self.views.positions])
-        whitening = Whitening.fit(
-            torch.cat(views).float(),
-            self.config.energy.whitening,
-            components=self.config.energy.mixture.components,
-            generator=torch.Generator().manual_seed(int(entropy.generate_state(1)[0])),
-        )
-        for i, own in enumerate(views):
-            training.drawn[i] = whitening(own.float()).to(own.dtype)
-        return whitening
-
-    def _components(self, energies: list[Energy], scored: list[Tensor]) -> Tensor:
-        values = picture_components(energies, scored, self.views, self.config.score, self.whitening_)
+    def _components(self, members: list[Member], scored: list[Tensor]) -> Tensor:
+        values = picture_components(members, scored, self.views, self.config.score)
         side = self.config.score.smooth
         if side == 1 or self.views.positions == 1:
             return values

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from patchebm.config import EnergyConfig
 from patchebm.detector.member import build_network
+from patchebm.detector.scoring import Member
 from patchebm.energy import (
     CellsEnergy,
     Energy,
@@ -16,28 +17,43 @@ from patchebm.energy import (
     MixtureEnergy,
     ResidualEnergy,
     TiltedEnergy,
+    Whitening,
 )
 
 _GAUSSIAN = ("mean", "axes", "variances", "floor")
 _MIXTURE = ("centres", "log_weights", "variance")
 
 
-def member_state(energy: Energy) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Facts and tensors of a fitted energy."""
+def member_state(member: Member) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Facts and tensors of a fitted member."""
+    energy = member.energy
     facts: dict[str, Any] = {}
     if isinstance(energy, TiltedEnergy):
         facts = {"weight": energy.weight, "offset": energy.offset}
-    return facts, dict(energy.state_dict())
+    tensors = dict(energy.state_dict())
+    if member.whitening is not None:
+        tensors |= {f"whitening.{name}": tensor for name, tensor in member.whitening.state_dict().items()}
+    return facts, tensors
 
 
 def member_from_state(
     config: EnergyConfig, channels: int, facts: dict[str, Any], tensors: dict[str, Tensor]
-) -> Energy:
-    """The energy that `member_state` described.
+) -> Member:
+    """The member that `member_state` described.
 
     Raises:
         KeyError, RuntimeError: tensors are missing or have other shapes than the configuration says.
     """
+    whitening: Whitening | None = None
+    if config.whitening != "none":
+        own = _under("whitening.", tensors)
+        whitening = Whitening(own["mean"], own["matrix"])
+        tensors = {name: t for name, t in tensors.items() if not name.startswith("whitening.")}
+    return Member(_energy(config, channels, facts, tensors), whitening)
+
+
+def _energy(config: EnergyConfig, channels: int, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Energy:
+    """The energy of views in the space that they are whitened to."""
     if config.kind in ("gaussian", "mixture"):
         return _base(config.kind, tensors).eval()
     # The weights drawn here are replaced at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,17 @@ from patchebm.energy.cells import cells_of
 
 # Side of the neighbourhood over which squared gradients are averaged, as in Genc et al. 2021.
 NEIGHBOURHOOD = 5
+
+
+class Member(NamedTuple):
+    """A fitted energy and, on features, the space in which it lives."""
+
+    energy: Energy
+    whitening: Whitening | None = None
+
+    def space(self, x: Tensor) -> Tensor:
+        """Views `(B, C, H, W)` as the energy takes them."""
+        return x if self.whitening is None else self.whitening(x)
 
 
 def local_gradient(gradient: Tensor) -> Tensor:
@@ -62,20 +74,15 @@ def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: Scor
 
 
 def picture_components(
-    energies: Sequence[Energy],
-    pictures: list[Tensor],
-    views: Views,
-    config: ScoreConfig,
-    whitening: Whitening | None,
+    members: Sequence[Member], pictures: list[Tensor], views: Views, config: ScoreConfig
 ) -> Tensor:
-    """Components of all test views of pictures resized for scoring, averaged over energies.
+    """Components of all test views of pictures resized for scoring, averaged over members.
 
     Args:
-        energies: members, in evaluation mode.
+        members: in evaluation mode.
         pictures: `(C, H, W)` each, as `views.for_scoring` gives them.
         views: cut them.
         config: which score.
-        whitening: of features, in which space the energies live.
 
     Returns:
         `(N, G, K)` float64.
@@ -86,15 +93,14 @@ def picture_components(
     for first in range(0, len(pictures), at_once):
         chunk = pictures[first : first + at_once]
         x = torch.cat([views.grid(picture) for picture in chunk])
-        if whitening is not None:
-            x = whitening(x)
-        joined = torch.stack([_components(energy, x, views, config) for energy in energies]).mean(0)
+        joined = torch.stack([_components(member, x, views, config) for member in members]).mean(0)
         rows.append(joined.view(len(chunk), views.positions, joined.shape[1]))
     return torch.cat(rows)
 
 
-def _components(energy: Energy, x: Tensor, views: Views, config: ScoreConfig) -> Tensor:
+def _components(member: Member, x: Tensor, views: Views, config: ScoreConfig) -> Tensor:
     """Components `(B, K)` float64 of the views of whole pictures, `views.at_once` at a time."""
+    energy, x = member.energy, member.space(x)
     slots = _slots(energy, views.positions)
     slot = None if slots is None else slots.repeat(len(x) // views.positions)
     batch = views.at_once
@@ -105,17 +111,16 @@ def _components(energy: Energy, x: Tensor, views: Views, config: ScoreConfig) ->
     return torch.cat(parts).double()
 
 
-def local_maps(energy: Energy, pictures: list[Tensor], whitening: Whitening | None) -> Tensor:
+def local_maps(member: Member, pictures: list[Tensor]) -> Tensor:
     """What of whole pictures `(C, H, W)`, or maps of features, is odd: `(N, H, W)` float64.
 
     Where a network judges cells these are its energies of them, else the logarithm of the local gradient.
     """
+    energy = member.energy
     # A few at a time: whole pictures may be large.
     maps = []
     for first in range(0, len(pictures), 8):
-        x = torch.stack(pictures[first : first + 8])
-        if whitening is not None:
-            x = whitening(x)
+        x = member.space(torch.stack(pictures[first : first + 8]))
         judge = energy.network if isinstance(energy, TiltedEnergy) else energy
         if isinstance(judge, CellsEnergy):
             with torch.no_grad():

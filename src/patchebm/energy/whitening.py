@@ -17,6 +17,8 @@ Covariance = Literal["scale", "diagonal", "within"]
 
 # Added to every variance, relative to the mean variance: constant channels stay harmless.
 FLOOR = 1e-3
+# Below so many views a cluster, views would lie too near to their own centre.
+LEAST_PER_CLUSTER = 100
 # Weight of the total covariance in the one within clusters, which alone would rest on few directions.
 SHRINKAGE = 0.05
 
@@ -48,7 +50,7 @@ class Whitening(nn.Module):
             covariance: `scale` divides all channels by one number, `diagonal` each by its own standard
                 deviation, `within` turns the covariance within clusters of views into the identity, as
                 linear discriminant analysis does with its classes.
-            components: clusters for `within`.
+            components: clusters for `within`, at most one for a hundred views.
             generator: draws them.
         """
         x = views.movedim(1, -1).flatten(0, -2)
@@ -61,6 +63,7 @@ class Whitening(nn.Module):
         if covariance == "diagonal":
             return cls(mean, torch.diag(scale))
         scaled = (x - mean) * scale
+        components = max(1, min(components, len(scaled) // LEAST_PER_CLUSTER))
         clusters = MixtureEnergy.fit(scaled, components=components, generator=generator)
         within = torch.zeros((len(mean), len(mean)), dtype=torch.float64)
         for chunk in torch.split(scaled, 8192):
