@@ -1,7 +1,7 @@
 """Energy-based anomaly detection for industrial images, learned from good parts only.
 
 >>> import patchebm
->>> detector = patchebm.EnsembleDetector(patchebm.load_preset("pixel-cpu"))   # doctest: +SKIP
+>>> detector = patchebm.EnsembleDetector(patchebm.load_preset("features"))   # doctest: +SKIP
 >>> detector.fit(["good/1.png", "good/2.png", ...])                           # doctest: +SKIP
 >>> detector.predict(["new.png"])[0].anomalous                                # doctest: +SKIP
 """

@@ -92,17 +92,16 @@ def _fit_and_measure(
     config: Config, image_set: ImageSet, folder: Path, argv: Sequence[str]
 ) -> tuple[EnsembleDetector, Evaluation]:
     """Train into a folder, unless that was done before, and measure."""
-    from tqdm import tqdm
-
     from patchebm.detector import load
     from patchebm.evaluation.evaluate import evaluate
+    from patchebm.progress import progress_bar
 
     if not (folder / "model.json").exists():
         train_run(config, image_set, folder, command=["patchebm", "demo", *argv])
     detector = load(folder)
     if asdict(detector.config) != asdict(config):
         raise DataError(f"{folder} holds a demo of another configuration; choose another --out")
-    with tqdm(total=len(image_set.test), desc="evaluate", unit="image", file=sys.stderr) as bar:
+    with progress_bar(len(image_set.test), "evaluate", "image") as bar:
         return detector, evaluate(detector, image_set, tick=bar.update)
 
 

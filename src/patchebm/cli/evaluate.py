@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,13 +23,12 @@ def run(argv: Sequence[str]) -> None:
         # A bad picture or mask is named before the others are scored, not after.
         check_pictures(image_set.test)
 
-    from tqdm import tqdm
-
     from patchebm.detector import load
     from patchebm.evaluation.evaluate import evaluate
+    from patchebm.progress import progress_bar
 
     detector = load(values.run)
-    with tqdm(total=len(image_set.test), desc="evaluate", unit="image", file=sys.stderr) as bar:
+    with progress_bar(len(image_set.test), "evaluate", "image") as bar:
         figures = evaluate(detector, image_set, tick=bar.update).figures
     if values.json:
         write_text(values.json, json.dumps(figures, indent=1, allow_nan=False) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from patchebm.calibration.combine import combine
 from patchebm.calibration.folds import outer_folds
@@ -27,6 +25,7 @@ from patchebm.detector.prediction import Prediction
 from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError, PatchebmError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.maps import FeatureMaps
+from patchebm.progress import progress_bar
 
 Image: TypeAlias = "str | Path | NDArray[np.float32]"
 """A file, or an array `(H, W, 1 or 3)` float32 in [0, 1] as `patchebm.data.images.read_image` gives."""
@@ -232,7 +231,7 @@ class EnsembleDetector:
         calibrating = self._calibrating(len(images))
         levels = {name: self._level(name) for name in self.level_names if name in self.config.levels}
         kept: dict[Level, TrainingSet] = {name: TrainingSet([], [], parts, folds) for name in levels}
-        with tqdm(total=len(images), desc="read", unit="image", file=sys.stderr, leave=False) as bar:
+        with progress_bar(len(images), "read", "image", leave=False) as bar:
             for i, image in enumerate(images):
                 picture = _array(image, i)
                 tensor = to_tensor(picture, picture.shape[2] if self._maps is None else 3)

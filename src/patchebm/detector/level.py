@@ -91,7 +91,7 @@ class LevelModel:
 
         Args:
             picture: as the level sees it.
-            cells: how many cells of a map of features at most.
+            cells: how many cells of features to keep of it, on average.
             generator: draws them.
 
         Raises:
@@ -100,7 +100,10 @@ class LevelModel:
         if isinstance(self.views, CellViews):
             return self.views.sample(picture, cells, generator).half()
         if self.on_features:
-            return self.views.for_scoring(picture)[None]
+            view = self.views.for_scoring(picture)[None]
+            share = cells / (view.shape[2] * view.shape[3])
+            kept = share >= 1 or float(torch.rand((), generator=generator)) < share
+            return view if kept else view[:0]
         return self._pixel_views().for_training(picture)
 
     def for_calibration(self, picture: Tensor) -> Tensor:

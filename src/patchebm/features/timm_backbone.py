@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +25,9 @@ class TimmBackbone(Backbone):
     Args:
         name: model of timm, with a tag of weights or without.
         blocks: numbers of timm's feature levels (`out_indices`), ascending.
-        weights: a safetensors file with the state of the whole model, as timm's pages offer it for download;
-            `sha256` is that of the file. None fetches the weights through timm, or finds them in its cache;
-            `sha256` is then that of the built network's state.
+        weights: a safetensors file with the state of the whole model, as timm's pages offer it for download.
+            None fetches the weights through timm, or finds them in its cache. `sha256` is in both cases that
+            of the built network's state: the same weights are the same, whichever way they came.
 
     Raises:
         ConfigError: timm is not installed, has no such model, or gives no maps of its blocks; blocks that it
@@ -53,10 +52,10 @@ class TimmBackbone(Backbone):
         check_blocks(full_name, blocks, len(strides))
         options["out_indices"] = tuple(blocks)
         if weights is None:
-            network, sha256 = _fetched(timm, name, options), None
+            network = _fetched(timm, name, options)
         else:
-            network, sha256 = _from_file(timm, name, options, Path(weights))
-        super().__init__(full_name, blocks, sha256 or state_sha256(network), math.lcm(*strides))
+            network = _from_file(timm, name, options, Path(weights))
+        super().__init__(full_name, blocks, state_sha256(network), math.lcm(*strides))
         mean, std = (torch.tensor(network.pretrained_cfg[key])[:, None, None] for key in ("mean", "std"))
         # timm keeps the weights that it was handed in there, a second time.
         network.pretrained_cfg = network.default_cfg = {}
@@ -99,10 +98,9 @@ def _fetched(timm: Any, name: str, options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _from_file(timm: Any, name: str, options: dict[str, Any], file: Path) -> tuple[Any, str]:
+def _from_file(timm: Any, name: str, options: dict[str, Any], file: Path) -> Any:
     try:
-        content = file.read_bytes()
-        tensors = load_tensors(content)
+        tensors = load_tensors(file.read_bytes())
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"features.weights {file} cannot be read ({_first_line(error)}); give a safetensors file"
@@ -112,13 +110,12 @@ def _from_file(timm: Any, name: str, options: dict[str, Any], file: Path) -> tup
     overlay = {"state_dict": tensors, "classifier": None}
     try:
         with torch.random.fork_rng(devices=[]):
-            network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelFileError(
             f"features.weights {file} does not hold the weights of the whole model {TIMM}{name}; give "
             "the file that timm offers for it"
         ) from error
-    return network, hashlib.sha256(content).hexdigest()
 
 
 def _first_line(error: Exception) -> str:

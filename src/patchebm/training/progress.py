@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from patchebm.files import replacing
+from patchebm.progress import progress_bar
 
 
 class TrainingBar(Callback):
@@ -31,17 +31,7 @@ class TrainingBar(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar where the run stands."""
-        # In a log file a line every five seconds is enough.
-        interval = 0.2 if sys.stderr.isatty() else 5.0
-        self._bar = tqdm(
-            total=self._total,
-            initial=trainer.global_step,
-            desc=self._label,
-            unit="step",
-            mininterval=interval,
-            dynamic_ncols=True,
-            file=sys.stderr,
-        )
+        self._bar = progress_bar(self._total, self._label, "step", initial=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
