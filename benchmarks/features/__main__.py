@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.features import cost
-from benchmarks.features.peers import PaDiM, PatchCore
+from benchmarks.features.peers import PaDiM, PatchCore, PeerMaps
 from benchmarks.table import Columns, Log, summarise, table
 from patchebm.config import Config
 from patchebm.config_parser import load_preset
@@ -33,7 +33,6 @@ from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.evaluation.metrics import image_metrics
 from patchebm.features.backbone import load_backbone
-from patchebm.features.maps import FeatureMaps
 from patchebm.files import write_text
 from patchebm.provenance import versions
 
@@ -122,9 +121,9 @@ def one_run(image_set: ImageSet, variant: str, seed: int) -> dict[str, Any]:
 
 
 def peers(image_set: ImageSet, seed: int) -> list[dict[str, Any]]:
-    """PatchCore and PaDiM on the maps of the preset `features`."""
+    """PatchCore and PaDiM on the backbone of the preset `features`."""
     features = load_preset("features").features
-    seen = FeatureMaps(load_backbone(features.backbone or "", features.blocks), features)
+    seen = PeerMaps(load_backbone(features.backbone or "", features.blocks[1:]), features.size)
 
     def look(path: Path) -> torch.Tensor:
         return seen(to_tensor(read_image(path), 3))

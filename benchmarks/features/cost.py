@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.features.peers import PaDiM, PatchCore
+from benchmarks.features.peers import PaDiM, PatchCore, PeerMaps
 from patchebm.config_parser import load_preset
 from patchebm.data.synthetic import draw
 from patchebm.detector import EnsembleDetector
+from patchebm.features.backbone import load_backbone
 from patchebm.features.efficientnet_lite import RELEASES
-from patchebm.features.maps import FeatureMaps
 
 PICTURES = 200
 SIZE = 256
@@ -43,7 +43,7 @@ def measure() -> dict[str, Any]:
     config = load_preset("features").features
     backbone = detectors["features"].backbone
     assert backbone is not None
-    seen = FeatureMaps(backbone, config)
+    seen = PeerMaps(load_backbone(config.backbone or "", config.blocks[1:]), config.size)
     as_tensors = [torch.from_numpy(picture).permute(2, 0, 1) * 2 - 1 for picture in pictures]
     maps = torch.stack([seen(picture) for picture in as_tensors])
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""PatchCore and PaDiM on the same feature maps, as they are published: what `features` is measured against.
+"""PatchCore and PaDiM, as they are published, on maps of the same backbone: what `features` is measured against.
 
 PatchCore: Roth et al. 2022, arXiv 2106.08265: a greedy coreset of the normal features, the distance to the
 nearest of them, the reweighted largest distance as the score (eq. 7, nine neighbours). PaDiM: Defard et al.
@@ -12,11 +12,35 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from patchebm.data.views import resize
+from patchebm.features.backbone import Backbone
 
 BANK = 8192
 SAMPLE = 30_000
 PROJECTED = 64
 NEIGHBOURS = 9
+
+
+class PeerMaps:
+    """Maps as the peers take them: features of strides 8 and 16, local means over 3 x 3 with zeros beyond the
+    border, then one grid.
+
+    The zeros matter: with means over fewer neighbours at the border PatchCore fell from .812 to .647 on
+    magnetic_tile.
+    """
+
+    def __init__(self, backbone: Backbone, size: tuple[int, int]) -> None:
+        self._backbone = backbone
+        self._size = size
+
+    @torch.inference_mode()
+    def __call__(self, picture: Tensor) -> Tensor:
+        """The map `(C, H, W)` of a picture `(3, H, W)` in [-1, 1]."""
+        maps = [avg_pool2d(m, 3, 1, 1) for m in self._backbone(resize(picture, self._size)[None])]
+        grid = maps[0].shape[-2:]
+        return torch.cat([interpolate(m, size=grid, mode="bilinear") for m in maps], dim=1)[0]
 
 
 class PatchCore:

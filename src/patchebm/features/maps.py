@@ -62,7 +62,8 @@ class FeatureMaps:
         joined = torch.cat([self._on_grid(m) for m in maps], dim=1)
         if self._config.pool > 1:
             side = self._config.pool
-            joined = avg_pool2d(joined, side, stride=1, padding=side // 2, count_include_pad=False)
+            # With zeros beyond the border: its features, which saw the padding of the backbone, count less.
+            joined = avg_pool2d(joined, side, stride=1, padding=side // 2)
         if not torch.isfinite(joined).all():
             raise ImageError(
                 f"{self.backbone.name} gives features that are not finite; check the picture and the weights"
