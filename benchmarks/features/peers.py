@@ -1,4 +1,4 @@
-"""PatchCore and PaDiM, as they are published, on maps of the same backbone: what `features` is measured against.
+"""PatchCore and PaDiM, as published, on maps of the same backbone: what `features` is measured against.
 
 PatchCore: Roth et al. 2022, arXiv 2106.08265: a greedy coreset of the normal features, the distance to the
 nearest of them, the reweighted largest distance as the score (eq. 7, nine neighbours). PaDiM: Defard et al.

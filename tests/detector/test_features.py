@@ -130,8 +130,8 @@ def test_identical_constant_and_few_pictures() -> None:
 
 
 def test_a_fit_that_keeps_few_cells_and_maps_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As with thousands of pictures: seven cells of each are fitted on, and five pictures calibrate.
-    monkeypatch.setattr(detector_module, "MOST_CELLS", 12 * 7)
+    # As with thousands of pictures: twelve cells of each are fitted on, and five pictures calibrate.
+    monkeypatch.setattr(detector_module, "MOST_CELLS", 12 * 12)
     monkeypatch.setattr(detector_module, "MOST_MAP_BYTES", 5 * 2 * 176 * 64)
     config = tiny_features()
     config.calibration.members = 3
