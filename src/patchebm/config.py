@@ -269,10 +269,13 @@ class CalibrationConfig:
         members: how many of the folds are left out once each, with one energy fitted on the others; the
             score is the mean over these members. 1 is a plain hold-out; equal to `folds`, every good
             picture serves both to fit and to calibrate.
+        consecutive: where groups are not known, hold out pictures that follow each other (in order of their
+            file names) together: they often show the same part, or were taken under the same light.
     """
 
     folds: int = 5
     members: int = 1
+    consecutive: bool = False
 
 
 @dataclass

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from patchebm.calibration.combine import combine
-from patchebm.calibration.folds import assign_folds, outer_folds
+from patchebm.calibration.folds import assign_folds, outer_folds, parts_of
 from patchebm.calibration.positions import PositionStandardiser
 from patchebm.calibration.threshold import fit_threshold
 from patchebm.errors import ConfigError, DataError
@@ -90,3 +90,22 @@ def test_the_ensemble_follows_the_level_that_is_sure_and_adds_doubts() -> None:
     np.testing.assert_allclose(sure, 9, atol=1e-3)
     assert combine(np.array([[2.0, 2.0]]))[0] > combine(np.array([[2.0, 0.0]]))[0]
     np.testing.assert_allclose(combine(np.array([[1.5], [-2.0]])), [1.5, -2.0])
+
+
+def test_neighbours_of_unknown_part_are_held_out_together() -> None:
+    known: list[str | None] = ["a", None, "a", *[None] * 97]
+    parts = parts_of(known, consecutive=True)
+    assert parts[0] == parts[2] == "a"
+    # 100 pictures in runs of five.
+    assert parts[3] == parts[4] != parts[5]
+    assert len(set(parts[5:10])) == 1
+    folds = outer_folds(parts, 4, seed=0)
+    assert len(set(folds[5:10])) == 1
+    # Every fold has runs from both halves of the series.
+    for fold in range(4):
+        assert (folds[5:50] == fold).any()
+        assert (folds[50:] == fold).any()
+    alone = parts_of(known, consecutive=False)
+    assert len(set(alone)) == 99
+    # Few pictures are parts of their own.
+    assert len(set(parts_of([None] * 20, consecutive=True))) == 20

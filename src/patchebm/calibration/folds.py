@@ -45,6 +45,26 @@ def assign_folds(groups: Sequence[Hashable], folds: int, generator: np.random.Ge
     return assigned
 
 
+# Runs into which pictures are cut where nothing is known of what they show: long enough to keep neighbours
+# together, and several to a fold, so that a fold is not one end of the series.
+RUNS = 20
+
+
+def parts_of(groups: Sequence[Hashable | None], *, consecutive: bool) -> list[str]:
+    """The physical part that each picture shows, made up where it is not known.
+
+    Args:
+        groups: `(N,)` known parts, or None.
+        consecutive: whether pictures of unknown part that follow each other make one, in runs of a
+            twentieth of all; else each is a part of its own.
+    """
+    run = max(1, len(groups) // RUNS) if consecutive else 1
+    return [
+        str(group) if group is not None else f"pictures {i // run * run} to {i // run * run + run - 1}"
+        for i, group in enumerate(groups)
+    ]
+
+
 def outer_folds(groups: Sequence[Hashable], folds: int, seed: int) -> NDArray[np.int64]:
     """The folds of a detector, each of which leaves enough pictures to be cross-fitted once more.
 

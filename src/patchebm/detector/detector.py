@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchebm.calibration.combine import combine
-from patchebm.calibration.folds import outer_folds
+from patchebm.calibration.folds import outer_folds, parts_of
 from patchebm.calibration.threshold import Threshold, fit_threshold
 from patchebm.config import Config, Level
 from patchebm.config_parser import build_config, check_config
@@ -103,8 +103,7 @@ class EnsembleDetector:
         if groups is not None and len(groups) != images:
             raise DataError(f"{len(groups)} groups were given for {images} images; give one each, or None")
         known = list(groups) if groups is not None else [None] * images
-        # A picture of which nothing is known is an object of its own.
-        parts = [group if group is not None else f"picture {i}" for i, group in enumerate(known)]
+        parts = parts_of(known, consecutive=self.config.calibration.consecutive)
         return parts, outer_folds(parts, self.config.calibration.folds, self.config.seed)
 
     def fit(
@@ -118,7 +117,7 @@ class EnsembleDetector:
         Args:
             images: at least six good pictures.
             groups: the physical object that each shows, if known: pictures of one object are held out
-                together.
+                together. Where it is not, `calibration.consecutive` does so with neighbours.
             folder: for checkpoints and logs. If it holds those of an interrupted fit of the same
                 pictures, configuration and seed, that fit goes on.
 
