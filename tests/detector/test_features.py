@@ -12,8 +12,7 @@ from torch import nn
 
 from patchebm.config import Config
 from patchebm.config_parser import build_config, load_preset
-from patchebm.detector import EnsembleDetector, load
-from patchebm.detector import detector as detector_module
+from patchebm.detector import EnsembleDetector, load, reading
 from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError
 from patchebm.features.backbone import load_backbone
 from patchebm.features.maps import FeatureMaps
@@ -131,8 +130,8 @@ def test_identical_constant_and_few_pictures() -> None:
 
 def test_a_fit_that_keeps_few_cells_and_maps_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
     # As with thousands of pictures: twelve cells of each are fitted on, and five pictures calibrate.
-    monkeypatch.setattr(detector_module, "MOST_CELLS", 12 * 12)
-    monkeypatch.setattr(detector_module, "MOST_MAP_BYTES", 5 * 2 * 176 * 64)
+    monkeypatch.setattr(reading, "MOST_CELLS", 12 * 12)
+    monkeypatch.setattr(reading, "MOST_MAP_BYTES", 5 * 2 * 176 * 64)
     config = tiny_features()
     config.calibration.members = 3
     detector = EnsembleDetector(config).fit(flanges(12))
@@ -225,3 +224,9 @@ def test_real_photographs(real_data: Path) -> None:
     broken = sorted((real_data / "bottle" / "test" / "broken_large").iterdir())[:4]
     good = sorted((real_data / "bottle" / "test" / "good").iterdir())[:4]
     assert detector.score(broken).min() > detector.score(good).max()
+
+
+def test_a_backbone_of_ones_own_needs_a_configuration_of_features() -> None:
+    backbone = ModuleBackbone(nn.Sequential(nn.Conv2d(3, 8, 4, 4)), ["0"], "mine", multiple=8)
+    with pytest.raises(ConfigError, match="start from the preset features"):
+        EnsembleDetector(load_preset("pixel-cpu"), backbone).check(9)

@@ -5,39 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from patchebm.calibration.combine import combine
 from patchebm.calibration.folds import outer_folds, parts_of
 from patchebm.calibration.threshold import Threshold, fit_threshold
 from patchebm.config import Config, Level
 from patchebm.config_parser import build_config, check_config
-from patchebm.data.images import read_image
 from patchebm.data.views import resize, to_tensor
-from patchebm.detector.level import LevelModel, TrainingSet, Values
+from patchebm.detector.level import LevelModel, Values
 from patchebm.detector.modelfile import load_model, save_model
 from patchebm.detector.prediction import Prediction
+from patchebm.detector.reading import Image, array_of, name_of, read_training, see
 from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError, PatchebmError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.maps import FeatureMaps
-from patchebm.progress import progress_bar
-
-Image: TypeAlias = "str | Path | NDArray[np.float32]"
-"""A file, or an array `(H, W, 1 or 3)` float32 in [0, 1] as `patchebm.data.images.read_image` gives."""
 
 # Pictures held in memory at once while scoring.
 CHUNK = 16
 # Held-out pictures whose maps say what good parts show.
 MAP_PICTURES = 32
-# Cells of feature maps that an energy is fitted on, of all pictures together, and bytes of maps kept to
-# calibrate on: what bounds the memory of a fit, whatever the number of pictures.
-MOST_CELLS = 200_000
-MOST_MAP_BYTES = 500 * 2**20
 
 
 class EnsembleDetector:
@@ -133,7 +124,14 @@ class EnsembleDetector:
         members = min(self.config.calibration.members, int(folds.max()) + 1)
         self.levels_ = {}
         columns = []
-        for name, training in self._read(images, parts, folds).items():
+        # Features are those of colour pictures. For pixels the number of channels is only known at the end,
+        # and what levels keep of a picture does not depend on it.
+        self.channels_ = 3
+        levels = {name: self._level(name) for name in self.level_names if name in self.config.levels}
+        sets = read_training(images, levels, self._maps, parts, folds, self.config.seed)
+        if self._maps is None:
+            self.channels_ = max(picture.shape[0] for own in sets.values() for picture in own.pictures)
+        for name, training in sets.items():
             level = self._level(name)
             own_folder = None if folder is None else Path(folder) / name
             columns.append(level.fit(training, members=members, folder=own_folder))
@@ -174,9 +172,12 @@ class EnsembleDetector:
             raise ImageError(f"give a list of images, for instance [{str(images)!r}]")
         for first in range(0, len(images), CHUNK):
             chunk = images[first : first + CHUNK]
-            pictures = [to_tensor(_array(image, first + i), self.channels_) for i, image in enumerate(chunk)]
+            names = [name_of(image, first + i) for i, image in enumerate(chunk)]
+            pictures = [
+                to_tensor(array_of(image, first + i), self.channels_) for i, image in enumerate(chunk)
+            ]
             columns, maps = [], []
-            seen = [self._see(picture, _name(chunk[i], first + i)) for i, picture in enumerate(pictures)]
+            seen = [see(self._maps, picture, name) for picture, name in zip(pictures, names, strict=True)]
             for level in self.levels_.values():
                 scored = [level.views.for_scoring(picture) for picture in seen]
                 values = level.position_values(scored)
@@ -185,11 +186,11 @@ class EnsembleDetector:
                     maps.append(level.heat_maps(scored, values))
             levels = np.stack(columns, axis=1)
             scores = (combine(levels) - self.mean_) / self.std_
-            for i, (image, score) in enumerate(zip(chunk, scores, strict=True)):
+            for i, score in enumerate(scores):
                 size = (int(pictures[i].shape[1]), int(pictures[i].shape[2]))
                 sized = [resize(m[i][None].float(), size)[0] for m in maps]
                 yield Prediction(
-                    image=_name(image, first + i),
+                    image=names[i],
                     score=float(score),
                     anomalous=bool(score > self.threshold_.value),
                     threshold=self.threshold_.value,
@@ -201,61 +202,18 @@ class EnsembleDetector:
     def _open_features(self) -> None:
         """Load the backbone, where levels look at features."""
         features = self.config.features
+        if self.backbone is not None and features.backbone is None:
+            raise ConfigError(
+                f"the backbone {self.backbone.name} was given, and features.backbone is null; start from the "
+                "preset features"
+            )
         if self.backbone is None and features.backbone is not None:
             self.backbone = load_backbone(features.backbone, features.blocks, features.weights)
         if self.backbone is not None and self._maps is None:
             self._maps = FeatureMaps(self.backbone, features)
 
-    def _see(self, picture: Tensor, name: str) -> Tensor:
-        """What levels look at: the picture `(C, H, W)`, or its map of features."""
-        if self._maps is None:
-            return picture
-        try:
-            return self._maps(picture)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from error
-
     def _level(self, name: Level) -> LevelModel:
         return LevelModel(name, self.config, self.channels_ if self._maps is None else self._maps.channels)
-
-    def _read(
-        self, images: Sequence[Image], parts: list[str], folds: NDArray[np.int64]
-    ) -> dict[Level, TrainingSet]:
-        """Read each picture once and keep what the levels need of it; sets `channels_`."""
-        # Features are those of colour pictures. For pixels the number of channels is only known at the end,
-        # and views do not depend on it.
-        self.channels_ = 3
-        generator = torch.Generator().manual_seed(self.config.seed)
-        cells = max(1, MOST_CELLS // len(images))
-        calibrating = self._calibrating(len(images))
-        levels = {name: self._level(name) for name in self.level_names if name in self.config.levels}
-        kept: dict[Level, TrainingSet] = {name: TrainingSet([], [], parts, folds) for name in levels}
-        with progress_bar(len(images), "read", "image", leave=False) as bar:
-            for i, image in enumerate(images):
-                picture = _array(image, i)
-                tensor = to_tensor(picture, picture.shape[2] if self._maps is None else 3)
-                seen = self._see(tensor, _name(image, i))
-                for name, level in levels.items():
-                    try:
-                        kept[name].drawn.append(level.for_training(seen, cells, generator))
-                    except ImageError as error:
-                        raise ImageError(f"{_name(image, i)}: {error}") from error
-                    scored = level.for_calibration(seen) if calibrating[i] else None
-                    kept[name].scored.append(scored)
-                bar.update()
-        if self._maps is None:
-            self.channels_ = max(picture.shape[0] for own in kept.values() for picture in own.pictures)
-            for own in kept.values():
-                own.expand(self.channels_)
-        return kept
-
-    def _calibrating(self, pictures: int) -> NDArray[np.bool_]:
-        """Which pictures calibrate `(N,)`: all, or a random share whose maps fit into memory."""
-        most = pictures
-        if self._maps is not None:
-            # Two bytes a value.
-            most = MOST_MAP_BYTES // (2 * self._maps.channels * int(np.prod(self.config.features.grid)))
-        return np.random.default_rng(self.config.seed).permutation(pictures) < most
 
     def _calibrate_heat(self, pictures: Sequence[Image]) -> None:
         """Find which heat good parts show, from the hottest pixel of each."""
@@ -364,23 +322,3 @@ def load(folder: str | Path, backbone: Backbone | None = None) -> EnsembleDetect
             "copy or train the model again"
         ) from error
     return detector
-
-
-def _name(image: Image, index: int) -> str:
-    return str(image) if isinstance(image, str | Path) else f"image {index}"
-
-
-def _array(image: Image, index: int) -> NDArray[np.float32]:
-    """Pixels `(H, W, C)` of a file or of an array that is checked."""
-    if isinstance(image, str | Path):
-        return read_image(image)
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] not in (1, 3) or not min(array.shape):
-        raise ImageError(f"image {index} has shape {array.shape}; give (height, width, 1 or 3)")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ImageError(
-            f"image {index} has dtype {array.dtype}; give float32 in [0, 1] (bytes divided by 255)"
-        )
-    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-        raise ImageError(f"image {index} has values outside [0, 1]; scale it and remove NaN")
-    return array.astype(np.float32, copy=False)

@@ -30,6 +30,7 @@ class FeatureMaps:
         self.backbone = backbone
         self._config = config
         self.channels = sum(backbone.channels)
+        self.grid = config.grid
         for side in config.size:
             if side % backbone.multiple:
                 raise ConfigError(
