@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from patchebm.config import Config
+from patchebm.config import Config, Level
 from patchebm.config_parser import build_config, load_preset
 from patchebm.detector import EnsembleDetector, load, reading
+from patchebm.detector.level import LevelModel
 from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError
 from patchebm.features.backbone import load_backbone
 from patchebm.features.maps import FeatureMaps
@@ -230,3 +231,32 @@ def test_a_backbone_of_ones_own_needs_a_configuration_of_features() -> None:
     backbone = ModuleBackbone(nn.Sequential(nn.Conv2d(3, 8, 4, 4)), ["0"], "mine", multiple=8)
     with pytest.raises(ConfigError, match="start from the preset features"):
         EnsembleDetector(load_preset("pixel-cpu"), backbone).check(9)
+
+
+def test_what_a_fit_keeps_does_not_grow_with_the_number_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_CELLS", 500)
+    monkeypatch.setattr(reading, "MOST_MAP_BYTES", 10 * 2 * 176 * 64)
+    config = tiny_features()
+    maps = FeatureMaps(load_backbone("efficientnet-lite0", config.features.blocks), config.features)
+    levels: dict[Level, LevelModel] = {
+        name: LevelModel(name, config, maps.channels) for name in ("patch", "image")
+    }
+
+    def kept(pictures: int) -> dict[str, tuple[int, int]]:
+        folds = np.zeros(pictures, dtype=np.int64)
+        images = (flanges(5) * pictures)[:pictures]
+        sets = reading.read_training(images, levels, maps, ["part"] * pictures, folds, 0)
+        return {
+            name: (
+                sum(t.shape[0] * t.shape[2] * t.shape[3] for t in own.drawn if isinstance(t, torch.Tensor)),
+                len(own.pictures),
+            )
+            for name, own in sets.items()
+        }
+
+    few, many = kept(20), kept(200)
+    assert few == {"patch": (500, 10), "image": (20 * 16, 10)}
+    assert many["patch"] == (400, 10)
+    # Whole maps are kept or not, at random: 500 cells are 31 maps of 16 on average.
+    assert 15 * 16 <= many["image"][0] <= 50 * 16
+    assert many["image"][1] == 10
