@@ -29,3 +29,25 @@ def test_patch_level_sees_local_and_image_level_global_defects(tmp_path: Path) -
     best = max(levels["patch"]["image_auroc"], levels["image"]["image_auroc"])
     assert levels["ensemble"]["image_auroc"] > best - 0.01
     assert levels["ensemble"]["image_auroc"] > 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_features_see_both_kinds_of_defects_and_refinement_does_no_harm(tmp_path: Path) -> None:
+    root = write_synthetic_set(tmp_path, "flange", train=60, test_good=20, per_defect=5)
+    image_set = open_image_set(root)
+    config = load_preset("features")
+    config.calibration.members = 2
+    detector = EnsembleDetector(config).fit([p.path for p in image_set.train])
+    figures = evaluate(detector, image_set).figures
+    assert figures["image_auroc"] > 0.93
+    assert figures["levels"]["patch"]["image_auroc"] > 0.93
+    assert figures["levels"]["image"]["image_auroc"] > 0.85
+    assert figures["pixel_auroc"] > 0.85
+    assert figures["aupro"] > 0.85
+    # Without the refinement the score of the same patches is another one, and no better.
+    config.patch.energy.kind = "mixture"
+    config.levels = ["patch"]
+    fitted = EnsembleDetector(config).fit([p.path for p in image_set.train])
+    unrefined = evaluate(fitted, image_set).figures["image_auroc"]
+    assert unrefined < figures["levels"]["patch"]["image_auroc"] + 0.005
