@@ -1,4 +1,4 @@
-"""Energies on features against PatchCore and PaDiM on the same features: accuracy, ablation, cost.
+"""Energies on features against PatchCore and PaDiM on the same backbone: accuracy, ablation, cost.
 
     python -m benchmarks.features              # writes log.jsonl as it goes, then results.json and tables
     python -m benchmarks.features --only cost  # the timings alone, on a quiet machine
@@ -14,16 +14,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.common import Columns, Log, preset, summarise, table
 from benchmarks.features import cost
 from benchmarks.features.peers import PaDiM, PatchCore, PeerMaps
-from benchmarks.table import Columns, Log, summarise, table
 from patchebm.config import Config
 from patchebm.config_parser import load_preset
 from patchebm.data.folders import ImageSet, open_image_set
@@ -40,16 +39,6 @@ HERE = Path(__file__).parent
 SETS = ("bottle", "cubes", "solar_poly", "magnetic_tile", "circuitboard", "tire")
 # Those where PatchCore is below .95: on the others every method is perfect and an ablation shows nothing.
 HARD = ("solar_poly", "magnetic_tile", "circuitboard", "tire")
-
-
-def preset(name: str, change: Callable[[Config], None] = lambda config: None) -> Callable[[int], Config]:
-    def build(seed: int) -> Config:
-        config = load_preset(name)
-        config.seed = seed
-        change(config)
-        return config
-
-    return build
 
 
 def gaussian(config: Config) -> None:
@@ -90,7 +79,6 @@ VARIANTS = {
     "network alone": preset("features", network_alone),
     "chains moved": preset("features", with_chains),
 }
-PEERS = ("PatchCore", "PaDiM")
 
 
 def one_run(image_set: ImageSet, variant: str, seed: int) -> dict[str, Any]:

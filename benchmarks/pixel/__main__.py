@@ -13,13 +13,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.table import Log, summarise, table
+from benchmarks.common import Log, preset, summarise, table
 from patchebm.config import Config
-from patchebm.config_parser import load_preset
 from patchebm.data.folders import ImageSet, open_image_set
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.controls import evaluate_controls
@@ -29,16 +27,6 @@ from patchebm.provenance import versions
 
 HERE = Path(__file__).parent
 SETS = ("bottle", "magnetic_tile", "solar_poly", "circuitboard", "cubes")
-
-
-def preset(name: str, change: Callable[[Config], None] = lambda config: None) -> Callable[[int], Config]:
-    def build(seed: int) -> Config:
-        config = load_preset(name)
-        config.seed = seed
-        change(config)
-        return config
-
-    return build
 
 
 def gaussian_alone(config: Config) -> None:

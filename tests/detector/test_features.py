@@ -167,6 +167,8 @@ def test_a_network_of_ones_own_is_a_backbone(tmp_path: Path) -> None:
     detector.save(tmp_path)
     new = flanges(2, split="test/good")
     assert np.array_equal(load(tmp_path, backbone).score(new), detector.score(new))
+    with pytest.raises(ModelFileError, match=r"on the backbone mine .* hand your own backbone to load"):
+        load(tmp_path)
 
 
 def test_maps_join_blocks_on_one_grid() -> None:

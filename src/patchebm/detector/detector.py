@@ -51,7 +51,7 @@ class EnsembleDetector:
         mean_, std_: of the combined scores of good parts, by which scores are standardised.
         heat_low_, heat_high_: heat below the first is what good parts show, above the second glaring.
         normal_scores_: `(M,)` out-of-sample scores of good pictures, which the threshold stands on.
-        channels_: 1 where all good pictures were grey, else 3.
+        channels_: 1 where levels look at pixels and all good pictures were grey, else 3.
     """
 
     level_names: ClassVar[tuple[Level, ...]] = ("patch", "image")
@@ -296,10 +296,12 @@ def load(folder: str | Path, backbone: Backbone | None = None) -> EnsembleDetect
         raise ModelFileError(f"{Path(folder) / 'model.json'} has a bad configuration: {error}") from error
     detector = EnsembleDetector(config, backbone)
     detector._open_features()
-    if detector.backbone is not None and detector.backbone.sha256 != facts.get("backbone", {}).get("sha256"):
+    fitted_on = facts.get("backbone", {})
+    if detector.backbone is not None and detector.backbone.sha256 != fitted_on.get("sha256"):
         raise ModelFileError(
-            f"{Path(folder) / 'model.json'} was fitted with other weights than those of "
-            f"{detector.backbone.name} here; install the version of the weights that it was fitted with"
+            f"{Path(folder) / 'model.json'} was fitted on the backbone {fitted_on.get('name')} "
+            f"with other weights than those of {detector.backbone.name} here; install that version of the "
+            "weights, or hand your own backbone to load"
         )
     try:
         detector.channels_ = int(facts["channels"])

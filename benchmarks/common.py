@@ -1,15 +1,31 @@
-"""What the benchmarks share: a log that a killed run goes on from, mean and spread over seeds, a table."""
+"""What the benchmarks share: variants of presets, a log, mean and spread over seeds, a table."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from patchebm.config import Config
+from patchebm.config_parser import load_preset
+
 Columns = dict[str, dict[str, dict[int, float]]]
 """Column name -> set -> figure by seed."""
+
+
+def preset(name: str, change: Callable[[Config], None] = lambda config: None) -> Callable[[int], Config]:
+    """A variant: seed -> the preset's configuration with that seed, changed."""
+
+    def build(seed: int) -> Config:
+        config = load_preset(name)
+        config.seed = seed
+        change(config)
+        return config
+
+    return build
 
 
 class Log:
