@@ -63,12 +63,13 @@ def test_each_position_has_its_own_gaussian() -> None:
 def test_the_gradient_is_the_precision_times_the_deviation() -> None:
     x = views(1, 50, (1, 2, 4)).double()
     energy = GaussianEnergy.fit(x, floor=1e-2)
-    point = torch.randn(1, 1, 2, 4, dtype=torch.float64).requires_grad_(True)
+    point = views(1, 1, (1, 2, 4), seed=1)[0].double().requires_grad_(True)
     (gradient,) = torch.autograd.grad(energy(point).sum(), point)
     flat = x[0].flatten(1).numpy()
     precision = np.linalg.inv(np.cov(flat.T, bias=True) + 1e-2 * np.eye(8))
     expected = precision @ (point.detach().flatten().numpy() - flat.mean(0))
-    np.testing.assert_allclose(gradient.flatten().numpy(), expected, rtol=1e-8)
+    # Components near zero are differences of large terms: their error is absolute.
+    np.testing.assert_allclose(gradient.flatten().numpy(), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_identical_pictures_give_a_finite_energy() -> None:
