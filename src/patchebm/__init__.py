@@ -19,7 +19,7 @@ _HOMES = {
     "EnsembleDetector": "patchebm.detector",
     "ImageDetector": "patchebm.detector",
     "PatchDetector": "patchebm.detector",
-    "Prediction": "patchebm.detector",
+    "Prediction": "patchebm.prediction",
     "load": "patchebm.detector",
     "load_preset": "patchebm.config_parser",
 }

@@ -1,6 +1,5 @@
 """Detectors: `fit` on good pictures, then `score` and `predict`; `save` and `load`."""
 
 from patchebm.detector.detector import EnsembleDetector, ImageDetector, PatchDetector, load
-from patchebm.detector.prediction import Prediction
 
-__all__ = ["EnsembleDetector", "ImageDetector", "PatchDetector", "Prediction", "load"]
+__all__ = ["EnsembleDetector", "ImageDetector", "PatchDetector", "load"]

@@ -19,11 +19,11 @@ from patchebm.config_parser import build_config, check_config
 from patchebm.data.views import resize, to_tensor
 from patchebm.detector.level import LevelModel, Values
 from patchebm.detector.modelfile import load_model, save_model
-from patchebm.detector.prediction import Prediction
 from patchebm.detector.reading import Image, array_of, name_of, read_training, see
 from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError, PatchebmError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.maps import FeatureMaps
+from patchebm.prediction import Prediction
 
 # Pictures held in memory at once while scoring.
 CHUNK = 16

@@ -16,7 +16,8 @@ from patchebm.errors import DataError
 from patchebm.evaluation.metrics import image_metrics, pixel_metrics, threshold_metrics
 
 if TYPE_CHECKING:
-    from patchebm.detector import EnsembleDetector, Prediction
+    from patchebm.detector import EnsembleDetector
+    from patchebm.prediction import Prediction
 
 
 @dataclass(frozen=True)
