@@ -1,0 +1,1 @@
+"""Models on the line: what scores without torch, and what feeds it."""
