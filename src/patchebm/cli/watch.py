@@ -86,15 +86,13 @@ class _Tally:
             self._webhook.notify()
         for record in records:
             self._pictures += 1
-            # A name need not be Unicode, and need not fit on a line.
-            name = ascii(record["image"])[1:-1] if not record["image"].isprintable() else record["image"]
             if "error" in record:
                 self._errors += 1
-                print(f"{'ERROR':<10}{'':>8}  {name}: {record['error']}")
+                _print(f"{'ERROR':<10}{'':>8}  {record['image']}: {record['error']}")
                 continue
             self._anomalous += record["anomalous"]
             verdict = "ANOMALOUS" if record["anomalous"] else "normal"
-            print(f"{verdict:<10}{record['score']:>8.2f}  {name}")
+            _print(f"{verdict:<10}{record['score']:>8.2f}  {record['image']}")
         sys.stdout.flush()
 
     def sentence(self) -> str:
@@ -131,6 +129,13 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _print(line: str) -> None:
+    """Print a line, whatever characters the names of files in it are made of."""
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(escaped.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _say(sentence: str) -> None:
