@@ -13,6 +13,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -80,12 +81,12 @@ class Journal:
             os.fsync(self._file)
             _sync_folder(folder)
         except OSError as error:
-            self._lock.close()
+            os.close(self._lock)
             raise PatchebmError(
                 f"cannot write {self.path}: {error.strerror}; check its permissions or choose another --out"
             ) from error
         except PatchebmError:
-            self._lock.close()
+            os.close(self._lock)
             raise
         self._table_file: IO[bytes] | None = None
 
@@ -105,7 +106,7 @@ class Journal:
         if self._table_file is not None:
             self._table_file.close()
         os.close(self._file)
-        self._lock.close()
+        os.close(self._lock)
 
     def __len__(self) -> int:
         """Names that are recorded."""
@@ -229,26 +230,30 @@ def _rows(records: Sequence[Record]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _lock(folder: Path) -> IO[str]:
+def _lock(folder: Path) -> int:
     """Lock a folder for this process. The kernel lets the lock go with the process, however that ends."""
     path = folder / ".watch.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise PatchebmError(f"cannot write {path}: {error.strerror}; choose another --out") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
+    except OSError as error:
+        holder = os.read(file, 20).decode(errors="replace").strip()
+        os.close(file)
+        if not isinstance(error, BlockingIOError):
+            raise PatchebmError(
+                f"cannot lock {path}: {error.strerror}; choose an --out on a local disk"
+            ) from error
         raise DataError(
             f"another watcher (process {holder}) writes to {folder}; stop it or choose another --out"
         ) from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    # Only for that message: a full disk is no reason not to start.
+    with suppress(OSError):
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
     return file
 
 
