@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import patchebm
+from patchebm.cli.options import RATE
 from patchebm.config_parser import Parser
 from patchebm.deploy.journal import Journal, Record
 from patchebm.deploy.stream import Stream
@@ -30,6 +31,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--out", required=True, help="folder for results.jsonl and results.csv; goes on with it"
     )
+    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
     parser.add_argument("--webhook", help="send each record to this address as JSON")
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between two looks into the folder")
     parser.add_argument(
@@ -48,6 +50,8 @@ def run(argv: Sequence[str]) -> None:
         if journal.cut:
             _say(f"{journal.path}: cut off a line that an interruption had torn")
         model = patchebm.load(values.model)
+        if values.false_alarm_rate is not None:
+            model = model.at_false_alarm_rate(values.false_alarm_rate)
         webhook = Webhook(values.webhook, journal, say=_say) if values.webhook is not None else None
         watch = FolderWatch(folder, settle=values.settle, known=journal.knows, say=_say, skip=out.resolve())
         tally = _Tally(webhook)
