@@ -108,13 +108,13 @@ def advice(facts: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> 
         sentences.append("this processor has no AVX2 and will be slow; use one from 2013 or later")
     if facts["cores"] < facts["machine_cores"]:
         sentences.append(
-            f"this process may use {facts['cores']:g} of {facts['machine_cores']} cores; if pictures wait, give "
-            "its container or service more"
+            f"this process may use {facts['cores']:g} of {facts['machine_cores']} cores; "
+            "if pictures wait, give its container or service more"
         )
     if facts["free_memory_mb"] is not None and facts["free_memory_mb"] < 500:
         sentences.append(
-            f"only {facts['free_memory_mb']} MB of memory are free, and a model needs some 350; end something "
-            "else"
+            f"only {facts['free_memory_mb']} MB of memory are free, and a model needs some 350; "
+            "end something else"
         )
     return sentences
 
