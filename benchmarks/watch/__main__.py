@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import resource
 import shutil
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ from PIL import Image
 import patchebm
 from benchmarks.watch.killing import Camera, tally, watch_and_kill, watch_command
 from patchebm.data.synthetic import draw
+from patchebm.deploy.measure import peak_memory_mb
 from patchebm.files import write_text
 from patchebm.provenance import versions
 
@@ -63,6 +63,18 @@ def watched_speed(results: Path) -> float:
     return (len(lines) - 1) / (last - first).total_seconds()
 
 
+def run_whole(command: list[str]) -> int:
+    """Let a watcher run to its end. Returns the most memory that it had, in MB."""
+    most = 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            most = peak_memory_mb(process.pid) or most
+            time.sleep(0.05)
+    if process.returncode:
+        raise RuntimeError(f"the watcher ended with {process.returncode}")
+    return most
+
+
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     contents = picture_files(arguments.seed)
     samples = []
@@ -91,7 +103,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     paths = [folder / "in" / name for name in camera.names]
     own = [own_speed(model, paths[:1000])]
     command = watch_command(folder / "in", arguments.model, whole.parent, "--once")
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    memory = run_whole(command)
     own.append(own_speed(model, paths[:1000]))
     watched = watched_speed(whole)
     facts["speed"] = {
@@ -99,8 +111,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "model_files_per_second": [round(value, 1) for value in own],
         "ratio": round(watched / statistics.mean(own), 3),
     }
-    # Of whichever watcher took most.
-    facts["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    facts["peak_memory_mb"] = memory
     facts["uninterrupted"] = tally(whole, camera.names)
     return facts
 

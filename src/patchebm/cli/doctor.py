@@ -87,7 +87,7 @@ def _speed_advice(speeds: Sequence[dict[str, Any]]) -> list[str]:
     gain = one["score_ms"] / all_cores["score_ms"]
     if gain > 1.2:
         return [f"{all_cores['threads']} threads answer {gain:.1f} times as fast as one"]
-    return ["more threads hardly help here; one leaves the other cores to others"]
+    return ["more threads hardly help here; --threads 1 leaves the other cores to others"]
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
@@ -109,7 +109,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines += ["", f"{facts['model']}, a picture at a time:"]
     lines += [
         f"  threads {speed['threads']}: {speed['score_ms']:.1f} ms to score, {speed['read_ms']:.1f} to read; "
-        f"first verdict {speed['first_verdict_s']:.1f} s after the start; {speed['memory_mb']} MB of memory"
+        f"first verdict {speed['first_verdict_s']:.1f} s after the start; {_or_unknown(speed['memory_mb'])} MB"
         for speed in facts.get("speed", [])
     ]
     if facts["advice"]:
