@@ -303,7 +303,7 @@ def test_calibrate_moves_the_threshold_and_leaves_the_energies(
     out = tmp_path / "b"
     good = str(data / "test" / "good")
     assert main(["calibrate", str(run), "--false-alarm-rate", "0.3", "--out", str(out)]) == 0
-    assert "false-alarm rate 0.3, observed on 6 held-out good pictures" in capsys.readouterr().out
+    assert "false-alarm rate 0.3, observed on 3 held-out good pictures" in capsys.readouterr().out
     assert main(["calibrate", str(out), good, good, "--false-alarm-rate=0.01"]) == 2
     assert "3 good pictures are too few" in capsys.readouterr().err
     train = str(data / "train" / "good")
@@ -330,7 +330,7 @@ def test_groups_by_a_pattern_of_names(data: Path, tmp_path: Path, capsys: pytest
     assert main(["train", str(data), "--out", str(tmp_path / "r"), "--groups", "(nothing)_"]) == 2
     assert "does not fit the name of" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
-    chosen = ["--groups", "([0-9])", "--false-alarm-rate", "0.4"]
+    chosen = ["--groups", "([0-9]+)", "--false-alarm-rate", "0.4"]
     assert main(["train", str(data), "--out", str(tmp_path / "r"), *chosen, *TINY]) == 0
     assert "false-alarm rate 0.4" in capsys.readouterr().out
 
