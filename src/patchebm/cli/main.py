@@ -14,6 +14,7 @@ VERBS = {
     "train": "fit a detector on pictures of good parts",
     "evaluate": "measure a detector on pictures with known truth",
     "predict": "score pictures, give verdicts, draw heat maps",
+    "benchmark": "measure presets and seeds on several image sets, with tables",
     "demo": "train and evaluate on built-in synthetic products, and write a report",
 }
 
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _how_to_go_on(verb: str) -> str:
+    if verb == "benchmark":
+        return ", and the same command goes on after the last finished run"
     return ", and the same command goes on from the last checkpoint" if verb in ("train", "demo") else ""
 
 
