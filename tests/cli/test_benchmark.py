@@ -18,8 +18,10 @@ from PIL import Image
 
 from patchebm.cli.main import main
 from patchebm.evaluation.runlog import RunLog
+from tests.failing import failure
 from tests.tiny import write_set
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PRODUCTS = ("board", "flange")
 SMALL: dict[str, Any] = {"training": {"steps": 4, "batch_size": 4}}
 KEYS = {
@@ -79,14 +81,6 @@ def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows]
 
 
-def failure(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    capsys.readouterr()
-    assert main(list(words)) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("patchebm: error: ")]
-    assert len(lines) == 1
-    return lines[0]
-
-
 def test_all_sets_and_seeds_are_measured_once(whole: Path, root: Path) -> None:
     rows = log_of(whole)
     assert [name_of(row) for row in rows] == [(s, "pixel-cpu", n) for n in (0, 1) for s in PRODUCTS]
@@ -103,6 +97,18 @@ def test_all_sets_and_seeds_are_measured_once(whole: Path, root: Path) -> None:
     mean = sum(row["image_auroc"] for row in rows) / len(rows)
     assert f"| {mean:.3f} ±" in table
     assert not list(whole.glob("*.part"))
+
+
+def test_every_key_is_explained(whole: Path) -> None:
+    text = (REPOSITORY / "docs" / "benchmarking.md").read_text()
+    found = results_of(whole)
+    (alarms,) = found["false_alarms"].values()
+    (run, *_) = found["runs"]
+    (facts,) = found["figures"]["image_auroc"].values()
+    (a_set, *_) = found["sets"].values()
+    kinds = [found, found["figures"], facts, a_set, alarms, alarms["sets"]["flange"], alarms["pooled"], run]
+    for key in {key for kind in kinds for key in kind}:
+        assert f"`{key}`" in text, key
 
 
 def test_a_finished_benchmark_is_not_repeated(whole: Path, root: Path, keys: Path, tmp_path: Path) -> None:
