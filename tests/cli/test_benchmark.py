@@ -158,18 +158,21 @@ def test_what_is_killed_or_stopped_goes_on_with_nothing_lost_or_repeated(
     # What a kill in the middle of writing a line would leave.
     log.write_bytes(killed + killed[: len(killed) // 3])
 
-    # The half line has no break of its own, so that this waits for the next run to be finished.
-    code, said = stop(len(first) + 1, signal.SIGINT)
+    # The next run first ends the half line, which counts as one, and then adds its own.
+    code, said = stop(len(first) + 2, signal.SIGINT)
     assert code == 130
+    assert "no whole runs and do not count: 1" in said
     assert "goes on after the last finished run" in said
     assert "Traceback" not in said
     interrupted = log.read_bytes()
     assert interrupted.startswith(killed)
-    assert len(log_of(out)) == interrupted.count(b"\n"), "Ctrl-C leaves whole lines"
+    assert interrupted.endswith(b"}\n"), "Ctrl-C leaves whole lines"
 
     assert main(arguments(root, keys, out)) == 0
     assert log.read_bytes().startswith(interrupted)
-    rows = log_of(out)
+    finished = RunLog(log)
+    rows = finished.rows
+    assert finished.unreadable == 1
     assert len(rows) == len({name_of(row) for row in rows}) == 4
     # The same figures as without any interruption.
     assert untimed(rows) == untimed(log_of(whole))
@@ -269,5 +272,5 @@ def test_a_folder_of_something_else_is_left_alone(
     assert "choose another --out" in failure(capsys, *arguments(root, keys, tmp_path))
     assert os.listdir(tmp_path) == ["results.json"]
     (tmp_path / "log.jsonl").write_text('{"set": "flange", "variant": "features", "seed": 0}\n')
-    assert "line 1 is no run" in failure(capsys, *arguments(root, keys, tmp_path))
+    assert "holds what is no run" in failure(capsys, *arguments(root, keys, tmp_path))
     assert (tmp_path / "results.json").read_text() == "{}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patchebm.errors import DataError, PatchebmError
+from patchebm.errors import PatchebmError
 from patchebm.evaluation.runlog import RunLog
 
 
@@ -35,19 +35,34 @@ def test_a_kill_at_any_byte_of_the_last_line_loses_that_line_alone(tmp_path: Pat
         file = tmp_path / "log.jsonl"
         file.write_bytes(content[:length])
         log = RunLog(file)
-        assert [row["run"] for row in log.rows] == [0, 1]
+        # Whole but for its line break, it is whole.
+        before = [0, 1, 2] if length == len(content) - 1 else [0, 1]
+        assert [row["run"] for row in log.rows] == before
+        assert log.unreadable == (start < length < len(content) - 1)
         # Reading changes nothing: another process may be in the middle of writing.
         assert file.read_bytes() == content[:length]
         log.keep({"run": "new"})
-        assert [row["run"] for row in RunLog(file).rows] == [0, 1, "new"]
+        assert file.read_bytes().startswith(content[:length])
+        assert [row["run"] for row in RunLog(file).rows] == [*before, "new"]
 
 
-@pytest.mark.parametrize("line", [b"{half", b"", b"[1]", b"\xff\xfe"])
-def test_what_is_no_run_is_named_with_its_line(tmp_path: Path, line: bytes) -> None:
+@pytest.mark.parametrize("line", [b"{half", b"[1]", b"\xff\xfe", b"nonsense"])
+def test_what_is_no_run_does_not_count(tmp_path: Path, line: bytes) -> None:
     file = tmp_path / "log.jsonl"
-    file.write_bytes(b'{"run": 0}\n' + line + b'\n{"run": 1}\n')
-    with pytest.raises(DataError, match=r"log\.jsonl line 2 is no .*remove that line"):
-        RunLog(file)
+    file.write_bytes(b'{"run": 0}\n' + line + b'\n\n{"run": 1}\n')
+    log = RunLog(file)
+    assert [row["run"] for row in log.rows] == [0, 1]
+    assert log.unreadable == 1
+
+
+def test_two_may_share_a_log(tmp_path: Path) -> None:
+    one, two = RunLog(tmp_path / "log.jsonl"), RunLog(tmp_path / "log.jsonl")
+    for i in range(3):
+        one.keep({"by": "one", "run": i})
+        two.keep({"by": "two", "run": i, "longer": "x" * 50})
+    rows = RunLog(one.file).rows
+    assert [row["by"] for row in rows] == ["one", "two"] * 3
+    assert one.rows == rows[::2]
 
 
 def test_a_place_that_cannot_be_written_is_named_at_once(tmp_path: Path) -> None:

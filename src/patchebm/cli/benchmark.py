@@ -95,9 +95,8 @@ def _open_log(out: Path) -> RunLog:
             if (out / name).exists():
                 raise DataError(f"{out} holds a {name} and no log of a benchmark; choose another --out")
     log = RunLog(file)
-    for number, row in enumerate(log.rows, 1):
-        if not set(row) >= _LINE:
-            raise DataError(f"{file} line {number} is no run of `patchebm benchmark`; choose another --out")
+    if not all(set(row) >= _LINE for row in log.rows):
+        raise DataError(f"{file} holds what is no run of `patchebm benchmark`; choose another --out")
     return log
 
 
@@ -112,5 +111,10 @@ def _announce(benchmark: Benchmark, pending: int) -> None:
                 "since it was measured; it is measured again",
                 file=sys.stderr,
             )
+    if benchmark.log.unreadable:
+        print(
+            f"{benchmark.log.file}: lines that are no whole runs and do not count: {benchmark.log.unreadable}",
+            file=sys.stderr,
+        )
     finished = len(benchmark.rows())
     print(f"{finished} runs are in {benchmark.log.file}, {pending} are to be measured", file=sys.stderr)

@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from patchebm.errors import DataError, PatchebmError
+from patchebm.errors import PatchebmError
 
 
 class RunLog:
     """Runs as they are finished, one line of JSON each.
 
-    A line counts once its line break is on the disk. What a kill in the middle of writing left behind has
-    none: it is ignored, and removed by the next `keep`.
+    A kill in the middle of writing leaves half a line, and what is half does not count. Nothing is ever taken
+    back or moved, so that two processes may share a log.
 
     Args:
         file: the log; it and its folder are made if they do not exist.
@@ -22,36 +22,34 @@ class RunLog:
     Attributes:
         file: the same.
         rows: all runs so far, those of earlier calls included, in the order in which they were finished.
+        unreadable: how many lines were left out because they are no whole JSON object.
 
     Raises:
-        DataError: a line is no JSON object, or the file cannot be read; names the line and the mend.
         PatchebmError: the file cannot be written; said now rather than after the first run.
     """
 
     def __init__(self, file: str | Path) -> None:
         self.file = Path(file)
         self.rows: list[dict[str, Any]] = []
+        self.unreadable = 0
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("ab+") as stream:
                 stream.seek(0)
-                content = stream.read()
+                lines = stream.read().split(b"\n")
         except OSError as error:
             raise PatchebmError(
                 f"cannot write {self.file}: {error.strerror}; choose another folder"
             ) from error
-        self._end = content.rfind(b"\n") + 1
-        for number, line in enumerate(content[: self._end].split(b"\n")[:-1], 1):
-            self.rows.append(self._read(line, number))
-
-    def _read(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{self.file} line {number} is no JSON ({error}); remove that line") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{self.file} line {number} is no run; remove that line")
-        return row
+        for line in filter(None, lines):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if isinstance(row, dict):
+                self.rows.append(row)
+            else:
+                self.unreadable += 1
 
     def keep(self, row: dict[str, Any]) -> None:
         """Append a run; when this returns, the line is on the disk.
@@ -61,15 +59,16 @@ class RunLog:
         """
         line = json.dumps(row, allow_nan=False).encode() + b"\n"
         try:
-            with self.file.open("rb+") as stream:
-                stream.truncate(self._end)
-                stream.seek(self._end)
+            # Unbuffered: one call writes the whole line, so that lines of two processes do not mix.
+            with self.file.open("ab+", buffering=0) as stream:
+                if stream.seek(0, os.SEEK_END):
+                    stream.seek(-1, os.SEEK_END)
+                    # Half a line must not become the start of this one.
+                    line = line if stream.read(1) == b"\n" else b"\n" + line
                 stream.write(line)
-                stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
             raise PatchebmError(
                 f"cannot write {self.file}: {error.strerror}; free some space and run the same command again"
             ) from error
-        self._end += len(line)
         self.rows.append(row)
