@@ -161,7 +161,7 @@ def test_what_is_killed_or_stopped_goes_on_with_nothing_lost_or_repeated(
     # The next run first ends the half line, which counts as one, and then adds its own.
     code, said = stop(len(first) + 2, signal.SIGINT)
     assert code == 130
-    assert "no whole runs and do not count: 1" in said
+    assert "no whole run and do not count: 1" in said
     assert "goes on after the last finished run" in said
     assert "Traceback" not in said
     interrupted = log.read_bytes()
@@ -199,8 +199,10 @@ def test_changed_pictures_or_keys_are_measured_again(
     assert [name_of(row) for row in rows[4:]] == [("flange", "pixel-cpu", 0)]
     assert results_of(out)["runs"] == [rows[0], rows[4]]
     # Another configuration: nothing in the log is of it.
-    assert main([*arguments(root, keys, out, "--sets", "board", "--image.training.steps", "5")]) == 0
-    assert [name_of(row) for row in log_of(out)[5:]] == [("board", "pixel-cpu", n) for n in (0, 1)]
+    assert main([*arguments(root, keys, out, "--sets", "board", "--false-alarm-rate", "0.3")]) == 0
+    rows = log_of(out)[5:]
+    assert [name_of(row) for row in rows] == [("board", "pixel-cpu", n) for n in (0, 1)]
+    assert {row["false_alarm_rate_stated"] for row in rows} == {0.3}
 
 
 def test_bad_sets_do_not_cost_the_good_one(

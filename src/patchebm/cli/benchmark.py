@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from patchebm.cli.options import add_keys, to_config
+from patchebm.cli.options import add_keys, spelled, to_config
 from patchebm.config import DEFAULT_PRESET, Config
 from patchebm.config_parser import Parser, check_config, preset_names
 from patchebm.errors import ConfigError, DataError, PatchebmError
@@ -83,7 +83,7 @@ def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
     parser.add_argument("--sets", nargs="+", default=[], help="which folders of ROOT; all unless told")
     # Keys, from files or single ones, change every preset alike.
     add_keys(parser, preset)
-    values = parser.parse(argv)
+    values = parser.parse(spelled(argv))
     return values, to_config(values)
 
 
@@ -113,7 +113,7 @@ def _announce(benchmark: Benchmark, pending: int) -> None:
             )
     if benchmark.log.unreadable:
         print(
-            f"{benchmark.log.file}: lines that are no whole runs and do not count: {benchmark.log.unreadable}",
+            f"{benchmark.log.file}: lines that are no whole run and do not count: {benchmark.log.unreadable}",
             file=sys.stderr,
         )
     finished = len(benchmark.rows())
