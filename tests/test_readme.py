@@ -44,7 +44,7 @@ def test_claims_recomputed_from_single_runs() -> None:
         return statistics.mean(statistics.mean(v) for s, v in by_set.items() if name in (None, s))
 
     found = claims()
-    headline = next(figure for claim, figure in found.items() if "mean image AUROC over 6 sets" in claim)
+    headline = next(figure for claim, figure in found.items() if "`features`: mean image AUROC" in claim)
     for variant, level in (("features", "ensemble"), ("PatchCore", ""), ("PaDiM", "")):
         assert f"{mean(variant, level):.3f} ±" in headline
     lost = next(figure for claim, figure in found.items() if "a peer ranks better" in claim)

@@ -93,7 +93,9 @@ def _open_log(out: Path) -> RunLog:
     if not file.exists():
         for name in ("results.json", "table.md"):
             if (out / name).exists():
-                raise DataError(f"{out} holds a {name} and no log of a benchmark; choose another --out")
+                raise DataError(
+                    f"{out} holds a {name} and no log of a benchmark; choose another --out or remove it"
+                )
     log = RunLog(file)
     if not all(set(row) >= _LINE for row in log.rows):
         raise DataError(f"{file} holds what is no run of `patchebm benchmark`; choose another --out")
