@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import readme
-from patchebm.evaluation.summary import markdown
+from patchebm.evaluation.summary import Columns, markdown, summarise
 from patchebm.files import write_text
 
 HERE = Path(__file__).parent
@@ -141,12 +141,41 @@ def sets(found: dict[str, Any]) -> Iterator[Claim]:
         )
 
 
+def peers(found: dict[str, Any]) -> Iterator[Claim]:
+    """Of anomalib and the controls, on the same splits."""
+    named = {
+        "image_auroc": "image AUROC",
+        "pixel_auroc": "pixel AUROC",
+        "aupro": "AUPRO to 0.3",
+    }
+    for figure, name in named.items():
+        columns: Columns = {}
+        for row in found["runs"]:
+            if figure in row:
+                by_set = columns.setdefault(row["variant"], {})
+                by_set.setdefault(row["set"], {})[row["seed"]] = row[figure]
+        if "features" not in columns:
+            continue
+        over = list(columns["features"])
+        summary = summarise(columns, over)
+        ours = summary.pop("features")
+        yield (
+            f"`features` beside peers and controls as they run in anomalib: mean {name} over {len(over)} sets",
+            "; ".join([value(ours), *(f"{other} {value(facts)}" for other, facts in summary.items())]),
+        )
+        yield (
+            f"sets on which one of these has a higher {name} than `features`, and the best of them",
+            where_better(summary, ours, best_only=True),
+        )
+
+
 SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[Claim]]] = {
     "features/results.json": features,
     "features/cost.json": cost,
     "pixel/results.json": pixel,
     "sampler/results.json": sampler,
     "sets/results.json": sets,
+    "peers/results.json": peers,
 }
 
 

@@ -88,3 +88,21 @@ def test_claims_of_a_benchmark(copied: Path) -> None:
     figures = list(claims(copied).values())
     assert "0.030 of 387 (95 % interval 0.010 to 0.060, with 0.05); 0.100" in figures
     assert "+0.050; p 0.02 (signed rank, Holm)" in figures
+
+
+def test_claims_of_peers(copied: Path) -> None:
+    """`python -m benchmarks.peers`, once its results are there."""
+    rows = [
+        {"set": name, "variant": variant, "seed": 0, "image_auroc": auroc}
+        for name, variant, auroc in (
+            ("a", "features", 0.9),
+            ("a", "padim", 0.8),
+            ("b", "features", 0.7),
+            ("b", "padim", 0.75),
+        )
+    ]
+    (copied / "peers").mkdir(exist_ok=True)
+    (copied / "peers" / "results.json").write_text(json.dumps({"runs": rows}))
+    figures = list(claims(copied).values())
+    assert "0.800 ± 0.000; padim 0.775 ± 0.000" in figures
+    assert "b: padim 0.750 ± 0.000 against 0.700 ± 0.000" in figures
