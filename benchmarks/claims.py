@@ -160,7 +160,7 @@ def peers(found: dict[str, Any]) -> Iterator[Claim]:
         summary = summarise(columns, over)
         ours = summary.pop("features")
         yield (
-            f"`features` beside peers and controls as they run in anomalib: mean {name} over {len(over)} sets",
+            f"`features` beside peers (anomalib) and controls: mean {name} over {len(over)} sets",
             "; ".join([value(ours), *(f"{other} {value(facts)}" for other, facts in summary.items())]),
         )
         yield (
