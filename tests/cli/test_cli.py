@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from patchebm.cli.main import main
+from tests.failing import failure
 from tests.tiny import write_set
 
 TINY = [
@@ -38,15 +39,6 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one sentence that a failing command prints."""
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("patchebm: error: ")]
-    assert len(lines) == 1
-    return lines[0]
-
-
 def test_help_is_fast_and_needs_no_torch() -> None:
     code = "import sys; from patchebm.cli.main import main; main(['--help']); print('torch' in sys.modules)"
     seconds = []
@@ -63,7 +55,7 @@ def test_help_is_fast_and_needs_no_torch() -> None:
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "calibrate", "demo"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "calibrate", "benchmark", "demo"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])
