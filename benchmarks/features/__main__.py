@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import Columns, Log, preset, summarise, table
+from benchmarks.common import Log, preset
 from benchmarks.features import cost
 from benchmarks.features.peers import PaDiM, PatchCore, PeerMaps
 from patchebm.config import Config
@@ -31,6 +31,7 @@ from patchebm.data.views import to_tensor
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.evaluation.metrics import image_metrics
+from patchebm.evaluation.summary import Columns, summarise, table
 from patchebm.features.backbone import load_backbone
 from patchebm.files import write_text
 from patchebm.provenance import versions

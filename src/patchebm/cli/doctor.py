@@ -109,7 +109,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines += ["", f"{facts['model']}, a picture at a time:"]
     lines += [
         f"  threads {speed['threads']}: {speed['score_ms']:.1f} ms to score, {speed['read_ms']:.1f} to read; "
-        f"first verdict {speed['first_verdict_s']:.1f} s after the start; {_or_unknown(speed['memory_mb'])} MB"
+        f"first verdict after {speed['first_verdict_s']:.1f} s; {_or_unknown(speed['memory_mb'])} MB"
         for speed in facts.get("speed", [])
     ]
     if facts["advice"]:
