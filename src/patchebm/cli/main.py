@@ -14,6 +14,7 @@ VERBS = {
     "train": "fit a detector on pictures of good parts",
     "evaluate": "measure a detector on pictures with known truth",
     "predict": "score pictures, give verdicts, draw heat maps",
+    "calibrate": "set the false-alarm rate anew, or learn anew what good parts score",
     "demo": "train and evaluate on built-in synthetic products, and write a report",
 }
 

@@ -31,8 +31,11 @@ class Run:
         """Delete what a run left in the folder, and nothing in a folder that holds no run."""
         if not (self.folder / "run.json").exists():
             return
-        for name in ("model.json", "model.safetensors", "config.yaml", "run.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        from patchebm.detector.modelfile import model_files
+
+        # The card first: what is left of a clearing that was killed holds no model.
+        for file in [*model_files(self.folder), self.folder / "config.yaml", self.folder / "run.json"]:
+            file.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "training", ignore_errors=True)
 
     def begin(self, config: Config, pictures: Sequence[Path], root: Path) -> bool:
