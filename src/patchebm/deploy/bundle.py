@@ -91,7 +91,9 @@ def read_bundle(path: str | Path) -> Bundle:
             raise ModelFileError(f"{file} {kind}; give a file that `patchebm export` wrote")
         size = file.stat().st_size
         if size > MOST_BYTES:
-            raise ModelFileError(f"{file} has more than {MOST_BYTES >> 30} GiB and is no bundle; export it again")
+            raise ModelFileError(
+                f"{file} has more than {MOST_BYTES >> 30} GiB and is no bundle; export it again"
+            )
         return parse_bundle(file.read_bytes(), str(file))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -116,12 +118,15 @@ def parse_bundle(content: bytes, source: str) -> Bundle:
     version = manifest.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelFileError(
-            f"{source} has bundle format {version!r:.20}, written by patchebm {manifest.get('patchebm')!r:.20}, "
-            f"and this patchebm {__version__} reads format {FORMAT_VERSION}; use that version or export again"
+            f"{source} has bundle format {version!r:.20}, written by patchebm "
+            f"{manifest.get('patchebm')!r:.20}, and this "
+            f"patchebm {__version__} reads format {FORMAT_VERSION}; use that version or export again"
         )
     hashes = manifest.get("sha256")
     if not isinstance(hashes, dict) or set(hashes) != set(members):
-        raise ModelFileError(f"{source}: {MANIFEST} does not list the members that are there; export it again")
+        raise ModelFileError(
+            f"{source}: {MANIFEST} does not list the members that are there; export it again"
+        )
     for name, member in members.items():
         if hashlib.sha256(member).hexdigest() != hashes[name]:
             raise ModelFileError(
@@ -134,9 +139,13 @@ def parse_bundle(content: bytes, source: str) -> Bundle:
     graph = card.get("graph")
     form = graph.get("format") if isinstance(graph, dict) else None
     if not isinstance(form, str) or form not in GRAPHS:
-        raise ModelFileError(f"{source}: {CARD} names no known graph.format; use a newer patchebm or export again")
+        raise ModelFileError(
+            f"{source}: {CARD} names no known graph.format; use a newer patchebm or export again"
+        )
     if set(members) != set(GRAPHS[form]):
-        raise ModelFileError(f"{source} must hold {' and '.join(GRAPHS[form])}, and does not; export it again")
+        raise ModelFileError(
+            f"{source} must hold {' and '.join(GRAPHS[form])}, and does not; export it again"
+        )
     return Bundle(source, card, members)
 
 
@@ -149,11 +158,15 @@ def _read(archive: zipfile.ZipFile, source: str) -> dict[str, bytes]:
     names = [info.filename for info in infos]
     for info in infos:
         if info.filename not in known:
-            raise ModelFileError(f"{source} has a member {info.filename!r:.80}, which no bundle has; export it again")
+            raise ModelFileError(
+                f"{source} has a member {info.filename!r:.80}, which no bundle has; export it again"
+            )
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ModelFileError(f"{source}: {info.filename} is compressed or encrypted; export it again")
         if info.file_size != info.compress_size or info.file_size > MOST_BYTES:
-            raise ModelFileError(f"{source}: {info.filename} claims a size that it cannot have; export it again")
+            raise ModelFileError(
+                f"{source}: {info.filename} claims a size that it cannot have; export it again"
+            )
         if info.filename.endswith(".json") and info.file_size > MOST_JSON_BYTES:
             raise ModelFileError(f"{source}: {info.filename} is too large to be read; export it again")
     if len(set(names)) != len(names) or MANIFEST not in names:

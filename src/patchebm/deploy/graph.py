@@ -58,7 +58,8 @@ class ScoringGraph(nn.Module):
             raise PatchebmError("this detector is not fitted; call fit, or load a saved one")
         if detector.backbone is None:
             raise ConfigError(
-                "a model that looks at pixels cannot be exported; train with the preset features or features-max"
+                "a model that looks at pixels cannot be exported; train with the preset features or "
+                "features-max"
             )
         features = detector.config.features
         self.size = (features.size[0], features.size[1])
@@ -71,7 +72,10 @@ class ScoringGraph(nn.Module):
         if "image" in detector.levels_:
             view = detector.levels_["image"].views.view_size
             self.squeeze: nn.Module = Separable(
-                [_resizing(cells, side, antialias=True) for cells, side in zip(features.grid, view, strict=True)]
+                [
+                    _resizing(cells, side, antialias=True)
+                    for cells, side in zip(features.grid, view, strict=True)
+                ]
             )
         self.mean, self.std = detector.mean_, detector.std_
         self.eval()
@@ -121,7 +125,12 @@ class JoinedFeatures(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.spread = nn.ModuleList(
-            Separable([_to_grid(side // stride, cells, config.pool) for side, cells in zip(config.size, config.grid, strict=True)])
+            Separable(
+                [
+                    _to_grid(side // stride, cells, config.pool)
+                    for side, cells in zip(config.size, config.grid, strict=True)
+                ]
+            )
             for stride in backbone.strides
         )
 

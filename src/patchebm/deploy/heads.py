@@ -1,4 +1,4 @@
-"""What a fitted level computes, with all that is constant folded together: the part of a graph after features.
+"""What a fitted level computes, with all that is constant folded together: what follows the features.
 
 A member's whitening x -> (x - m) W, the products with a mixture's centres and a network's first layer are all
 linear in x. Each becomes one 1x1 convolution of `(B, C, h, w)` maps, with the whitening folded into it, and
@@ -126,9 +126,7 @@ class ViewMember(nn.Module):
     axes: Tensor
     inverse: Tensor
 
-    def __init__(
-        self, member: Member, channels: int, view: tuple[int, int], *, network_only: bool
-    ) -> None:
+    def __init__(self, member: Member, channels: int, view: tuple[int, int], *, network_only: bool) -> None:
         super().__init__()
         energy = member.energy
         base = energy.base if isinstance(energy, TiltedEnergy) else energy
@@ -182,7 +180,9 @@ class PatchHead(nn.Module):
         _check(level, (MixtureEnergy, ResidualEnergy))
         score = level.config.score
         alone = score.components == "network"
-        self.members = nn.ModuleList(CellMember(m, level.channels, network_only=alone) for m in level.members_)
+        self.members = nn.ModuleList(
+            CellMember(m, level.channels, network_only=alone) for m in level.members_
+        )
         self.rows = _smoother(grid[0], score.smooth)
         self.columns = _smoother(grid[1], score.smooth)
         scale, shift = _standardising(level, grid)
@@ -226,7 +226,9 @@ class ImageHead(nn.Module):
         self.shift = (float(shift) - level.mean_) / level.std_
         assert level.map_standardiser_ is not None
         std = torch.from_numpy(level.map_standardiser_.std_).float().view(view)
-        self.register_buffer("cell_mean", torch.from_numpy(level.map_standardiser_.mean_).float().view_as(std))
+        self.register_buffer(
+            "cell_mean", torch.from_numpy(level.map_standardiser_.mean_).float().view_as(std)
+        )
         self.register_buffer("cell_std", std)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -265,7 +267,7 @@ def _entered(network: ResidualEnergy, matrix: Tensor, shift: Tensor) -> tuple[Li
 def _sum_channels(x: Tensor) -> Tensor:
     """The sum `(B, 1, h, w)` of maps `(B, C, h, w)`, as a product, which runtimes do faster than a sum."""
     ones = torch.ones(1, x.shape[1])
-    return (ones @ x.flatten(2)).unflatten(2, x.shape[2:])
+    return (ones @ x.flatten(2)).view(-1, 1, x.shape[2], x.shape[3])
 
 
 def _space(member: Member, channels: int) -> tuple[Tensor, Tensor]:
@@ -307,7 +309,9 @@ def _smoother(cells: int, side: int) -> Along | None:
 
 def _standardising(level: LevelModel, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """What turns components into values: `(1, K, h, w)` factors and the `(h, w)` shift of their sum."""
-    spread = torch.stack([torch.from_numpy(s.std_).expand(1, grid[0] * grid[1]) for s in level.standardisers_])
+    spread = torch.stack(
+        [torch.from_numpy(s.std_).expand(1, grid[0] * grid[1]) for s in level.standardisers_]
+    )
     mean = torch.stack([torch.from_numpy(s.mean_).expand_as(spread[0]) for s in level.standardisers_])
     scale = 1 / (spread * len(level.standardisers_) ** 0.5)
     shift = -(mean * scale).sum(0)

@@ -12,14 +12,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from patchebm.deploy.engines import INPUT, PICTURE_SIZE, PREPARED
 from patchebm.deploy.graph import ScoringGraph
 
 # Resize has `antialias` and `axes` from here on.
 OPSET = 18
 IR_VERSION = 8
-PREPARED = "prepared"
-"""Name of the tensor `(N, 3, *size)` in [-1, 1] between the resize and the network."""
-
 _AXES = ("N", "H", "W", "C")
 
 
@@ -41,7 +39,7 @@ def onnx_model(graph: ScoringGraph) -> onnx.ModelProto:
     made = helper.make_graph(
         [_plain(node, number) for number, node in enumerate(nodes)],
         "patchebm",
-        [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, _AXES)],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, _AXES)],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
         initial,
     )
@@ -71,7 +69,7 @@ class _Core(nn.Module):
 
 def _traced(graph: ScoringGraph) -> onnx.ModelProto:
     names = ["score", "levels", *(f"grid_{name}" for name in graph.level_names)]
-    file = io.BytesIO()
+    file: Any = io.BytesIO()
     with warnings.catch_warnings():
         # The tracer is chosen for its two seconds (the exporter by torch.export takes a minute for the same
         # graph, and needs onnxscript); what it warns of are its deprecation and shapes that are constant.
@@ -98,7 +96,7 @@ def _front(size: tuple[int, int], initial: list[TensorProto]) -> list[onnx.NodeP
         _constant("one", np.array(1, dtype=np.float32)),
     ]
     return [
-        helper.make_node("Transpose", ["pictures"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", [INPUT], ["planes"], perm=[0, 3, 1, 2]),
         _resize("planes", "prepared_size", "resized"),
         # Grey becomes three equal channels, three stay as they are.
         helper.make_node("Expand", ["resized", "prepared_shape"], ["colour"]),
@@ -115,13 +113,13 @@ def _tail(names: tuple[str, ...], initial: list[TensorProto]) -> list[onnx.NodeP
         _constant("levels_inverse", np.array(1 / len(names), dtype=np.float32)),
     ]
     nodes = [
-        helper.make_node("Shape", ["pictures"], ["pictures_shape"]),
-        helper.make_node("Gather", ["pictures_shape", "picture_axes"], ["picture_size"]),
+        helper.make_node("Shape", [INPUT], ["pictures_shape"]),
+        helper.make_node("Gather", ["pictures_shape", "picture_axes"], [PICTURE_SIZE]),
     ]
     for name in names:
         nodes += [
             helper.make_node("Unsqueeze", [f"grid_{name}", "channel_axis"], [f"plane_{name}"]),
-            _resize(f"plane_{name}", "picture_size", f"grown_{name}"),
+            _resize(f"plane_{name}", PICTURE_SIZE, f"grown_{name}"),
             helper.make_node("Squeeze", [f"grown_{name}", "channel_axis"], [f"map_{name}"]),
         ]
     total = f"map_{names[0]}"
@@ -139,6 +137,9 @@ def _resize(source: str, size: str, target: str) -> onnx.NodeProto:
         [target],
         mode="linear",
         antialias=1,
+        # Weights that fall beyond the border count for nothing, as in torch; by default ONNX Runtime gives
+        # them to the pixels at the border, which moved these by up to .06.
+        exclude_outside=1,
         coordinate_transformation_mode="half_pixel",
         axes=[2, 3],
     )

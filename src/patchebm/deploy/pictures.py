@@ -57,7 +57,8 @@ def pixels_of(image: Image, index: int) -> NDArray[np.float32]:
     height, width = pixels.shape[:2]
     if min(height, width) < LEAST_SIDE:
         raise ImageError(
-            f"{name} has {width} x {height} pixels, too few to judge; give at least {LEAST_SIDE} x {LEAST_SIDE}"
+            f"{name} has {width} x {height} pixels, too few to judge; give at least "
+            f"{LEAST_SIDE} x {LEAST_SIDE}"
         )
     return pixels
 
@@ -70,7 +71,7 @@ def _from_array(array: NDArray[np.generic], name: str) -> NDArray[np.float32]:
         raise ImageError(f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; cut it into parts")
     if values.dtype in (np.uint8, np.uint16):
         scaled = values.astype(np.float32)
-        scaled /= np.float32(np.iinfo(values.dtype).max)
+        scaled /= np.float32(255 if values.dtype == np.uint8 else 65535)
         return scaled
     if not np.issubdtype(values.dtype, np.floating):
         raise ImageError(f"{name} has dtype {values.dtype}; give uint8, uint16 or float32 in [0, 1]")
