@@ -33,8 +33,8 @@ def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDA
     ]
 
 
-def write_set(root: Path, train: int = 9, test: int = 3) -> Path:
+def write_set(root: Path, train: int = 9, test: int = 3, product: str = "flange") -> Path:
     """A small synthetic set on disk in MVTec AD layout."""
     from patchebm.data.synthetic import write_synthetic_set
 
-    return write_synthetic_set(root, "flange", train=train, test_good=test, per_defect=1, size=64)
+    return write_synthetic_set(root, product, train=train, test_good=test, per_defect=1, size=64)
