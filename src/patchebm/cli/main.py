@@ -13,6 +13,7 @@ from patchebm.errors import PatchebmError
 VERBS = {
     "train": "fit a detector on pictures of good parts",
     "evaluate": "measure a detector on pictures with known truth",
+    "export": "write one verified file that scores without torch",
     "predict": "score pictures, give verdicts, draw heat maps",
     "calibrate": "set the false-alarm rate anew, or learn anew what good parts score",
     "watch": "score pictures as a camera writes them",

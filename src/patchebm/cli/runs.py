@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from patchebm.config import Config
+from patchebm.data.folders import ImageSet
 from patchebm.errors import DataError
 from patchebm.files import write_text
 from patchebm.provenance import data_hash, versions
@@ -84,14 +85,16 @@ class Run:
         return False
 
     def finish(
-        self, *, command: Sequence[str], seconds: float, image_set: str, pictures: int
+        self, *, command: Sequence[str], seconds: float, image_set: ImageSet, pictures: int
     ) -> dict[str, Any]:
         """Complete `run.json` and return it, for the model's card."""
         record = self.folder / "run.json"
         facts: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         facts |= {
             "command": list(command),
-            "image_set": image_set,
+            "image_set": image_set.name,
+            # Where export finds pictures to compare on.
+            "root": str(image_set.root.resolve()),
             "pictures": pictures,
             "train_seconds": round(seconds, 1),
             "versions": versions(),

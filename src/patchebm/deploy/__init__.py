@@ -1,1 +1,1 @@
-"""Models on the line: what scores without torch, and what feeds it."""
+"""A model that ships: one verified file, and a runtime that needs no torch."""
