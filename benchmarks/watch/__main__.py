@@ -25,11 +25,11 @@ from typing import Any
 
 from PIL import Image
 
-import patchebm
 from benchmarks.watch.killing import Camera, tally, watch_and_kill, watch_command
 from patchebm.data.synthetic import draw
 from patchebm.deploy.measure import peak_memory_mb
 from patchebm.files import write_text
+from patchebm.loading import load
 from patchebm.provenance import versions
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for i, content in enumerate(contents):
         samples.append(folder / f"{i}.png")
         samples[-1].write_bytes(content)
-    model = patchebm.load(arguments.model)
+    model = load(arguments.model)
     own_speed(model, samples)
     speed = own_speed(model, samples)
     camera = Camera(folder / "in", contents, arguments.files, pause=1 / speed, seed=arguments.seed)

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from patchebm.cli.main import main
-from patchebm.detector import EnsembleDetector
 from tests.cli.test_cli import failure
-from tests.tiny import flanges, tiny_config
 
 
 def test_the_machine_in_words_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,19 +21,16 @@ def test_the_machine_in_words_and_as_json(capsys: pytest.CaptureFixture[str]) ->
     assert {"patchebm", "hardware", "runtimes", "precisions", "advice"} == set(facts)
 
 
-def test_a_model_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tiny_config()
-    config.calibration.members = 1
-    EnsembleDetector(config).fit(flanges(9)).save(tmp_path / "run")
-    assert main(["doctor", str(tmp_path / "run"), "--json"]) == 0
+def test_a_model_is_measured(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(tiny_bundle), "--json"]) == 0
     speeds = json.loads(capsys.readouterr().out)["speed"]
     assert speeds[0]["threads"] == 1
     for speed in speeds:
-        # A process that loads torch takes longer and more than this.
-        assert speed["first_verdict_s"] > 0.3
+        # A process that has to start and load takes longer and more than this.
+        assert speed["first_verdict_s"] > 0.1
         assert speed["score_ms"] > 0.1
         assert speed["read_ms"] > 0.01
-        assert speed["memory_mb"] > 50
+        assert speed["memory_mb"] > 40
 
 
 def test_what_cannot_be_measured_is_one_sentence_below_the_facts(

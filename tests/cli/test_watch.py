@@ -100,14 +100,14 @@ def test_every_picture_is_recorded_once_and_as_predict_scores_it(
 
 
 def test_a_truncated_picture_is_an_error_record_and_the_others_are_scored(
-    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = (pictures / "1.png").read_bytes()
     (pictures / "1.png").write_bytes(whole[: len(whole) // 2])
     (pictures / "empty.png").touch()
     (pictures / "name\n\udcff.png").write_text("no picture")
     out = tmp_path / "out"
-    assert main(watch(pictures, run, out, "--once")) == 0
+    assert main(watch(pictures, tiny_bundle, out, "--once")) == 0
     told = capsys.readouterr()
     by_name = {r["image"]: r for r in records(out)}
     assert len(by_name) == len(records(out)) == 5
@@ -120,12 +120,12 @@ def test_a_truncated_picture_is_an_error_record_and_the_others_are_scored(
     assert "name\\n\\udcff.png: " in told.out
     # Its second half comes after all.
     (pictures / "1.png").write_bytes(whole)
-    assert main(watch(pictures, run, out, "--once")) == 0
+    assert main(watch(pictures, tiny_bundle, out, "--once")) == 0
     assert [r["image"] for r in records(out)[5:]] == ["1.png"]
     assert "score" in records(out)[5]
 
 
-def test_a_slow_writer_is_waited_for(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_slow_writer_is_waited_for(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
     content = (pictures / "0.png").read_bytes()
     slow = pictures / "slow.png"
 
@@ -141,49 +141,50 @@ def test_a_slow_writer_is_waited_for(run: Path, pictures: Path, tmp_path: Path) 
     wait = time.monotonic() + 5
     while not slow.exists():
         assert time.monotonic() < wait
-    assert main(watch(pictures, run, tmp_path / "out", "--once")) == 0
+    assert main(watch(pictures, tiny_bundle, tmp_path / "out", "--once")) == 0
     thread.join()
     found = [r for r in records(tmp_path / "out") if r["image"] == "slow.png"]
     assert len(found) == 1
     assert "score" in found[0]
 
 
-def test_records_reach_a_webhook(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_records_reach_a_webhook(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
     receiver = Receiver()
     out = tmp_path / "out"
-    assert main(watch(pictures, run, out, "--once", "--webhook", receiver.url)) == 0
+    assert main(watch(pictures, tiny_bundle, out, "--once", "--webhook", receiver.url)) == 0
     receiver.stop()
     assert receiver.taken == records(out)
 
 
 def test_bad_arguments_are_one_sentence(
-    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert "nowhere does not exist" in failure(capsys, *watch(tmp_path / "nowhere", run, out))
-    assert "watched folder itself" in failure(capsys, *watch(pictures, run, pictures))
+    assert "nowhere does not exist" in failure(capsys, *watch(tmp_path / "nowhere", tiny_bundle, out))
+    assert "watched folder itself" in failure(capsys, *watch(pictures, tiny_bundle, pictures))
     for option, value in (
         ("--settle", "-1"),
         ("--settle", "nan"),
         ("--poll", "inf"),
         ("--webhook", "ftp://x"),
     ):
-        assert option.lstrip("-") in failure(capsys, *watch(pictures, run, out), option, value)
+        assert option.lstrip("-") in failure(capsys, *watch(pictures, tiny_bundle, out), option, value)
     assert not out.exists()
     assert "no finished model" in failure(capsys, *watch(pictures, tmp_path / "in", out))
+    assert "threads 0" in failure(capsys, *watch(pictures, tiny_bundle, out), "--threads", "0")
     # The lock is free again.
-    assert main(watch(pictures, run, out, "--once")) == 0
+    assert main(watch(pictures, tiny_bundle, out, "--once")) == 0
 
 
 def test_it_waits_for_pictures_folder_and_room_and_stops_cleanly(
-    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    process = start(*watch(pictures, run, out))
+    process = start(*watch(pictures, tiny_bundle, out))
     try:
         results = out / "results.jsonl"
         wait_until(lambda: results.exists() and len(records(out)) == 3, process)
-        assert "another watcher" in failure(capsys, *watch(pictures, run, out))
+        assert "another watcher" in failure(capsys, *watch(pictures, tiny_bundle, out))
         # The share goes and comes back.
         pictures.rename(tmp_path / "away")
         time.sleep(0.2)
@@ -215,8 +216,8 @@ def test_it_waits_for_pictures_folder_and_room_and_stops_cleanly(
     assert "Traceback" not in complaints
 
 
-def test_ctrl_c_ends_it_cleanly(run: Path, pictures: Path, tmp_path: Path) -> None:
-    process = start(*watch(pictures, run, tmp_path / "out"))
+def test_ctrl_c_ends_it_cleanly(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    process = start(*watch(pictures, tiny_bundle, tmp_path / "out"))
     try:
         # The signal may come at any time from here on, that of loading included.
         wait_until(lambda: (tmp_path / "out" / "results.jsonl").exists(), process)

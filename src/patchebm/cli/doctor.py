@@ -12,7 +12,7 @@ from typing import Any
 from patchebm._version import __version__
 from patchebm.config_parser import Parser
 from patchebm.data.folders import find_images
-from patchebm.deploy.machine import HELPS, RUNTIMES, advice, hardware, runtimes
+from patchebm.deploy.machine import HELPS, advice, hardware, runtimes
 from patchebm.errors import PatchebmError
 
 # Pictures that are scored in turn; more would only take longer to read.
@@ -48,13 +48,15 @@ def run(argv: Sequence[str]) -> None:
 
 def precisions(machine: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[str, str]:
     """What each precision is worth here, in words."""
-    scoring = [name for name in RUNTIMES if found[name]["version"] is not None]
-    words = {"f32": f"with {' and '.join(scoring)}" if scoring else "with no runtime that is installed"}
-    for name, flags in HELPS.items():
-        helping = [flag for flag in machine["flags"] if flag in flags]
-        words[name] = (
-            f"fast here ({', '.join(helping)})" if helping else "this processor has no instructions for it"
-        )
+    words = {}
+    for name in ("f32", *HELPS):
+        offering = [runtime for runtime, facts in found.items() if name in facts.get("precisions", [])]
+        helping = [flag for flag in machine["flags"] if flag in HELPS.get(name, ())]
+        words[name] = f"bundles with {' or '.join(offering)}" if offering else "no bundles here"
+        if helping:
+            words[name] += f"; this processor has {', '.join(helping)} for it"
+        elif name in HELPS:
+            words[name] += "; this processor has no instructions for it"
     return words
 
 
@@ -101,7 +103,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"memory     {_or_unknown(memory)} MB, {_or_unknown(free)} MB free",
     ]
     for name, found in facts["runtimes"].items():
-        asked = [*found.get("providers", []), *found.get("devices", []), *found.get("capabilities", [])]
+        asked = [*found.get("providers", []), *found.get("devices", [])]
         state = "not installed" if found["version"] is None else " ".join([found["version"], *asked])
         lines.append(f"{name:<12}{found.get('problem', state)}")
     lines += [f"{name:<12}{words}" for name, words in facts["precisions"].items()]

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import patchebm
 from patchebm.cli.options import RATE
 from patchebm.config_parser import Parser
 from patchebm.deploy.journal import Journal, Record
@@ -21,6 +20,7 @@ from patchebm.deploy.stream import Stream
 from patchebm.deploy.watch import FolderWatch
 from patchebm.deploy.webhook import Webhook, check_url
 from patchebm.errors import ConfigError, DataError
+from patchebm.loading import load
 
 
 def run(argv: Sequence[str]) -> None:
@@ -31,6 +31,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--out", required=True, help="folder for results.jsonl and results.csv; goes on with it"
     )
+    parser.add_argument("--threads", type=int, help="of a bundle, that one picture uses; default: all cores")
     parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
     parser.add_argument("--webhook", help="send each record to this address as JSON")
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between two looks into the folder")
@@ -49,7 +50,7 @@ def run(argv: Sequence[str]) -> None:
     with _stop_on_signals() as stop, Journal(out) as journal:
         if journal.cut:
             _say(f"{journal.path}: cut off a line that an interruption had torn")
-        model = patchebm.load(values.model)
+        model = load(values.model, threads=values.threads)
         if values.false_alarm_rate is not None:
             model = model.at_false_alarm_rate(values.false_alarm_rate)
         webhook = Webhook(values.webhook, journal, say=_say) if values.webhook is not None else None

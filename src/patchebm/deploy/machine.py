@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from patchebm.deploy.engines import offers_bf16, require_openvino
+
 # What of a processor's many flags decides about speed, x86 and ARM, by the names that Linux has for them.
 FLAGS = (
     "avx2",
@@ -74,7 +76,8 @@ def hardware(root: Path = Path("/")) -> dict[str, Any]:
 def runtimes() -> dict[str, dict[str, Any]]:
     """Facts about each runtime: `version` (None if it is not installed), and what it says it can use.
 
-    torch is not imported; of the others, importing is how they are asked.
+    torch is not imported; of the others, importing is how they are asked, and `precisions` are those that a
+    bundle may have.
     """
     found: dict[str, dict[str, Any]] = {}
     for name in RUNTIMES:
@@ -100,16 +103,17 @@ def advice(facts: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> 
     for name, how in RUNTIMES.items():
         if "problem" in found[name]:
             sentences.append(f"{name} {found[name]['problem']}; install it again: {how}")
-    if found["onnxruntime"]["version"] is None and found["openvino"]["version"] is None:
-        sentences.append(f"nothing here scores bundles; {RUNTIMES['onnxruntime']}")
-    elif found["openvino"]["version"] is None and facts["architecture"] in ("x86_64", "AMD64"):
+    if found["onnxruntime"]["version"] is None:
+        sentences.append(f"onnxruntime is not installed, which scores bundles; {RUNTIMES['onnxruntime']}")
+    if found["openvino"]["version"] is None and facts["architecture"] in ("x86_64", "AMD64"):
         sentences.append(f"OpenVINO may be faster on this processor; to try it: {RUNTIMES['openvino']}")
     if facts["architecture"] in ("x86_64", "AMD64") and "avx2" not in facts["flags"]:
         sentences.append("this processor has no AVX2 and will be slow; use one from 2013 or later")
     if facts["cores"] < facts["machine_cores"]:
         sentences.append(
             f"this process may use {facts['cores']:g} of {facts['machine_cores']} cores; "
-            "if pictures wait, give its container or service more"
+            f"score with --threads {max(1, int(facts['cores']))}, and give its container or service more if "
+            "pictures wait"
         )
     if facts["free_memory_mb"] is not None and facts["free_memory_mb"] < 500:
         sentences.append(
@@ -121,14 +125,14 @@ def advice(facts: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> 
 
 def _ask_onnxruntime() -> dict[str, Any]:
     onnxruntime = import_module("onnxruntime")
-    return {"providers": list(onnxruntime.get_available_providers())}
+    return {"providers": list(onnxruntime.get_available_providers()), "precisions": ["f32", "int8"]}
 
 
 def _ask_openvino() -> dict[str, Any]:
-    core = import_module("openvino").Core()
+    core = require_openvino().Core()
     return {
         "devices": list(core.available_devices),
-        "capabilities": sorted(map(str, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))),
+        "precisions": ["f32", "bf16", "int8"] if offers_bf16(core) else ["f32", "int8"],
     }
 
 

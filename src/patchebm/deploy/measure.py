@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import patchebm
 from patchebm.data.images import read_image
 from patchebm.errors import PatchebmError
+from patchebm.loading import load
 
 # Seconds for which pictures are scored, and how many at most.
 SECONDS, MOST_PICTURES = 3.0, 200
@@ -93,7 +93,7 @@ def peak_memory_mb(process: int | str = "self") -> int | None:
 
 
 def _measure_here(began: float, threads: int, model: str, images: Sequence[str]) -> Speed:
-    predictor = patchebm.load(model)
+    predictor = load(model, threads=threads)
     predictor.predict([images[0]], heat_maps=False)
     first = time.time() - began
     read, score = [], []
