@@ -38,8 +38,11 @@ def test_what_cannot_be_measured_is_one_sentence_below_the_facts(
 ) -> None:
     assert "nowhere.png" in failure(capsys, "doctor", str(tmp_path), str(tmp_path / "nowhere.png"))
     capsys.readouterr()
-    assert main(["doctor", str(tmp_path / "no-run")]) == 2
-    told = capsys.readouterr()
-    assert "processor" in told.out
-    assert "no-run" in told.err
-    assert "Traceback" not in told.err
+    (tmp_path / "no-bundle").write_text("no bundle")
+    for name, words in (("no-bundle", "no bundle"), ("nothing", "does not exist")):
+        assert main(["doctor", str(tmp_path / name)]) == 2
+        told = capsys.readouterr()
+        assert "processor" in told.out
+        assert name in told.err
+        assert words in told.err
+        assert "Traceback" not in told.err

@@ -13,7 +13,7 @@ from patchebm._version import __version__
 from patchebm.config_parser import Parser
 from patchebm.data.folders import find_images
 from patchebm.deploy.machine import HELPS, advice, hardware, runtimes
-from patchebm.errors import PatchebmError
+from patchebm.errors import DataError, PatchebmError
 
 # Pictures that are scored in turn; more would only take longer to read.
 MOST_IMAGES = 20
@@ -64,6 +64,8 @@ def _speeds(model: str, images: Sequence[Path], cores: float) -> list[dict[str, 
     """Measure on one thread, and on as many as there are cores."""
     from patchebm.deploy.measure import measure
 
+    if not Path(model).exists():
+        raise DataError(f"{model} does not exist; name a bundle or a run folder")
     threads = sorted({1, max(1, int(cores))})
     with tempfile.TemporaryDirectory() as folder:
         pictures = list(images) or [_drawn(Path(folder))]
