@@ -55,7 +55,9 @@ def test_help_is_fast_and_needs_no_torch() -> None:
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "calibrate", "benchmark", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "predict", "calibrate", "watch", "doctor", "benchmark", "demo"]
+)
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])
