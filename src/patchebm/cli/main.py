@@ -12,7 +12,8 @@ from patchebm.errors import PatchebmError
 
 VERBS = {
     "train": "fit a detector on pictures of good parts",
-    "evaluate": "measure a detector on pictures with known truth",
+    "evaluate": "measure a detector on pictures with known truth, and report on it",
+    "compare": "put several evaluated runs in one page",
     "predict": "score pictures, give verdicts, draw heat maps",
     "demo": "train and evaluate on built-in synthetic products, and write a report",
 }

@@ -12,13 +12,21 @@ from typing import Any
 import yaml
 
 from patchebm.config import Config
+from patchebm.data.fingerprints import take_fingerprints
 from patchebm.errors import DataError
 from patchebm.files import write_text
 from patchebm.provenance import data_hash, versions
 
+# What the training pictures look like, so that an evaluation can tell whether it meets one again.
+FINGERPRINTS = "training_pictures.npz"
+# Results of evaluations, a file for each image set; see `patchebm.evaluation.results`.
+EVALUATION = "evaluation"
+
 
 class Run:
     """The folder of one training run: `config.yaml`, `run.json`, `training/`, and at last the model.
+
+    `training_pictures.npz` holds fingerprints of the pictures, `evaluation/` what `patchebm evaluate` found.
 
     Args:
         folder: made by `begin`.
@@ -31,9 +39,10 @@ class Run:
         """Delete what a run left in the folder, and nothing in a folder that holds no run."""
         if not (self.folder / "run.json").exists():
             return
-        for name in ("model.json", "model.safetensors", "config.yaml", "run.json"):
+        for name in ("model.json", "model.safetensors", "config.yaml", "run.json", FINGERPRINTS):
             (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "training", ignore_errors=True)
+        for name in ("training", EVALUATION):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def begin(self, config: Config, pictures: Sequence[Path], root: Path) -> bool:
         """Claim the folder, or recognise an interrupted run of the same configuration and pictures.
@@ -79,6 +88,12 @@ class Run:
         readable = yaml.safe_dump(json.loads(json.dumps(facts["config"])), sort_keys=False)
         write_text(self.folder / "config.yaml", readable)
         return False
+
+    def remember(self, pictures: Sequence[Path], root: Path) -> None:
+        """Keep fingerprints of the training pictures, unless an interrupted run did."""
+        file = self.folder / FINGERPRINTS
+        if not file.exists():
+            take_fingerprints(pictures, root).save(file)
 
     def finish(
         self, *, command: Sequence[str], seconds: float, image_set: str, pictures: int
