@@ -82,7 +82,11 @@ def open_browser(profile: Path) -> Iterator[Page]:
     service = webdriver.ChromeService(executable_path=chromedriver)
     driver = webdriver.Chrome(options=options, service=service)
     try:
-        yield Page(driver)
+        page = Page(driver)
+        # The browser's own start page is none of ours.
+        driver.get("about:blank")
+        page.requests()
+        yield page
     finally:
         driver.quit()
 

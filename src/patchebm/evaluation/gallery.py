@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,13 +87,13 @@ class Gallery:
             ImageError: a picture or mask has become unreadable.
         """
         chosen: dict[str, tuple[str, _Candidate]] = {}
-        titles = {"miss": "missed", "alarm": "false alarm", "clearest": "clearest", "closest": "closest call"}
+        titles = {"clearest": "clearest case; ", "closest": "closest call; "}
         # Good pictures come last: what was found is of more interest than what was passed.
         order = sorted(self._kept, key=lambda key: (key[0] not in ("miss", "alarm"), key[1] == GOOD, key[1]))
         for kind, defect in order:
             for candidate in self._kept[kind, defect]:
                 # The only picture of a defect is its clearest and its closest.
-                chosen.setdefault(candidate.prediction.image, (titles[kind], candidate))
+                chosen.setdefault(candidate.prediction.image, (titles.get(kind, ""), candidate))
         return [_item(title, candidate) for title, candidate in list(chosen.values())[: self._limit]]
 
     def _keep(
@@ -104,7 +104,16 @@ class Gallery:
             return
         assert prediction.heat_map is not None
         low, high = self._heat_range(prediction.heat_map)
-        kept.append(_Candidate(rank, picture, _bare(prediction), _shrunk(prediction.heat_map), low, high))
+        kept.append(
+            _Candidate(
+                rank,
+                picture,
+                replace(prediction, heat_map=None, level_maps={}),
+                _shrunk(prediction.heat_map),
+                low,
+                high,
+            )
+        )
         kept.sort(key=lambda candidate: candidate.rank)
         del kept[most:]
 
@@ -125,14 +134,8 @@ def _item(title: str, candidate: _Candidate) -> GalleryItem:
         anomalous=prediction.anomalous,
         truth=picture.defect,
         image=side_by_side(small, overlay, mask),
-        note=f"{title}; {levels}",
+        note=f"{title}{levels}",
     )
-
-
-def _bare(prediction: Prediction) -> Prediction:
-    from dataclasses import replace
-
-    return replace(prediction, heat_map=None, level_maps={})
 
 
 def _shrunk(plane: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ _DRAWN = {
     "loss": ("loss", "{} level: training loss"),
     "energy/gap": (
         "energy of chains less that of data",
-        "{} level: energy gap. It rises while the energy learns; a gap that runs away has diverged",
+        "{} level: energy gap, which rises while the energy learns",
     ),
 }
 
