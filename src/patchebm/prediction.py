@@ -18,6 +18,9 @@ class Prediction:
         score: higher = more anomalous; 0 is the mean of good parts, 1 their standard deviation.
         anomalous: whether the score is beyond the threshold.
         threshold: the threshold.
+        tail_probability: the share of good parts that look at least this odd: one in 1 / tail_probability.
+        extrapolated: whether that lies beyond what the good pictures can show, so that it rests on a fitted
+            tail.
         levels: the score of each level, on the same scale.
         heat_map: `(H, W)` float32 at the picture's own size: how anomalous each pixel is, in standard
             deviations of what good parts show there; None if maps were not asked for.
@@ -28,6 +31,8 @@ class Prediction:
     score: float
     anomalous: bool
     threshold: float
+    tail_probability: float
+    extrapolated: bool
     levels: dict[str, float]
     heat_map: NDArray[np.float32] | None = None
     level_maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -39,5 +44,13 @@ class Prediction:
             "score": self.score,
             "anomalous": self.anomalous,
             "threshold": self.threshold,
+            "tail_probability": self.tail_probability,
+            "extrapolated": self.extrapolated,
             "levels": self.levels,
         }
+
+
+def one_in(prediction: Prediction) -> str:
+    """How odd a picture is among good parts: `1 in 40 good`, with `~` where that is extrapolated."""
+    parts = min(1 / prediction.tail_probability, 1e9)
+    return f"{'~' if prediction.extrapolated else ''}1 in {float(f'{parts:.2g}'):g} good"

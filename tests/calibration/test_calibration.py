@@ -1,4 +1,4 @@
-"""Folds, position statistics, threshold and ensemble rule."""
+"""Folds, position statistics and ensemble rule."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 from patchebm.calibration.combine import combine
 from patchebm.calibration.folds import assign_folds, outer_folds, parts_of
 from patchebm.calibration.positions import PositionStandardiser
-from patchebm.calibration.threshold import fit_threshold
-from patchebm.errors import ConfigError, DataError
+from patchebm.errors import DataError
 
 RNG = np.random.default_rng
 
@@ -58,31 +57,6 @@ def test_standardised_values_of_new_normals_have_unit_spread() -> None:
 def test_constant_values_stay_finite() -> None:
     standardiser = PositionStandardiser().fit(np.full((4, 3), 2.0))
     assert np.isfinite(standardiser.transform(np.array([[2.0, 3.0, 1.0]]))).all()
-
-
-def test_the_threshold_keeps_its_false_alarm_rate() -> None:
-    # Over many draws the share of new normals above a conformal threshold is at most the rate, and near it.
-    rng, above = RNG(0), []
-    for _ in range(400):
-        threshold = fit_threshold(rng.normal(size=99), 0.05)
-        assert not threshold.extrapolated
-        above.append((rng.normal(size=200) > threshold.value).mean())
-    assert np.mean(above) == pytest.approx(0.05, abs=0.006)
-
-
-def test_a_rate_that_the_normals_cannot_support_is_marked() -> None:
-    scores = RNG(0).normal(size=10)
-    threshold = fit_threshold(scores, 0.01)
-    assert threshold.extrapolated
-    assert threshold.value >= scores.max()
-    assert threshold.supported_rate == pytest.approx(1 / 11)
-    assert not fit_threshold(scores, 0.1).extrapolated
-
-
-@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1])
-def test_an_impossible_rate_is_refused(rate: float) -> None:
-    with pytest.raises(ConfigError, match="false_alarm_rate"):
-        fit_threshold(np.arange(5.0), rate)
 
 
 def test_the_ensemble_follows_the_level_that_is_sure_and_adds_doubts() -> None:

@@ -63,7 +63,7 @@ def test_help_is_fast_and_needs_no_torch() -> None:
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "demo"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "calibrate", "demo"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])
@@ -79,6 +79,11 @@ def test_print_config_round_trips(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert printed["patch"]["energy"]["network"]["depth"] == 10
 
 
+def tensors_of(run: Path) -> bytes:
+    (file,) = run.glob("model-*.safetensors")
+    return file.read_bytes()
+
+
 def test_train_leaves_a_complete_run(run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     assert record["pictures"] == 9
@@ -91,7 +96,7 @@ def test_train_leaves_a_complete_run(run: Path) -> None:
 
 def test_the_saved_config_trains_the_same_model_again(run: Path, data: Path, tmp_path: Path) -> None:
     assert main(["train", str(data), "--out", str(tmp_path / "b"), "--config", str(run / "config.yaml")]) == 0
-    assert (tmp_path / "b" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    assert tensors_of(tmp_path / "b") == tensors_of(run)
 
 
 def test_evaluate_writes_the_promised_keys(run: Path, data: Path, tmp_path: Path) -> None:
@@ -292,6 +297,44 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
+def test_calibrate_moves_the_threshold_and_leaves_the_energies(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "b"
+    good = str(data / "test" / "good")
+    assert main(["calibrate", str(run), "--false-alarm-rate", "0.3", "--out", str(out)]) == 0
+    assert "false-alarm rate 0.3, observed on 6 held-out good pictures" in capsys.readouterr().out
+    assert main(["calibrate", str(out), good, good, "--false-alarm-rate=0.01"]) == 2
+    assert "3 good pictures are too few" in capsys.readouterr().err
+    train = str(data / "train" / "good")
+    assert main(["calibrate", str(out), good, train, "--false-alarm-rate=0.01"]) == 0
+    printed = capsys.readouterr()
+    assert "extrapolated by a fitted tail: 12 held-out good pictures can show 0.077 at best" in printed.out
+    assert "give at least 101 good parts" in printed.err
+    assert len(list(out.glob("model-*.safetensors"))) == 1
+    assert main(["predict", str(out), good, "--false-alarm-rate", "0.5"]) == 0
+    printed = capsys.readouterr()
+    assert "false-alarm rate 0.5, observed on 12" in printed.err
+    assert " in " in printed.out
+    for arguments, words in (
+        ([], "name pictures of good parts, or a rate"),
+        (["--false-alarm-rate", "7"], "false_alarm_rate 7.0 is not between 0 and 1"),
+        ([good, "--groups", "("], "no regular expression"),
+        ([str(tmp_path / "nowhere")], "does not exist"),
+    ):
+        assert main(["calibrate", str(run), *arguments]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_groups_by_a_pattern_of_names(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(data), "--out", str(tmp_path / "r"), "--groups", "(nothing)_"]) == 2
+    assert "does not fit the name of" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+    chosen = ["--groups", "([0-9])", "--false-alarm-rate", "0.4"]
+    assert main(["train", str(data), "--out", str(tmp_path / "r"), *chosen, *TINY]) == 0
+    assert "false-alarm rate 0.4" in capsys.readouterr().out
+
+
 def test_kill_nine_at_any_moment_and_resume(data: Path, tmp_path: Path) -> None:
     whole = start(data, tmp_path / "whole")
     assert whole.wait(timeout=200) == 0
@@ -309,8 +352,7 @@ def test_kill_nine_at_any_moment_and_resume(data: Path, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors.decode()
         assert b"going on with it" in errors
-    resumed = (out / "model.safetensors").read_bytes()
-    assert resumed == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert tensors_of(out) == tensors_of(tmp_path / "whole")
 
 
 def test_ctrl_c_is_one_sentence(data: Path, tmp_path: Path) -> None:

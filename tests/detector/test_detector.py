@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from patchebm.config_parser import load_preset
 from patchebm.detector import EnsembleDetector, ImageDetector, PatchDetector, load
 from patchebm.detector.modelfile import load_model, save_model
-from patchebm.errors import DataError, ImageError, ModelFileError, PatchebmError, TrainingError
+from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError, PatchebmError, TrainingError
 from tests.tiny import flanges, tiny_config
 
 
@@ -67,9 +68,55 @@ def test_predictions_carry_verdicts_levels_and_maps_of_the_pictures_size(fitted:
 
 def test_normal_scores_are_standardised_and_out_of_sample(fitted: EnsembleDetector) -> None:
     # Two of three folds are held out once each.
-    assert len(fitted.normal_scores_) == 6
-    assert fitted.normal_scores_.mean() == pytest.approx(0, abs=1e-9)
-    assert fitted.normal_scores_.std(ddof=1) == pytest.approx(1)
+    assert len(fitted.tail_.scores) == 6
+    assert fitted.tail_.scores.mean() == pytest.approx(0, abs=1e-9)
+    assert fitted.tail_.scores.std(ddof=1) == pytest.approx(1)
+
+
+def test_a_verdict_is_a_tail_probability_below_the_rate(fitted: EnsembleDetector) -> None:
+    pictures = [*flanges(3, split="test/good"), *flanges(3, "missing")]
+    for rate in (0.05, 0.3):
+        detector = fitted.at_false_alarm_rate(rate)
+        for prediction in detector.predict(pictures, heat_maps=False):
+            assert prediction.anomalous == (prediction.tail_probability <= rate)
+            assert prediction.extrapolated == (prediction.score > fitted.tail_.scores[-1])
+    assert fitted.threshold_.false_alarm_rate == 0.05
+
+
+def test_refit_scores_by_an_energy_of_all_pictures() -> None:
+    config = tiny_config()
+    config.calibration.refit = True
+    detector = EnsembleDetector(config).fit(flanges(9))
+    assert [len(level.members_) for level in detector.levels_.values()] == [1, 1]
+    # Calibration still comes from the energies that did not see the pictures they judge.
+    members = EnsembleDetector(tiny_config()).fit(flanges(9))
+    np.testing.assert_array_equal(detector.tail_.scores, members.tail_.scores)
+    assert detector.score(flanges(1, split="test/good")) != members.score(flanges(1, split="test/good"))
+
+
+def test_calibrating_anew_follows_another_camera(fitted: EnsembleDetector, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def noisy(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.clip(picture + rng.normal(0, 0.1, picture.shape), 0, 1).astype(np.float32)
+
+    fitted.save(tmp_path)
+    detector = load(tmp_path)
+    new = [noisy(picture) for picture in flanges(12, split="test/good")]
+    before = detector.score(new[8:])
+    assert detector.calibrate(new[:8], false_alarm_rate=0.2) is detector
+    after = detector.score(new[8:])
+    assert before.min() > 5 > after.max()
+    assert detector.threshold_.false_alarm_rate == 0.2
+    assert detector.tail_.parts == 8
+    detector.save(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).score(new[8:]), after)
+    with pytest.raises(DataError, match="5 good pictures are too few"):
+        detector.calibrate(new[:5])
+    with pytest.raises(ConfigError, match="false_alarm_rate 2"):
+        detector.calibrate(new[:8], false_alarm_rate=2)
+    with pytest.raises(PatchebmError, match="not fitted"):
+        EnsembleDetector(tiny_config()).calibrate(new)
 
 
 def test_a_glaring_defect_scores_high_and_is_shown_where_it_is() -> None:
@@ -225,7 +272,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def damage(folder: Path, how: str) -> None:
-    tensors, card = folder / "model.safetensors", folder / "model.json"
+    (tensors,), card = folder.glob("model-*.safetensors"), folder / "model.json"
     facts = json.loads(card.read_text())
     if how == "truncated":
         tensors.write_bytes(tensors.read_bytes()[:-50])
@@ -240,7 +287,7 @@ def damage(folder: Path, how: str) -> None:
     elif how == "foreign":
         card.write_text(json.dumps({"hello": 1}))
     elif how == "a number changed":
-        facts["facts"]["threshold"]["value"] = 1e9
+        facts["facts"]["normal_mean"] = 1e9
         card.write_text(json.dumps(facts))
     elif how == "deep":
         card.write_text("[" * 100_000)
@@ -257,7 +304,7 @@ def damage(folder: Path, how: str) -> None:
     [
         ("truncated", "truncated or altered"),
         ("altered", "truncated or altered"),
-        ("missing", "model.safetensors is missing"),
+        ("missing", "cannot be read \\(No such file"),
         ("newer", "format 99, written by patchebm 9.9"),
         ("foreign", "no patchebm model"),
         ("no json", "cannot be read"),
@@ -279,9 +326,10 @@ def test_a_damaged_model_is_refused_with_the_reason(
 
 
 def test_model_files_hold_no_pickle(saved: Path) -> None:
-    assert {file.name for file in saved.iterdir()} == {"model.json", "model.safetensors"}
-    json.loads((saved / "model.json").read_text())
-    content = (saved / "model.safetensors").read_bytes()
+    tensors, card = sorted(saved.iterdir(), key=lambda file: file.suffix, reverse=True)
+    assert card.name == "model.json"
+    assert tensors.name == json.loads(card.read_text())["tensors"]
+    content = tensors.read_bytes()
     # A safetensors file is the length of its JSON header, the header, and nothing but numbers.
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])

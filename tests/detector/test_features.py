@@ -136,7 +136,7 @@ def test_a_fit_that_keeps_few_cells_and_maps_still_works(monkeypatch: pytest.Mon
     config = tiny_features()
     config.calibration.members = 3
     detector = EnsembleDetector(config).fit(flanges(12))
-    assert len(detector.normal_scores_) == 5
+    assert len(detector.tail_.scores) == 5
     assert np.isfinite(detector.score(flanges(2, split="test/good"))).all()
 
 

@@ -64,7 +64,7 @@ def test_the_bootstrap_is_as_wide_as_the_figures_spread() -> None:
 
 
 def test_one_seed_one_interval_and_one_class_none() -> None:
-    labels, scores = [True, False, True, False, False], [0.4, 0.1, 0.2, 0.3, 0.0]
+    labels, scores = np.arange(40) < 15, np.random.default_rng(0).random(40)
     assert bootstrap_intervals(labels, scores) == bootstrap_intervals(labels, scores)
     assert bootstrap_intervals(labels, scores, seed=1) != bootstrap_intervals(labels, scores)
     assert bootstrap_intervals([True, True], [0.0, 1.0]) == {}

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from patchebm.cli.options import RATE
 from patchebm.cli.runs import FINGERPRINTS
 from patchebm.config_parser import Parser
 from patchebm.data.fingerprints import Duplicate, find_duplicates, load_fingerprints, take_fingerprints
@@ -24,6 +25,7 @@ def run(argv: Sequence[str]) -> None:
     parser = Parser(prog="patchebm evaluate", description=__doc__)
     parser.add_argument("run", help="folder that `patchebm train` wrote; results are kept in its evaluation/")
     parser.add_argument("data", help="folder in MVTec AD layout with test pictures")
+    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
     parser.add_argument("--report", help="folder for report.html, results.json and predictions.csv")
     parser.add_argument("--json", help="write the results to this file, too")
     values = parser.parse(argv)
@@ -45,6 +47,8 @@ def run(argv: Sequence[str]) -> None:
 
     folder = Path(values.run)
     detector = load(folder)
+    if values.false_alarm_rate is not None:
+        detector = detector.at_false_alarm_rate(values.false_alarm_rate)
     duplicates, warnings = find_seen(folder, image_set)
     gallery = Gallery(detector.heat_range) if values.report else None
     with progress_bar(len(image_set.test), "evaluate", "image") as bar:

@@ -15,6 +15,7 @@ VERBS = {
     "evaluate": "measure a detector on pictures with known truth, and report on it",
     "compare": "put several evaluated runs in one page",
     "predict": "score pictures, give verdicts, draw heat maps",
+    "calibrate": "set the false-alarm rate anew, or learn anew what good parts score",
     "demo": "train and evaluate on built-in synthetic products, and write a report",
 }
 

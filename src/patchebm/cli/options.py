@@ -10,6 +10,19 @@ from jsonargparse import Namespace
 from patchebm.config import DEFAULT_PRESET, Config
 from patchebm.config_parser import Parser, build_config, preset_file, preset_names
 
+RATE = "--false-alarm-rate"
+"""How verbs spell the key `false_alarm_rate`."""
+
+GROUPS_HELP = (
+    "which pictures show the same physical part: a csv file with the columns file,group, or a regular "
+    "expression for file names with one pair of round brackets around the part, such as 'part(\\d+)_'"
+)
+
+
+def spelled(argv: Sequence[str]) -> list[str]:
+    """Arguments with the false-alarm rate spelled as the key: both spellings are taken."""
+    return [f"--false_alarm_rate{word[len(RATE) :]}" if word.split("=")[0] == RATE else word for word in argv]
+
 
 def add_config(parser: Parser, argv: Sequence[str], preset: str = DEFAULT_PRESET) -> None:
     """Add `--preset`, `--config` and every key of `Config` to a parser.

@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from patchebm.cli.options import RATE
 from patchebm.config_parser import Parser
 from patchebm.data.folders import find_images
 from patchebm.data.images import read_image
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
+from patchebm.prediction import one_in
 
 
 def run(argv: Sequence[str]) -> None:
@@ -22,6 +24,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("run", help="folder that `patchebm train` wrote")
     parser.add_argument("images", nargs="+", help="pictures, or folders of pictures")
     parser.add_argument("--out", help="write heat map overlays to this folder")
+    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
     parser.add_argument("--json", help="write the predictions to this file, a list of records")
     values = parser.parse(argv)
     paths = find_images(values.images)
@@ -33,6 +36,8 @@ def run(argv: Sequence[str]) -> None:
     if values.out:
         _check_targets(Path(values.out), names)
     detector = load(values.run)
+    if values.false_alarm_rate is not None:
+        detector = detector.at_false_alarm_rate(values.false_alarm_rate)
     records = []
     for path, prediction in zip(paths, detector.iterate(paths, heat_maps=bool(values.out)), strict=True):
         record = prediction.record()
@@ -46,10 +51,11 @@ def run(argv: Sequence[str]) -> None:
             record["overlay"] = str(target)
         records.append(record)
         verdict = "ANOMALOUS" if prediction.anomalous else "normal"
-        print(f"{verdict:<10}{prediction.score:>8.2f}  {path}")
+        print(f"{verdict:<10}{prediction.score:>8.2f}  {one_in(prediction):<22}{path}")
     flagged = sum(record["anomalous"] for record in records)
     print(
-        f"{flagged} of {len(records)} pictures are anomalous (score above {detector.threshold_.value:.2f})",
+        f"{flagged} of {len(records)} pictures are anomalous (score above {detector.threshold_.value:.2f}; "
+        f"{detector.threshold_.describe()})",
         file=sys.stderr,
     )
     if values.json:

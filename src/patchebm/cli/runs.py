@@ -39,8 +39,12 @@ class Run:
         """Delete what a run left in the folder, and nothing in a folder that holds no run."""
         if not (self.folder / "run.json").exists():
             return
-        for name in ("model.json", "model.safetensors", "config.yaml", "run.json", FINGERPRINTS):
-            (self.folder / name).unlink(missing_ok=True)
+        from patchebm.detector.modelfile import model_files
+
+        # The card first: what is left of a clearing that was killed holds no model.
+        others = [self.folder / name for name in (FINGERPRINTS, "config.yaml", "run.json")]
+        for file in [*model_files(self.folder), *others]:
+            file.unlink(missing_ok=True)
         for name in ("training", EVALUATION):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchebm.cli.options import add_config, to_config
+from patchebm.cli.options import GROUPS_HELP, add_config, spelled, to_config
 from patchebm.config import Config
 from patchebm.config_parser import Parser
 from patchebm.data.folders import ImageSet, check_pictures, open_image_set
@@ -18,12 +18,13 @@ def run(argv: Sequence[str]) -> None:
     parser = Parser(prog="patchebm train", description=__doc__)
     parser.add_argument("data", help="folder in MVTec AD layout, or of good pictures")
     parser.add_argument("--out", required=True, help="folder for the model, checkpoints and logs")
+    parser.add_argument("--groups", help=GROUPS_HELP)
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out and list them")
     parser.add_argument("--overwrite", action="store_true", help="delete what another run left in --out")
     add_config(parser, argv)
-    values = parser.parse(argv)
+    values = parser.parse(spelled(argv))
     config = to_config(values)
-    image_set = open_image_set(values.data)
+    image_set = open_image_set(values.data, groups=values.groups)
     train_run(
         config,
         image_set,
@@ -71,12 +72,7 @@ def train_run(
         checkpoint.unlink()
     threshold = detector.threshold_
     print(
-        f"trained on {len(pictures)} pictures of {image_set.name} in {seconds:.0f} s; "
-        f"scores above {threshold.value:.2f} are anomalous (false-alarm rate {threshold.false_alarm_rate:g}"
-        + (
-            f", extrapolated: {threshold.normals} held-out pictures support {threshold.supported_rate:.2g})"
-            if threshold.extrapolated
-            else f", from {threshold.normals} held-out good pictures)"
-        )
+        f"trained on {len(pictures)} pictures of {image_set.name} in {seconds:.0f} s; scores above "
+        f"{threshold.value:.2f} are anomalous ({threshold.describe()})"
     )
     print(f"model: {out}; next: patchebm evaluate {out} {image_set.root}")

@@ -6,12 +6,12 @@ files give the same set on every machine; hidden files and files that are not pi
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from patchebm.data.groups import read_csv, read_groups
 from patchebm.data.images import IMAGE_SUFFIXES, read_image, read_mask
 from patchebm.errors import DataError, ImageError
 
@@ -73,7 +73,7 @@ class ImageSet:
         return tuple(sorted({picture.defect for picture in self.test if picture.anomalous}))
 
 
-def open_image_set(root: str | Path, test: str | Path | None = None) -> ImageSet:
+def open_image_set(root: str | Path, test: str | Path | None = None, groups: str | None = None) -> ImageSet:
     """List an image set; the pictures themselves are not opened (see `check_pictures`).
 
     The good pictures to train on lie in `train/good` (the layout of MVTec AD), else in `good`, else directly
@@ -89,6 +89,7 @@ def open_image_set(root: str | Path, test: str | Path | None = None) -> ImageSet
     Args:
         root: folder of the set.
         test: folder of test pictures to use instead of `root/test`.
+        groups: a file like groups.csv elsewhere, or a pattern; see `patchebm.data.groups`.
 
     Raises:
         DataError: a folder is missing or is a file; there are no pictures to train on; a test folder holds
@@ -112,12 +113,16 @@ def open_image_set(root: str | Path, test: str | Path | None = None) -> ImageSet
     else:
         pictures = []
 
-    groups = _read_groups(root, [*train, *pictures])
+    parts = read_groups([p.path for p in train], root, groups)
+
+    def grouped(own: Iterable[Picture]) -> tuple[Picture, ...]:
+        return tuple(replace(picture, group=parts.get(picture.path)) for picture in own)
+
     return ImageSet(
         name=root.resolve().name,
         root=root,
-        train=tuple(_grouped(train, groups)),
-        test=tuple(_grouped(pictures, groups)),
+        train=grouped(train),
+        test=grouped(pictures),
         kinds=_read_kinds(root),
     )
 
@@ -272,26 +277,6 @@ def _mend_mask(mask: Path) -> str:
     return f"add the picture {stem} to the test folder of its defect or remove the mask"
 
 
-def _grouped(pictures: Iterable[Picture], groups: Mapping[Path, str]) -> list[Picture]:
-    return [replace(picture, group=groups.get(picture.path)) for picture in pictures]
-
-
-def _read_groups(root: Path, pictures: Iterable[Picture]) -> dict[Path, str]:
-    known = {picture.path for picture in pictures}
-    groups: dict[Path, str] = {}
-
-    def add(where: str, file: str, group: str) -> None:
-        path = root / file
-        # Pictures of root/test stay listed while another test folder is used instead.
-        if path not in known and not path.is_file():
-            raise DataError(f"{where}: '{file}' is not a picture of this set; correct or remove the line")
-        if groups.setdefault(path, group) != group:
-            raise DataError(f"{where}: '{file}' already has another group; remove one of the lines")
-
-    _read_csv(root / "groups.csv", ("file", "group"), add)
-    return groups
-
-
 def _read_kinds(root: Path) -> dict[str, str]:
     kinds: dict[str, str] = {}
 
@@ -301,31 +286,8 @@ def _read_kinds(root: Path) -> dict[str, str]:
         if kinds.setdefault(defect, kind) != kind:
             raise DataError(f"{where}: '{defect}' already has another kind; remove one of the lines")
 
-    _read_csv(root / "kinds.csv", ("defect", "kind"), add)
+    read_csv(root / "kinds.csv", ("defect", "kind"), add)
     return kinds
-
-
-def _read_csv(path: Path, columns: tuple[str, str], add: Callable[[str, str, str], None]) -> None:
-    """Hand each row of an optional csv file to `add`, as 'path line n' and the values of the two columns."""
-    if not path.exists():
-        return
-    needed = f"the columns {','.join(columns)} with commas between"
-    try:
-        # Excel writes a byte order mark, which plain utf-8 would make part of the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream, strict=True)
-            if not set(columns) <= set(rows.fieldnames or ()):
-                raise DataError(f"{path} must start with a line naming {needed}; add it")
-            for row in rows:
-                where = f"{path} line {rows.line_num}"
-                first, second = ((row[column] or "").strip() for column in columns)
-                if None in row or not first or not second:
-                    raise DataError(f"{where} does not fill {needed}; correct or remove the line")
-                add(where, first, second)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a csv file in UTF-8 ({error}); write {needed}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
 
 
 def _require_folder(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Detectors: `fit` on good pictures, then `score` and `predict`; `save` and `load`."""
 
-from patchebm.detector.detector import EnsembleDetector, ImageDetector, PatchDetector, load
+from patchebm.detector.detector import EnsembleDetector, ImageDetector, PatchDetector
+from patchebm.detector.persistence import load
 
 __all__ = ["EnsembleDetector", "ImageDetector", "PatchDetector", "load"]

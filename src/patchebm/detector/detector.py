@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,22 +14,25 @@ from numpy.typing import NDArray
 
 from patchebm.calibration.combine import combine
 from patchebm.calibration.folds import outer_folds, parts_of
-from patchebm.calibration.threshold import Threshold, fit_threshold
+from patchebm.calibration.tail import Tail, part_shares
+from patchebm.calibration.threshold import Threshold
 from patchebm.config import Config, Level
-from patchebm.config_parser import build_config, check_config
+from patchebm.config_parser import check_config
 from patchebm.data.views import resize, to_tensor
-from patchebm.detector.level import LevelModel, Values
-from patchebm.detector.modelfile import load_model, save_model
+from patchebm.detector.level import Calibrated, Judged, LevelModel, Values
 from patchebm.detector.reading import Image, array_of, name_of, read_training, see
-from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError, PatchebmError, TrainingError
+from patchebm.errors import ConfigError, DataError, ImageError, PatchebmError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.maps import FeatureMaps
 from patchebm.prediction import Prediction
+from patchebm.progress import progress_bar
 
 # Pictures held in memory at once while scoring.
 CHUNK = 16
-# Held-out pictures whose maps say what good parts show.
-MAP_PICTURES = 32
+# Height and width at which maps of levels meet to tell what heat good parts show.
+HEAT_SIZE = (256, 256)
+# As many good pictures as training needs.
+LEAST_CALIBRATION = 6
 
 
 class EnsembleDetector:
@@ -50,7 +54,8 @@ class EnsembleDetector:
         threshold_: scores above it are anomalous.
         mean_, std_: of the combined scores of good parts, by which scores are standardised.
         heat_low_, heat_high_: heat below the first is what good parts show, above the second glaring.
-        normal_scores_: `(M,)` out-of-sample scores of good pictures, which the threshold stands on.
+        tail_: out-of-sample scores of good pictures, which thresholds and tail probabilities stand on.
+        card_: facts that were saved with the model: how it was trained, and on what.
         channels_: 1 where levels look at pixels and all good pictures were grey, else 3.
     """
 
@@ -58,11 +63,12 @@ class EnsembleDetector:
 
     levels_: dict[str, LevelModel]
     threshold_: Threshold
-    normal_scores_: Values
+    tail_: Tail
     mean_: float
     std_: float
     heat_low_: float
     heat_high_: float
+    card_: dict[str, Any]
     channels_: int
 
     def __init__(self, config: Config | None = None, backbone: Backbone | None = None) -> None:
@@ -87,7 +93,7 @@ class EnsembleDetector:
             DataError: too few pictures.
         """
         check_config(self.config)
-        self._open_features()
+        self.open_features()
         for name in self.level_names:
             if name in self.config.levels:
                 LevelModel(name, self.config, 3)
@@ -123,30 +129,82 @@ class EnsembleDetector:
         parts, folds = self.check(len(images), groups)
         members = min(self.config.calibration.members, int(folds.max()) + 1)
         self.levels_ = {}
-        columns = []
+        self.card_ = {}
+        calibrated: list[Calibrated] = []
         # Features are those of colour pictures. For pixels the number of channels is only known at the end,
         # and what levels keep of a picture does not depend on it.
         self.channels_ = 3
-        levels = {name: self._level(name) for name in self.level_names if name in self.config.levels}
+        levels = {name: self.level(name) for name in self.level_names if name in self.config.levels}
         sets = read_training(images, levels, self._maps, parts, folds, self.config.seed)
         if self._maps is None:
             self.channels_ = max(picture.shape[0] for own in sets.values() for picture in own.pictures)
         for name, training in sets.items():
-            level = self._level(name)
+            level = self.level(name)
             own_folder = None if folder is None else Path(folder) / name
-            columns.append(level.fit(training, members=members, folder=own_folder))
+            refit = self.config.calibration.refit
+            calibrated.append(level.fit(training, members=members, refit=refit, folder=own_folder))
             self.levels_[name] = level
-        combined = combine(np.stack(columns, axis=1))
-        self.mean_, self.std_ = float(combined.mean()), max(float(combined.std(ddof=1)), 1e-6)
-        self.normal_scores_ = (combined - self.mean_) / self.std_
-        if not np.isfinite(self.normal_scores_).all():
-            raise TrainingError(
-                "scores of good pictures are not finite: the energy diverged; lower training.lr"
-            )
-        self.threshold_ = fit_threshold(self.normal_scores_, self.config.false_alarm_rate)
-        held_out = np.flatnonzero(folds < members)[:MAP_PICTURES]
-        self._calibrate_heat([images[i] for i in held_out])
+        scored = next(iter(sets.values())).scored
+        held_out = [i for i in range(len(images)) if folds[i] < members and scored[i] is not None]
+        self._settle(calibrated, [groups[i] if groups else None for i in held_out])
         return self
+
+    def calibrate(
+        self,
+        images: Sequence[Image],
+        groups: Sequence[str | None] | None = None,
+        false_alarm_rate: float | None = None,
+    ) -> EnsembleDetector:
+        """Learn anew what is common among good parts, without fitting the energies anew.
+
+        For another camera, light or batch: what scores mean, thresholds and maps follow the new pictures.
+
+        Args:
+            images: at least six good pictures that the energies were not fitted on.
+            groups: as for `fit`.
+            false_alarm_rate: None keeps the one that there is.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            DataError: too few pictures.
+            ConfigError: a rate outside (0, 1).
+        """
+        self._require_fitted()
+        if len(images) < LEAST_CALIBRATION:
+            raise DataError(
+                f"{len(images)} good pictures are too few to calibrate on; give at least {LEAST_CALIBRATION}"
+            )
+        if groups is not None and len(groups) != len(images):
+            raise DataError(
+                f"{len(groups)} groups were given for {len(images)} images; give one each, or None"
+            )
+        rate = self.threshold_.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
+        # Refused before hours of scoring.
+        self.tail_.threshold(rate)
+        judged: dict[str, list[Judged]] = {name: [] for name in self.levels_}
+        with progress_bar(len(images), "calibrate", "image", leave=False) as bar:
+            for i, image in enumerate(images):
+                seen = see(self._maps, to_tensor(array_of(image, i), self.channels_), name_of(image, i))
+                for name, level in self.levels_.items():
+                    judged[name] += level.judge([level.views.for_scoring(seen)])
+                bar.update()
+        calibrated = [level.calibrate(judged[name]) for name, level in self.levels_.items()]
+        self._settle(calibrated, list(groups or [None] * len(images)), rate)
+        return self
+
+    def at_false_alarm_rate(self, rate: float) -> EnsembleDetector:
+        """The same detector with the threshold of another false-alarm rate.
+
+        Raises:
+            ConfigError: a rate outside (0, 1).
+        """
+        self._require_fitted()
+        other = copy.copy(self)
+        other.threshold_ = self.tail_.threshold(rate)
+        return other
 
     def score(self, images: Sequence[Image]) -> Values:
         """Scores `(N,)` float64; higher = more anomalous, about 0 for good parts."""
@@ -166,8 +224,7 @@ class EnsembleDetector:
 
     def iterate(self, images: Sequence[Image], *, heat_maps: bool = True) -> Iterator[Prediction]:
         """As `predict`, one prediction at a time, in bounded memory."""
-        if not hasattr(self, "threshold_"):
-            raise PatchebmError("this detector is not fitted; call fit, or load a saved one")
+        self._require_fitted()
         if isinstance(images, str | Path):
             raise ImageError(f"give a list of images, for instance [{str(images)!r}]")
         for first in range(0, len(images), CHUNK):
@@ -194,12 +251,14 @@ class EnsembleDetector:
                     score=float(score),
                     anomalous=bool(score > self.threshold_.value),
                     threshold=self.threshold_.value,
+                    tail_probability=self.tail_.probability(float(score)),
+                    extrapolated=self.tail_.extrapolated(float(score)),
                     levels=dict(zip(self.levels_, map(float, levels[i]), strict=True)),
                     heat_map=torch.stack(sized).mean(0).numpy() if sized else None,
                     level_maps={name: m.numpy() for name, m in zip(self.levels_, sized, strict=bool(sized))},
                 )
 
-    def _open_features(self) -> None:
+    def open_features(self) -> None:
         """Load the backbone, where levels look at features."""
         features = self.config.features
         if self.backbone is not None and features.backbone is None:
@@ -212,15 +271,33 @@ class EnsembleDetector:
         if self.backbone is not None and self._maps is None:
             self._maps = FeatureMaps(self.backbone, features)
 
-    def _level(self, name: Level) -> LevelModel:
+    def level(self, name: Level) -> LevelModel:
+        """A level that is not fitted yet."""
         return LevelModel(name, self.config, self.channels_ if self._maps is None else self._maps.channels)
 
-    def _calibrate_heat(self, pictures: Sequence[Image]) -> None:
-        """Find which heat good parts show, from the hottest pixel of each."""
-        hottest = [float(p.heat_map.max()) for p in self.iterate(pictures) if p.heat_map is not None]
+    def _settle(
+        self, calibrated: list[Calibrated], groups: list[str | None], rate: float | None = None
+    ) -> None:
+        """Find what good parts score and show, from pictures that the energies did not see."""
+        combined = combine(np.stack([level.scores for level in calibrated], axis=1))
+        if not np.isfinite(combined).all():
+            raise TrainingError(
+                "scores of good pictures are not finite: the energy diverged; lower training.lr"
+            )
+        self.mean_, self.std_ = float(combined.mean()), max(float(combined.std(ddof=1)), 1e-6)
+        self.tail_ = Tail((combined - self.mean_) / self.std_, part_shares(groups))
+        self.threshold_ = self.tail_.threshold(self.config.false_alarm_rate if rate is None else rate)
+        maps = [
+            torch.stack([resize(m[None].float(), HEAT_SIZE)[0] for m in level.heat]) for level in calibrated
+        ]
+        hottest = torch.stack(maps).mean(0).flatten(1).amax(1).numpy()
         self.heat_low_ = float(np.median(hottest))
         # Below four times the spread above it, heat is drawn as in between.
         self.heat_high_ = self.heat_low_ + 4 * max(float(np.std(hottest)), 0.25)
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "threshold_"):
+            raise PatchebmError("this detector is not fitted; call fit, or load a saved one")
 
     def heat_range(self, heat_map: NDArray[np.float32]) -> tuple[float, float]:
         """Between which values a map is drawn: from what good parts show to glaring, or to its hottest pixel.
@@ -230,7 +307,7 @@ class EnsembleDetector:
         return self.heat_low_, max(self.heat_high_, float(heat_map.max()))
 
     def save(self, folder: str | Path, card: dict[str, Any] | None = None) -> None:
-        """Write the model: `model.json` and `model.safetensors`.
+        """Write the model: `model.json` and a file of tensors.
 
         Args:
             folder: made if it does not exist.
@@ -239,25 +316,10 @@ class EnsembleDetector:
         Raises:
             PatchebmError: the folder cannot be written or the disk is full.
         """
-        if not hasattr(self, "threshold_"):
-            raise PatchebmError("this detector is not fitted; call fit before save")
-        facts: dict[str, Any] = {
-            "channels": self.channels_,
-            "config": asdict(self.config),
-            "threshold": asdict(self.threshold_),
-            "normal_mean": self.mean_,
-            "normal_std": self.std_,
-            "heat": [self.heat_low_, self.heat_high_],
-            "levels": {},
-            "card": card or {},
-        }
-        if self.backbone is not None:
-            facts["backbone"] = {"name": self.backbone.name, "sha256": self.backbone.sha256}
-        tensors = {"normal_scores": torch.from_numpy(self.normal_scores_)}
-        for name, level in self.levels_.items():
-            facts["levels"][name], own = level.state()
-            tensors |= {f"{name}.{key}": tensor for key, tensor in own.items()}
-        save_model(folder, facts, tensors)
+        from patchebm.detector.persistence import save_detector
+
+        self._require_fitted()
+        save_detector(self, folder, card)
 
 
 class PatchDetector(EnsembleDetector):
@@ -276,51 +338,3 @@ class ImageDetector(EnsembleDetector):
 
     def __init__(self, config: Config | None = None, backbone: Backbone | None = None) -> None:
         super().__init__(replace(config or Config(), levels=["image"]), backbone)
-
-
-def load(folder: str | Path, backbone: Backbone | None = None) -> EnsembleDetector:
-    """The detector that `save` wrote to a folder.
-
-    Args:
-        folder: a run folder.
-        backbone: the feature extractor that it was fitted with, if that was one of your own.
-
-    Raises:
-        ConfigError: the backbone is not installed; says how to install it.
-        ModelFileError: missing, truncated, altered, of another version, or inconsistent; says which.
-    """
-    facts, tensors = load_model(folder)
-    try:
-        config = build_config(facts["config"])
-    except (ConfigError, KeyError) as error:
-        raise ModelFileError(f"{Path(folder) / 'model.json'} has a bad configuration: {error}") from error
-    detector = EnsembleDetector(config, backbone)
-    detector._open_features()
-    fitted_on = facts.get("backbone", {})
-    if detector.backbone is not None and detector.backbone.sha256 != fitted_on.get("sha256"):
-        raise ModelFileError(
-            f"{Path(folder) / 'model.json'} was fitted on the backbone {fitted_on.get('name')} "
-            f"with other weights than those of {detector.backbone.name} here; install that version of the "
-            "weights, or hand your own backbone to load"
-        )
-    try:
-        detector.channels_ = int(facts["channels"])
-        detector.threshold_ = Threshold(**facts["threshold"])
-        detector.mean_, detector.std_ = float(facts["normal_mean"]), float(facts["normal_std"])
-        detector.heat_low_, detector.heat_high_ = map(float, facts["heat"])
-        detector.normal_scores_ = tensors["normal_scores"].numpy()
-        detector.levels_ = {}
-        for name in detector.level_names:
-            if name not in facts["levels"]:
-                continue
-            level = detector._level(name)
-            prefix = f"{name}."
-            own = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-            level.restore(facts["levels"][name], own)
-            detector.levels_[name] = level
-    except Exception as error:
-        raise ModelFileError(
-            f"{Path(folder) / 'model.json'} does not fit its tensors ({type(error).__name__}: {error}); "
-            "copy or train the model again"
-        ) from error
-    return detector

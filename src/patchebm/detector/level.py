@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from patchebm.detector.member_state import member_from_state, member_state
 from patchebm.detector.scoring import Member, local_maps, picture_components
 
 Values = NDArray[np.float64]
+
+# Held-out pictures whose maps say what heat good parts show.
+MAP_PICTURES = 32
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,30 @@ class TrainingSet:
             if isinstance(drawn, Resized) and scored is not None:
                 self.drawn[i] = drawn._replace(pixels=drawn.pixels.expand(channels, -1, -1))
                 self.scored[i] = scored.expand(channels, -1, -1)
+
+
+class Judged(NamedTuple):
+    """What energies say of one picture, before calibration.
+
+    Attributes:
+        components: `(G, K)` float64 of each grid position.
+        map: `(h, w)` float64, where the level sees the whole picture.
+    """
+
+    components: Tensor
+    map: Tensor | None
+
+
+class Calibrated(NamedTuple):
+    """What good pictures show that the energies were not fitted on.
+
+    Attributes:
+        scores: `(N,)`, mean 0 and standard deviation 1.
+        heat: maps `(h, w)` float64 of at most `MAP_PICTURES` of them.
+    """
+
+    scores: Values
+    heat: list[Tensor]
 
 
 class LevelModel:
@@ -112,30 +139,73 @@ class LevelModel:
         # Half precision moves an energy by far less than pictures differ, and halves the memory.
         return scored.half() if isinstance(self.views, CellViews) else scored
 
-    def fit(self, training: TrainingSet, *, members: int, folder: Path | None) -> Values:
+    def fit(self, training: TrainingSet, *, members: int, refit: bool, folder: Path | None) -> Calibrated:
         """Fit `members` energies, each without one fold, and the statistics of the folds left out.
 
+        Args:
+            training: good pictures.
+            members: folds that are left out once each.
+            refit: score new pictures by one more energy, fitted on all pictures, instead of by the mean
+                over the members.
+            folder: for checkpoints and logs.
+
         Returns:
-            `(M,)` scores of the scored pictures in the first `members` folds, each by the energy that did
-            not see it, in the order of the pictures; mean 0 and standard deviation 1.
+            What the scored pictures in the first `members` folds show, each by the energy that did not see
+            it, in the order of the pictures.
 
         Raises:
             TrainingError: an energy diverged for good, or a checkpoint cannot be read.
         """
         self.members_ = []
-        components: list[Tensor | None] = [None] * len(training.scored)
-        maps: list[Tensor | None] = [None] * len(training.scored)
+        judged: dict[int, Judged] = {}
+        fits = members + refit
         for fold in range(members):
-            member = self._fit_one(training, fold, f"{fold + 1}/{members}" if members > 1 else "", folder)
+            member = self._fit_one(training, fold, f"{fold + 1}/{fits}" if fits > 1 else "", folder)
             self.members_.append(member)
             for i in np.flatnonzero(training.folds == fold):
                 seen = training.scored[i]
-                if seen is None:
-                    continue
-                components[i] = self._components([member], [seen])[0]
-                if self.views.positions == 1:
-                    maps[i] = local_maps(member, [seen])[0]
-        return self._calibrate([c for c in components if c is not None], [m for m in maps if m is not None])
+                if seen is not None:
+                    judged[int(i)] = self.judge([seen], [member])[0]
+        if refit:
+            self.members_ = [self._fit_one(training, None, f"{fits}/{fits}", folder)]
+        return self.calibrate([judged[i] for i in sorted(judged)])
+
+    def judge(self, scored: list[Tensor], members: list[Member] | None = None) -> list[Judged]:
+        """What energies say of pictures resized for scoring, before calibration.
+
+        Args:
+            scored: the pictures.
+            members: whose mean counts; None takes those that score new pictures.
+        """
+        members = self.members_ if members is None else members
+        components = self._components(members, scored)
+        if self.views.positions > 1:
+            return [Judged(c, None) for c in components]
+        maps = torch.stack([local_maps(member, scored) for member in members]).mean(0)
+        return [Judged(c, m) for c, m in zip(components, maps, strict=True)]
+
+    def calibrate(self, judged: list[Judged]) -> Calibrated:
+        """Learn from good pictures that the energies were not fitted on what is common at each position."""
+        values = torch.stack([one.components for one in judged]).numpy()
+        per_position = self.config.score.standardise_positions
+        self.standardisers_ = [
+            PositionStandardiser(per_position=per_position) for _ in range(values.shape[2])
+        ]
+        left_out = _add(
+            [s.fit_transform_left_out(values[:, :, k]) for k, s in enumerate(self.standardisers_)]
+        )
+        scores = self._top(left_out)
+        self.mean_ = float(scores.mean())
+        # Two identical normals have no spread: then any other score is far beyond them.
+        self.std_ = max(float(scores.std(ddof=1)), 1e-6 * max(1.0, abs(self.mean_)))
+        self.map_standardiser_ = None
+        maps = [one.map for one in judged if one.map is not None]
+        heat = left_out[:MAP_PICTURES]
+        if maps:
+            flat = torch.stack(maps).flatten(1).numpy()
+            self.map_standardiser_ = PositionStandardiser()
+            heat = self.map_standardiser_.fit_transform_left_out(flat)[:MAP_PICTURES]
+        return Calibrated((scores - self.mean_) / self.std_, self._as_maps(heat))
 
     def pool(self, values: Values) -> Values:
         """Scores `(N,)` from `position_values`; 0 and 1 are mean and spread of good parts."""
@@ -156,11 +226,10 @@ class LevelModel:
             values: their `position_values`.
         """
         if self.map_standardiser_ is None:
-            return [self.views.spread_map(torch.from_numpy(row)) for row in values]
+            return self._as_maps(values)
         maps = [local_maps(member, scored) for member in self.members_]
         raw = torch.stack(maps).mean(0).numpy()
-        flat = self.map_standardiser_.transform(raw.reshape(len(raw), -1))
-        return list(torch.from_numpy(flat).view(-1, *self.views.view_size))
+        return self._as_maps(self.map_standardiser_.transform(raw.reshape(len(raw), -1)))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Everything fitted, as JSON facts and tensors."""
@@ -200,14 +269,23 @@ class LevelModel:
         assert isinstance(self.views, PatchViews | ImageViews)
         return self.views
 
-    def _fit_one(self, training: TrainingSet, left_out: int, which: str, folder: Path | None) -> Member:
-        """Fit an energy on all pictures but those of one fold."""
-        kept = np.flatnonzero(training.folds != left_out)
+    def _as_maps(self, values: Values) -> list[Tensor]:
+        """Standardised values `(N, G)`, or `(N, h * w)` of whole views, as maps."""
+        if self.map_standardiser_ is None:
+            return [self.views.spread_map(torch.from_numpy(row)) for row in values]
+        return list(torch.from_numpy(values).view(-1, *self.views.view_size))
+
+    def _fit_one(
+        self, training: TrainingSet, left_out: int | None, which: str, folder: Path | None
+    ) -> Member:
+        """Fit an energy on all pictures but those of one fold, or on all."""
+        number = int(training.folds.max()) + 1 if left_out is None else left_out
+        kept = np.flatnonzero(training.folds != number)
         # Distinct for each member and level, and the same whatever else is fitted.
-        entropy = [self.seed, left_out, self.views.positions]
+        entropy = [self.seed, number, self.views.positions]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         label = f"{self.name} {which}".strip()
-        own_folder = folder / f"member{left_out}" if folder else None
+        own_folder = folder / ("all" if left_out is None else f"member{left_out}") if folder else None
         if self.on_features:
             views = [v for i in kept if isinstance(v := training.drawn[i], Tensor)]
             return fit_feature_member(
@@ -249,25 +327,6 @@ class LevelModel:
     def _top(self, values: Values) -> Values:
         top = min(self.config.score.top, values.shape[1])
         return np.asarray(np.sort(values, axis=1)[:, -top:].mean(1), dtype=np.float64)
-
-    def _calibrate(self, components: list[Tensor], maps: list[Tensor]) -> Values:
-        values = torch.stack(components).numpy()
-        per_position = self.config.score.standardise_positions
-        self.standardisers_ = [
-            PositionStandardiser(per_position=per_position) for _ in range(values.shape[2])
-        ]
-        left_out = _add(
-            [s.fit_transform_left_out(values[:, :, k]) for k, s in enumerate(self.standardisers_)]
-        )
-        scores = self._top(left_out)
-        self.mean_ = float(scores.mean())
-        # Two identical normals have no spread: then any other score is far beyond them.
-        self.std_ = max(float(scores.std(ddof=1)), 1e-6 * max(1.0, abs(self.mean_)))
-        self.map_standardiser_ = None
-        if maps:
-            flat = torch.stack(maps).flatten(1).numpy()
-            self.map_standardiser_ = PositionStandardiser().fit(flat)
-        return (scores - self.mean_) / self.std_
 
 
 def _add(standardised: list[Values]) -> Values:

@@ -1,7 +1,8 @@
 """Model files: tensors in safetensors, everything else in JSON, nothing that runs when it is read.
 
-A model is a folder with `model.json` and `model.safetensors`. The JSON is written last and holds the SHA-256
-of the tensors and of its own facts, so that a half-written or altered model is recognised.
+A model is a folder with `model.json` and the file of tensors that it names, `model-HASH.safetensors`. The
+JSON is written last and holds the SHA-256 of the tensors and of its own facts, so that a half-written or
+altered model is recognised; while a model is replaced the old one stays whole until then.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from patchebm.errors import ModelFileError
 from patchebm.files import replacing, write_text
 
 FORMAT = "patchebm-model"
+CARD = "model.json"
 # Raise by one whenever an older patchebm could misread what is written.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_model(folder: str | Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write a model folder, atomically file by file.
 
     Args:
-        folder: made if it does not exist; the two model files in it are replaced.
+        folder: made if it does not exist; a model in it is replaced.
         facts: what JSON can hold.
         tensors: by name.
 
@@ -40,16 +42,27 @@ def save_model(folder: str | Path, facts: dict[str, Any], tensors: dict[str, Ten
     # Before anything is written: a model that is there stays whole if the facts cannot be.
     text = json.dumps(facts, sort_keys=True, allow_nan=False)
     content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    with replacing(folder / "model.safetensors") as temporary:
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"model-{digest[:12]}.safetensors"
+    with replacing(folder / name) as temporary:
         temporary.write_bytes(content)
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "patchebm": __version__,
-        "tensors_sha256": hashlib.sha256(content).hexdigest(),
+        "tensors": name,
+        "tensors_sha256": digest,
         "facts_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
-    write_text(folder / "model.json", json.dumps(header | {"facts": facts}, indent=1) + "\n")
+    write_text(folder / CARD, json.dumps(header | {"facts": facts}, indent=1) + "\n")
+    for file in model_files(folder):
+        if file.name not in (CARD, name):
+            file.unlink()
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of the model in a folder, and of one that it replaces."""
+    return sorted([*folder.glob(CARD), *folder.glob("model-*.safetensors")])
 
 
 def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -62,13 +75,12 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ModelFileError: missing, truncated, altered, or written by a newer version; says which.
     """
     folder = Path(folder)
-    card = folder / "model.json"
+    card = folder / CARD
     try:
         facts = json.loads(card.read_text(encoding="utf-8"))
-        content = (folder / "model.safetensors").read_bytes()
     except FileNotFoundError as error:
         raise ModelFileError(
-            f"{folder} holds no finished model ({Path(error.filename).name} is missing); "
+            f"{folder} holds no finished model ({CARD} is missing); "
             "train one with `patchebm train DATA --out RUN`"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
@@ -87,15 +99,21 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ModelFileError(
             f"{card} was altered (its facts do not have the SHA-256 that it states); copy or train again"
         )
+    # A name alone: the file lies beside the card, wherever else a path might lead.
+    file = folder / Path(str(facts.get("tensors"))).name
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModelFileError(
+            f"{file} cannot be read ({error.strerror}); copy or train the model again"
+        ) from error
     if hashlib.sha256(content).hexdigest() != facts.get("tensors_sha256"):
         raise ModelFileError(
-            f"{folder / 'model.safetensors'} is truncated or altered (its SHA-256 is not the one in "
-            "model.json); copy or train the model again"
+            f"{file} is truncated or altered (its SHA-256 is not the one in {CARD}); copy or train the model "
+            "again"
         )
     try:
         tensors = load_tensors(content)
     except SafetensorError as error:
-        raise ModelFileError(
-            f"{folder / 'model.safetensors'} cannot be read ({error}); train again"
-        ) from error
+        raise ModelFileError(f"{file} cannot be read ({error}); train again") from error
     return own, tensors

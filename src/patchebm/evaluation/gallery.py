@@ -13,7 +13,7 @@ from patchebm.data.folders import GOOD, Picture
 from patchebm.data.images import read_image, read_mask
 from patchebm.evaluation.overlay import heat_overlay, side_by_side
 from patchebm.evaluation.report import GalleryItem, number
-from patchebm.prediction import Prediction
+from patchebm.prediction import Prediction, one_in
 
 HeatMap = NDArray[np.float32]
 
@@ -134,7 +134,7 @@ def _item(title: str, candidate: _Candidate) -> GalleryItem:
         anomalous=prediction.anomalous,
         truth=picture.defect,
         image=side_by_side(small, overlay, mask),
-        note=f"{title}{levels}",
+        note=f"{title}as odd as {one_in(prediction)} parts; {levels}",
     )
 
 

@@ -71,7 +71,6 @@ def write_predictions(path: str | Path, results: dict[str, Any]) -> None:
     """
     stream = io.StringIO()
     plain = ("image", "defect", "score", "tail_probability", "extrapolated", "anomalous", "threshold")
-    plain = tuple(k for k in plain if k in results["predictions"][0])  # TEMPORARY
     levels = list(results["predictions"][0]["levels"])
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*plain, *levels])

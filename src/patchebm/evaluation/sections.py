@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from patchebm.calibration.threshold import Threshold
 from patchebm.data.folders import GOOD
 from patchebm.evaluation.charts import calibration_figure, roc_figure, score_figure
 from patchebm.evaluation.report import Figure, GalleryItem, ReportSection, Table, Tile, number
@@ -76,12 +77,8 @@ def verdict(results: Results) -> str:
         said.append(f"{bad - results['miss_count']} of {bad} defective parts were found")
     if good:
         said.append(f"{results['false_alarm_count']} of {good} good ones called anomalous")
-    calibration = results["calibration"]
-    sentence = (
-        f"{' and '.join(said)}, at a threshold set for a false-alarm rate of "
-        f"{percent(calibration['false_alarm_rate'])} on {calibration['normals']} held-out good parts"
-        + (" (extrapolated: they are too few to observe that rate)." if calibration["extrapolated"] else ".")
-    )
+    threshold = Threshold(**results["calibration"])
+    sentence = f"{' and '.join(said)}, at the threshold {number(threshold.value)} ({threshold.describe()})."
     if "image_auroc" in results:
         sentence += f" Image AUROC {number(results['image_auroc'])}{_interval(results, 'image_auroc')}."
     else:
@@ -194,11 +191,7 @@ def defects_sentence(results: Results) -> str:
 
 def tail_charts(results: Results) -> list[Figure]:
     """Whether good test pictures are as odd as stated."""
-    good = [
-        r["tail_probability"]
-        for r in results["predictions"]
-        if r["defect"] == GOOD and "tail_probability" in r
-    ]
+    good = [r["tail_probability"] for r in results["predictions"] if r["defect"] == GOOD]
     if not good:
         return []
     return [
