@@ -5,11 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from patchebm.cli.main import main
 from patchebm.config import Config
 from patchebm.config_parser import load_preset
 from patchebm.data.synthetic import draw
+
+TINY = [
+    "--preset", "pixel-cpu",
+    "--calibration.folds", "3", "--calibration.members", "1", "--patch.view.grid", "4",
+    "--patch.training.steps", "6", "--image.training.steps", "6",
+    "--patch.training.batch_size", "4", "--image.training.batch_size", "4",
+    "--patch.training.checkpoint_every", "2", "--image.training.checkpoint_every", "2",
+]  # fmt: skip
 
 
 def tiny_config(seed: int = 0) -> Config:
@@ -38,3 +48,12 @@ def write_set(root: Path, train: int = 9, test: int = 3) -> Path:
     from patchebm.data.synthetic import write_synthetic_set
 
     return write_synthetic_set(root, "flange", train=train, test_good=test, per_defect=1, size=64)
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one sentence that a failing command prints."""
+    capsys.readouterr()
+    assert main(list(arguments)) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("patchebm: error: ")]
+    assert len(lines) == 1
+    return lines[0]

@@ -15,15 +15,7 @@ import yaml
 from PIL import Image
 
 from patchebm.cli.main import main
-from tests.tiny import write_set
-
-TINY = [
-    "--preset", "pixel-cpu",
-    "--calibration.folds", "3", "--calibration.members", "1", "--patch.view.grid", "4",
-    "--patch.training.steps", "6", "--image.training.steps", "6",
-    "--patch.training.batch_size", "4", "--image.training.batch_size", "4",
-    "--patch.training.checkpoint_every", "2", "--image.training.checkpoint_every", "2",
-]  # fmt: skip
+from tests.tiny import TINY, failure, write_set
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +28,6 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     assert main(["train", str(data), "--out", str(out), *TINY]) == 0
     return out
-
-
-def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one sentence that a failing command prints."""
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("patchebm: error: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 def test_help_is_fast_and_needs_no_torch() -> None:
@@ -63,7 +46,7 @@ def test_help_is_fast_and_needs_no_torch() -> None:
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "calibrate", "demo"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "compare", "predict", "calibrate", "demo"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])

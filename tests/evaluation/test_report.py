@@ -15,7 +15,7 @@ from PIL import Image
 
 from patchebm.errors import PatchebmError
 from patchebm.evaluation.charts import roc_figure, score_figure
-from patchebm.evaluation.report import Figure, GalleryItem, ReportSection, Table, Tile, write_report
+from patchebm.evaluation.report import Figure, GalleryItem, ReportSection, Table, write_report
 
 NASTY = "<script>alert('x')</script> \"&amp; $title ${sections} $\\frac{ é 中"
 VOID = {"meta", "img", "br", "link", "input"}

@@ -47,6 +47,11 @@ class Figure:
     image: Image.Image | Chart
     alt: str = ""
 
+    @property
+    def is_chart(self) -> bool:
+        """Whether it was drawn, and is not a picture."""
+        return isinstance(self.image, Chart)
+
 
 @dataclass(frozen=True)
 class Tile:

@@ -73,7 +73,7 @@ def write_predictions(path: str | Path, results: dict[str, Any]) -> None:
     plain = ("image", "defect", "score", "tail_probability", "extrapolated", "anomalous", "threshold")
     levels = list(results["predictions"][0]["levels"])
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*plain, *levels])
+    writer.writerow([*plain, *(f"{name}_score" for name in levels)])
     for record in results["predictions"]:
         writer.writerow([*(record[key] for key in plain), *(record["levels"][name] for name in levels)])
     write_text(path, stream.getvalue())

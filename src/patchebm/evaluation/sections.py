@@ -69,6 +69,20 @@ def evaluation_sections(
     return sections
 
 
+def product_section(
+    name: str, results: Results, gallery: Sequence[GalleryItem], training: Sequence[Figure]
+) -> ReportSection:
+    """One evaluation among others, in short."""
+    return ReportSection(
+        name,
+        verdict(results),
+        notes=results["warnings"],
+        tables=[defects_table(results)],
+        figures=[*score_charts(results), *(figure for figure in training if not figure.is_chart)],
+        gallery=gallery,
+    )
+
+
 def verdict(results: Results) -> str:
     """What the detector did with the test pictures, in a sentence or two."""
     good, bad = results["good_count"], results["anomalous_count"]
@@ -273,8 +287,8 @@ def _gallery_sentence(results: Results, gallery: Sequence[GalleryItem]) -> str:
     else:
         start = f"{shown} of {wrong} wrong verdicts, the worst first"
     return (
-        f"{start}; then the clearest case and the closest call of each defect and of the good parts. Each shows "
-        "the picture, the heat map over it and, where there is one, the mask."
+        f"{start}; then the clearest case and the closest call of each defect and of the good parts. "
+        "Each shows the picture, the heat map over it and, where there is one, the mask."
     )
 
 
