@@ -268,15 +268,15 @@ class CalibrationConfig:
         folds: the good pictures are split in so many folds, by group where groups are known.
         members: how many of the folds are left out once each, with one energy fitted on the others. 1 is a
             plain hold-out; equal to `folds`, every good picture serves both to fit and to calibrate.
-        refit: score new pictures by one more energy, fitted on all good pictures, and let the members
-            calibrate only; else the score is the mean over the members, at that many times the cost.
+        refit: the levels that score new pictures by one more energy, fitted on all good pictures, while the
+            members calibrate only; else the score is the mean over the members, at that many times the cost.
         consecutive: where groups are not known, hold out pictures that follow each other (in order of their
             file names) together: they often show the same part, or were taken under the same light.
     """
 
     folds: int = 5
     members: int = 1
-    refit: bool = False
+    refit: list[Level] = field(default_factory=list)
     consecutive: bool = False
 
 

@@ -85,9 +85,9 @@ def test_a_verdict_is_a_tail_probability_below_the_rate(fitted: EnsembleDetector
 
 def test_refit_scores_by_an_energy_of_all_pictures() -> None:
     config = tiny_config()
-    config.calibration.refit = True
+    config.calibration.refit = ["patch"]
     detector = EnsembleDetector(config).fit(flanges(9))
-    assert [len(level.members_) for level in detector.levels_.values()] == [1, 1]
+    assert [len(level.members_) for level in detector.levels_.values()] == [1, 2]
     # Calibration still comes from the energies that did not see the pictures they judge.
     members = EnsembleDetector(tiny_config()).fit(flanges(9))
     np.testing.assert_array_equal(detector.tail_.scores, members.tail_.scores)
@@ -106,7 +106,7 @@ def test_calibrating_anew_follows_another_camera(fitted: EnsembleDetector, tmp_p
     before = detector.score(new[8:])
     assert detector.calibrate(new[:8], false_alarm_rate=0.2) is detector
     after = detector.score(new[8:])
-    assert before.min() > 5 > after.max()
+    assert abs(before.mean()) > 1.5 > abs(after.mean())
     assert detector.threshold_.false_alarm_rate == 0.2
     assert detector.tail_.parts == 8
     detector.save(tmp_path)

@@ -262,3 +262,28 @@ def test_what_a_fit_keeps_does_not_grow_with_the_number_of_pictures(monkeypatch:
     # Whole maps are kept or not, at random: 500 cells are 31 maps of 16 on average.
     assert 15 * 16 <= many["image"][0] <= 50 * 16
     assert many["image"][1] == 10
+
+
+def test_a_background_outside_the_region_of_interest_changes_nothing(tmp_path: Path) -> None:
+    roi = np.zeros((128, 128), dtype=bool)
+    roi[40:100, 30:110] = True
+    detector = EnsembleDetector(tiny_features()).fit(flanges(9), roi=roi)
+    picture = flanges(1, split="test/good")[0]
+    other = picture.copy()
+    other[:18] = [1.0, 0.0, 0.0]
+    other[:, 56:] = 0.0
+    before, after = detector.predict([picture, other])
+    assert before.score == after.score
+    np.testing.assert_array_equal(before.heat_map, after.heat_map)
+    # A defect inside still counts, and no heat lies outside.
+    other[28:36, 24:32] = [1.0, 0.0, 0.0]
+    defect = detector.predict([other])[0]
+    assert defect.score > before.score + 1
+    assert defect.heat_map is not None
+    assert (defect.heat_map[:15] == defect.heat_map.min()).all()
+    detector.save(tmp_path)
+    assert load(tmp_path).score([other]) == defect.score
+    with pytest.raises(DataError, match="too few to inspect"):
+        EnsembleDetector(tiny_features()).fit(flanges(9), roi=np.zeros((10, 10), dtype=bool))
+    with pytest.raises(ConfigError, match="needs features"):
+        EnsembleDetector(load_preset("pixel-cpu")).fit(flanges(9), roi=roi)

@@ -11,6 +11,7 @@ from patchebm.cli.options import GROUPS_HELP, add_config, spelled, to_config
 from patchebm.config import Config
 from patchebm.config_parser import Parser
 from patchebm.data.folders import ImageSet, check_pictures, open_image_set
+from patchebm.data.images import read_image
 
 
 def run(argv: Sequence[str]) -> None:
@@ -19,6 +20,9 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("data", help="folder in MVTec AD layout, or of good pictures")
     parser.add_argument("--out", required=True, help="folder for the model, checkpoints and logs")
     parser.add_argument("--groups", help=GROUPS_HELP)
+    parser.add_argument(
+        "--roi", help="mask of the region of interest: what is black in it is not looked at, and never alarms"
+    )
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable pictures out and list them")
     parser.add_argument("--overwrite", action="store_true", help="delete what another run left in --out")
     add_config(parser, argv)
@@ -29,6 +33,7 @@ def run(argv: Sequence[str]) -> None:
         config,
         image_set,
         Path(values.out),
+        roi=values.roi,
         skip_bad=values.skip_bad,
         overwrite=values.overwrite,
         command=["patchebm", "train", *argv],
@@ -40,6 +45,7 @@ def train_run(
     image_set: ImageSet,
     out: Path,
     *,
+    roi: str | None = None,
     skip_bad: bool = False,
     overwrite: bool = False,
     command: Sequence[str],
@@ -50,6 +56,7 @@ def train_run(
         print(f"left out: {picture.path}: {reason}", file=sys.stderr)
 
     groups = [picture.group for picture in pictures]
+    region = None if roi is None else read_image(roi).max(axis=2) >= 0.5
     # Only now the heavy import: everything else that can be wrong with the input has been looked at.
     from patchebm.cli.runs import Run
     from patchebm.detector import EnsembleDetector
@@ -58,12 +65,13 @@ def train_run(
     run = Run(out)
     if overwrite:
         run.clear()
-    resumed = run.begin(config, [p.path for p in pictures], image_set.root)
+    looked_at = [p.path for p in pictures] + ([] if roi is None else [Path(roi)])
+    resumed = run.begin(config, looked_at, image_set.root)
     if resumed:
         print(f"{out} holds an interrupted run of this configuration: going on with it", file=sys.stderr)
     run.remember([p.path for p in pictures], image_set.root)
     began = time.perf_counter()
-    detector = EnsembleDetector(config).fit([p.path for p in pictures], groups, out / "training")
+    detector = EnsembleDetector(config).fit([p.path for p in pictures], groups, out / "training", region)
     seconds = time.perf_counter() - began
     card = run.finish(command=command, seconds=seconds, image_set=image_set.name, pictures=len(pictures))
     detector.save(out, card)

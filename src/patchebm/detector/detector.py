@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from patchebm.calibration.combine import combine
 from patchebm.calibration.folds import outer_folds, parts_of
@@ -24,6 +26,7 @@ from patchebm.detector.reading import Image, array_of, name_of, read_training, s
 from patchebm.errors import ConfigError, DataError, ImageError, PatchebmError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.maps import FeatureMaps
+from patchebm.features.region import region_of
 from patchebm.prediction import Prediction
 from patchebm.progress import progress_bar
 
@@ -108,6 +111,7 @@ class EnsembleDetector:
         images: Sequence[Image],
         groups: Sequence[str | None] | None = None,
         folder: str | Path | None = None,
+        roi: NDArray[np.bool_] | None = None,
     ) -> EnsembleDetector:
         """Learn from pictures of good parts.
 
@@ -117,16 +121,20 @@ class EnsembleDetector:
                 together. Where it is not, `calibration.consecutive` does so with neighbours.
             folder: for checkpoints and logs. If it holds those of an interrupted fit of the same
                 pictures, configuration and seed, that fit goes on.
+            roi: `(H, W)` the region of interest, of pictures of any size: only what it is True for counts, in
+                fitting and in scoring. Needs features.
 
         Returns:
             The detector itself.
 
         Raises:
             ImageError: a picture cannot be read.
-            DataError: too few pictures.
+            DataError: too few pictures, or a region with nothing in it.
+            ConfigError: a region for pixels.
             TrainingError: the energy diverged for good, or there is no room for a checkpoint.
         """
         parts, folds = self.check(len(images), groups)
+        self._look_inside(roi)
         members = min(self.config.calibration.members, int(folds.max()) + 1)
         self.levels_ = {}
         self.card_ = {}
@@ -141,7 +149,7 @@ class EnsembleDetector:
         for name, training in sets.items():
             level = self.level(name)
             own_folder = None if folder is None else Path(folder) / name
-            refit = self.config.calibration.refit
+            refit = name in self.config.calibration.refit
             calibrated.append(level.fit(training, members=members, refit=refit, folder=own_folder))
             self.levels_[name] = level
         scored = next(iter(sets.values())).scored
@@ -245,7 +253,7 @@ class EnsembleDetector:
             scores = (combine(levels) - self.mean_) / self.std_
             for i, score in enumerate(scores):
                 size = (int(pictures[i].shape[1]), int(pictures[i].shape[2]))
-                sized = [resize(m[i][None].float(), size)[0] for m in maps]
+                sized = [self._inside(resize(m[i][None].float(), size)[0]) for m in maps]
                 yield Prediction(
                     image=names[i],
                     score=float(score),
@@ -270,6 +278,31 @@ class EnsembleDetector:
             self.backbone = load_backbone(features.backbone, features.blocks, features.weights)
         if self.backbone is not None and self._maps is None:
             self._maps = FeatureMaps(self.backbone, features)
+
+    def _look_inside(self, roi: NDArray[np.bool_] | None) -> None:
+        """Let features be those of a region of interest."""
+        if self._maps is not None:
+            self._maps.region = None if roi is None else region_of(roi, self.config.features.size)
+        elif roi is not None:
+            raise ConfigError("a region of interest needs features; use the preset features, or leave it out")
+
+    def _inside(self, heat: Tensor) -> Tensor:
+        """A map `(H, W)` that is nowhere cooler than outside the region of interest."""
+        if self._maps is None or self._maps.region is None:
+            return heat
+        region = interpolate(self._maps.region[None, None], size=heat.shape, mode="nearest-exact")[0, 0]
+        return torch.where(region > 0, heat, heat.min())
+
+    @property
+    def region(self) -> Tensor | None:
+        """The region of interest, `features.size` float32, 1 inside and 0 outside; None if there is none."""
+        return None if self._maps is None else self._maps.region
+
+    def restore_region(self, region: Tensor) -> None:
+        """Take back what `region` gave. Raises ValueError if it does not fit the size of features."""
+        if self._maps is None or tuple(region.shape) != tuple(self.config.features.size):
+            raise ValueError(f"a region of {tuple(region.shape)} does not fit features.size")
+        self._maps.region = region
 
     def level(self, name: Level) -> LevelModel:
         """A level that is not fitted yet."""

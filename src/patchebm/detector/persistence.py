@@ -34,6 +34,8 @@ def save_detector(detector: EnsembleDetector, folder: str | Path, card: dict[str
         "normal_scores": torch.from_numpy(detector.tail_.scores),
         "normal_weights": torch.from_numpy(detector.tail_.weights),
     }
+    if detector.region is not None:
+        tensors["region"] = detector.region
     for name, level in detector.levels_.items():
         facts["levels"][name], own = level.state()
         tensors |= {f"{name}.{key}": tensor for key, tensor in own.items()}
@@ -72,6 +74,8 @@ def load(folder: str | Path, backbone: Backbone | None = None) -> EnsembleDetect
         detector.threshold_ = detector.tail_.threshold(float(facts["false_alarm_rate"]))
         detector.mean_, detector.std_ = float(facts["normal_mean"]), float(facts["normal_std"])
         detector.heat_low_, detector.heat_high_ = map(float, facts["heat"])
+        if "region" in tensors:
+            detector.restore_region(tensors["region"])
         detector.levels_ = {}
         for name in detector.level_names:
             if name not in facts["levels"]:

@@ -41,6 +41,8 @@ class Backbone(nn.Module, ABC):
         blocks: as given.
         sha256: as given.
         multiple: as given.
+        reach: pixels around a place of a map that its value may depend on, or None if that is the whole
+            picture or not known.
         channels: channels of each map.
         strides: pixels of the picture for each pixel of a map.
     """
@@ -51,6 +53,7 @@ class Backbone(nn.Module, ABC):
     strides: tuple[int, ...]
     sha256: str
     multiple: int
+    reach: int | None = None
 
     def __init__(self, name: str, blocks: Sequence[int], sha256: str, multiple: int) -> None:
         super().__init__()

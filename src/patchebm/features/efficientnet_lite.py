@@ -93,6 +93,7 @@ class EfficientNetLite(Backbone):
         self.stem = nn.Sequential(_folded(network._conv_stem, network._bn0), nn.ReLU6(inplace=True))
         self.body = nn.ModuleList(_Block(block) for block in network._blocks[: blocks[-1] + 1])
         self._settle()
+        self.reach = _reach(self)
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Outputs `(B, C_i, H / stride_i, W / stride_i)` of the chosen blocks, in channels-last memory."""
@@ -127,6 +128,16 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.layers(x)
         return y + x if self.adds else y
+
+
+def _reach(network: nn.Module) -> int:
+    """Pixels to any side that the last output depends on: half of each kernel, at the stride met so far."""
+    reach, stride = 0, 1
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            reach += layer.kernel_size[0] // 2 * stride
+            stride *= layer.stride[0]
+    return reach
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:

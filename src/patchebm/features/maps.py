@@ -10,10 +10,11 @@ from patchebm.config import FeaturesConfig
 from patchebm.data.views import resize
 from patchebm.errors import ConfigError, ImageError
 from patchebm.features.backbone import Backbone
+from patchebm.features.tiling import maps_of
 
 
 class FeatureMaps:
-    """Resize, backbone, all blocks on one grid, local means.
+    """Resize, region of interest, backbone, all blocks on one grid, local means.
 
     Locally averaged features of several depths are those of PatchCore (Roth et al. 2022, arXiv 2106.08265,
     section 3.1).
@@ -21,6 +22,9 @@ class FeatureMaps:
     Args:
         backbone: gives a map for each block.
         config: sizes.
+
+    Attributes:
+        region: `config.size` float32, 0 where pictures are not looked at, or None.
 
     Raises:
         ConfigError: an input size that the backbone cannot take, or a grid finer than its finest map.
@@ -31,6 +35,7 @@ class FeatureMaps:
         self._config = config
         self.channels = sum(backbone.channels)
         self.grid = config.grid
+        self.region: Tensor | None = None
         for side in config.size:
             if side % backbone.multiple:
                 raise ConfigError(
@@ -59,7 +64,11 @@ class FeatureMaps:
         Raises:
             ImageError: the backbone gives what is not a finite number.
         """
-        maps = self.backbone(resize(picture, self._config.size)[None])
+        resized = resize(picture, self._config.size)
+        if self.region is not None:
+            # Mid-grey outside: there all pictures look alike.
+            resized = resized * self.region
+        maps = maps_of(self.backbone, resized[None])
         joined = torch.cat([self._on_grid(m) for m in maps], dim=1)
         if self._config.pool > 1:
             side = self._config.pool
