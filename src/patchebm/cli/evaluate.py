@@ -94,12 +94,12 @@ def find_seen(run: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[str
         train = take_fingerprints([p.path for p in image_set.train], image_set.root)
     test = take_fingerprints([p.path for p in image_set.test if p.anomalous is not None], image_set.root)
     found = find_duplicates(train, test)
-    for exact, what in ((True, "the same as"), (False, "nearly the same as")):
-        chosen = [duplicate for duplicate in found if duplicate.exact == exact]
+    for exact, what in ((True, "also a training picture"), (False, "nearly a training picture")):
+        chosen = [f"{d.test} = {d.train}" for d in found if d.exact == exact]
         if chosen:
-            names = ", ".join(f"{d.test} = {d.train}" for d in chosen[:10]) + (", ..." if chosen[10:] else "")
+            names = ", ".join(chosen[:10]) + (", ..." if chosen[10:] else "")
             said.append(
-                f"{len(chosen)} test pictures are {what} training pictures, and figures flatter with them: "
+                f"{len(chosen)} of {len(test.names)} test pictures: each is {what}, and figures flatter: "
                 f"{names}"
             )
     return found, said

@@ -49,8 +49,10 @@ def score_figure(scores_by_group: Mapping[str, Sequence[float]], threshold: floa
     axes.set_xlabel("score (higher is more anomalous)")
     if any(np.abs(values).max() > _WIDE for _, values in groups):
         # Linear up to twice the threshold, where verdicts are decided, and by powers of ten beyond.
-        axes.set_xscale("symlog", linthresh=max(1.0, 2 * abs(threshold)))
-        axes.set_xlabel("score (higher is more anomalous; powers of ten beyond the dense part)")
+        dense = max(1.0, 2 * abs(threshold))
+        axes.set_xscale("symlog", linthresh=dense, linscale=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlabel(f"score (higher is more anomalous; logarithmic beyond {dense:.0f})")
     axes.set_title(f"threshold {number(threshold)}", loc="left", fontsize="medium")
     for label in axes.get_yticklabels():
         # A folder may be called "$x$": names are not formulas.
@@ -112,11 +114,10 @@ def calibration_figure(probabilities: npt.ArrayLike) -> Chart:
     low, high = (stats.binom.ppf(q, values.size, stated) / values.size for q in (0.025, 0.975))
     axes.fill_between(stated, low, high, color="#cccccc", linewidth=0, label="95 % of samples")
     axes.plot(stated, stated, color="#888888", linewidth=1.0, label="as stated")
-    observed = np.arange(1, values.size + 1) / values.size
-    axes.step(
-        np.append(values, 1.0), np.append(observed, 1.0), where="post", color=_COLOURS[0], linewidth=2.0,
-        label=f"{values.size} good test pictures",
-    )  # fmt: skip
+    steps = np.concatenate(([stated[0]], values, [1.0]))
+    observed = np.concatenate(([0.0], np.arange(1, values.size + 1) / values.size, [1.0]))
+    label = f"{values.size} good test pictures"
+    axes.step(steps, observed, where="post", color=_COLOURS[0], linewidth=2.0, label=label)
     axes.set(xscale="log", xlabel="stated: p or odder", ylabel="observed share", ylim=(0, 1.02))
     axes.set_xlim(stated[0], 1.0)
     axes.legend(loc="upper left", frameon=False)

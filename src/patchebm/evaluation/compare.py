@@ -120,10 +120,10 @@ def _figures_table(facts: dict[str, Any]) -> Table:
     shown = {label: key for label, key in _COLUMNS.items() if any(run[key] is not None for run in runs)}
     header, rows = list(shown), [[run[key] for key in shown.values()] for run in runs]
     if "image AUROC" in shown:
-        header.insert(1, "95 %")
+        header.insert(1, "95 % interval")
         for row, run in zip(rows, runs, strict=True):
             ends = run["image_auroc_interval"]
-            row.insert(1, f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else None)
+            row.insert(1, _span(f"{ends[0]:.3f} to {ends[1]:.3f}") if ends else None)
     named = [[run["run"], *row] for run, row in zip(runs, rows, strict=True)]
     return Table("Figures of the runs", ["run", *header], named)
 
@@ -133,7 +133,7 @@ def _pairs_table(facts: dict[str, Any]) -> Table:
         [
             f"{pair['first']} less {pair['second']}",
             f"{pair['difference']:+.3f}",
-            "{:+.3f} to {:+.3f}".format(*pair["interval"]),
+            _span("{:+.3f} to {:+.3f}".format(*pair["interval"])),
             pair["p_value"],
             pair.get("p_holm"),
         ]
@@ -141,7 +141,12 @@ def _pairs_table(facts: dict[str, Any]) -> Table:
         if "difference" in pair
     ]
     caption = "Differences of image AUROC on the same pictures: paired bootstrap and DeLong's test"
-    return Table(caption, ["runs", "difference", "95 %", "p", "p after Holm"], rows)
+    return Table(caption, ["runs", "difference", "95 % interval", "p", "p after Holm"], rows)
+
+
+def _span(text: str) -> str:
+    """An interval that is not broken over lines."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _sentence(facts: dict[str, Any]) -> str:

@@ -147,6 +147,11 @@ def evaluate(
     return replace(evaluation, figures=figures)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _not_computed(figures: dict[str, Any], image_set: ImageSet, pixels: bool) -> dict[str, str]:
     """Why figures that a reader will look for are not there."""
     if not figures["anomalous_count"]:
@@ -176,14 +181,14 @@ def _warnings(image_set: ImageSet, empty: Sequence[Picture]) -> list[str]:
     unlabelled = [p for p in image_set.test if p.anomalous is None]
     if unlabelled:
         result.append(
-            f"{len(unlabelled)} test pictures of unknown truth were left out, such as {unlabelled[0].path}; "
-            "put them in test/good or test/<defect>"
+            f"{counted(len(unlabelled), 'test picture')} of unknown truth left out, such as "
+            f"{unlabelled[0].path}; put such in test/good or test/<defect>"
         )
     if empty:
         names = ", ".join(str(p.mask) for p in empty[:5]) + (", ..." if len(empty) > 5 else "")
         result.append(
-            f"{len(empty)} masks of anomalous pictures mark no pixel, so that all there count as good: "
-            f"{names}"
+            f"the masks of {counted(len(empty), 'anomalous picture')} mark no pixel, so that all there "
+            f"counts as good: {names}"
         )
     bare = {p.defect for p in image_set.test if p.anomalous and p.mask is None}
     if bare and image_set.has_masks:

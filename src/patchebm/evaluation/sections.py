@@ -198,6 +198,8 @@ def defects_sentence(results: Results) -> str:
     if not ranked:
         return f"No comparison of defects: {results['not_computed'].get('image_auroc', 'there are none')}."
     auroc, defect = min(ranked)
+    if auroc == 1:
+        return f"Every defective part scores above every good one. {ORACLE}"
     if len(ranked) == 1:
         return f"The only defect, {defect}, has an AUROC of {number(auroc)}. {ORACLE}"
     return f"The hardest defect is {defect} with an AUROC of {number(auroc)}. {ORACLE}"
@@ -294,8 +296,13 @@ def _gallery_sentence(results: Results, gallery: Sequence[GalleryItem]) -> str:
 
 def _interval(results: Results, key: str) -> str:
     ends = results.get(f"{key}_interval")
-    return f" (95 % interval {number(ends[0])} to {number(ends[1])})" if ends else ""
+    # Where every resample reads the same the interval would only seem to say something.
+    return f" (95 % interval {number(ends[0])} to {number(ends[1])})" if ends and ends[0] < ends[1] else ""
 
 
 def _range(ends: Sequence[float] | None) -> str:
-    return f"95 %: {number(ends[0])} to {number(ends[1])}" if ends else ""
+    if not ends:
+        return ""
+    return (
+        f"95 %: {number(ends[0])} to {number(ends[1])}" if ends[0] < ends[1] else "the same in every resample"
+    )
