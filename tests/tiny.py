@@ -11,6 +11,14 @@ from patchebm.config import Config
 from patchebm.config_parser import load_preset
 from patchebm.data.synthetic import draw
 
+TINY = [
+    "--preset", "pixel-cpu",
+    "--calibration.folds", "3", "--calibration.members", "1", "--patch.view.grid", "4",
+    "--patch.training.steps", "6", "--image.training.steps", "6",
+    "--patch.training.batch_size", "4", "--image.training.batch_size", "4",
+    "--patch.training.checkpoint_every", "2", "--image.training.checkpoint_every", "2",
+]  # fmt: skip
+
 
 def tiny_config(seed: int = 0) -> Config:
     """The preset pixel-cpu with a few steps and a coarse grid."""

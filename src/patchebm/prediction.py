@@ -48,3 +48,9 @@ class Prediction:
             "extrapolated": self.extrapolated,
             "levels": self.levels,
         }
+
+
+def one_in(prediction: Prediction) -> str:
+    """How odd a picture is among good parts: `1 in 40 good`, with `~` where that is extrapolated."""
+    parts = min(1 / prediction.tail_probability, 1e9)
+    return f"{'~' if prediction.extrapolated else ''}1 in {float(f'{parts:.2g}'):g} good"

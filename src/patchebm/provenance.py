@@ -17,8 +17,13 @@ def data_hash(paths: Sequence[Path], root: Path) -> str:
     for path in paths:
         name = path.relative_to(root) if path.is_relative_to(root) else path
         digest.update(name.as_posix().encode("utf-8", "surrogateescape") + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the bytes of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -16,15 +16,7 @@ from PIL import Image
 
 from patchebm.cli.main import main
 from tests.failing import failure
-from tests.tiny import write_set
-
-TINY = [
-    "--preset", "pixel-cpu",
-    "--calibration.folds", "3", "--calibration.members", "1", "--patch.view.grid", "4",
-    "--patch.training.steps", "6", "--image.training.steps", "6",
-    "--patch.training.batch_size", "4", "--image.training.batch_size", "4",
-    "--patch.training.checkpoint_every", "2", "--image.training.checkpoint_every", "2",
-]  # fmt: skip
+from tests.tiny import TINY, write_set
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +48,19 @@ def test_help_is_fast_and_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "evaluate", "predict", "calibrate", "watch", "doctor", "benchmark", "demo"]
+    "verb",
+    [
+        "train",
+        "evaluate",
+        "compare",
+        "export",
+        "predict",
+        "calibrate",
+        "watch",
+        "doctor",
+        "benchmark",
+        "demo",
+    ],
 )
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

@@ -34,6 +34,25 @@ def loop_oracle(labels: npt.NDArray[np.bool_], scores: Floats) -> float:
     return max((np.mean(scores[labels] >= t) + np.mean(scores[~labels] < t)) / 2 for t in thresholds)
 
 
+def loop_fpr(labels: npt.NDArray[np.bool_], scores: Floats) -> float:
+    """Least share of good ones at or above a threshold that finds 95 % of the anomalous."""
+    rates = []
+    for threshold in scores.tolist():
+        if 20 * np.count_nonzero(scores[labels] >= threshold) >= 19 * np.count_nonzero(labels):
+            rates.append(float(np.mean(scores[~labels] >= threshold)))
+    return min(rates)
+
+
+def loop_f1(labels: npt.NDArray[np.bool_], scores: Floats) -> float:
+    """Best F1 over all thresholds."""
+    best = 0.0
+    for threshold in scores.tolist():
+        called = scores >= threshold
+        right = np.count_nonzero(called & labels)
+        best = max(best, 2 * right / (np.count_nonzero(called) + np.count_nonzero(labels)))
+    return best
+
+
 def flood_regions(mask: npt.NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
     """8-connected regions by flood fill, with no image library."""
     todo = {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)}
@@ -93,6 +112,8 @@ def test_image_metrics_equal_the_loops(seed: int, levels: int) -> None:
     assert measured["image_auroc"] == pytest.approx(pairs_auroc(labels, scores), abs=1e-9)
     assert measured["image_ap"] == pytest.approx(loop_ap(labels, scores), abs=1e-9)
     assert measured["oracle_balanced_accuracy"] == pytest.approx(loop_oracle(labels, scores), abs=1e-9)
+    assert measured["fpr_at_95_tpr"] == pytest.approx(loop_fpr(labels, scores), abs=1e-9)
+    assert measured["oracle_f1"] == pytest.approx(loop_f1(labels, scores), abs=1e-9)
 
 
 def test_image_metrics_know_only_the_order() -> None:
@@ -108,9 +129,21 @@ def test_image_metrics_know_only_the_order() -> None:
 
 def test_image_metrics_at_the_extremes() -> None:
     labels = np.array([False, False, True, True, True])
-    perfect = {"image_auroc": 1.0, "image_ap": 1.0, "oracle_balanced_accuracy": 1.0}
+    perfect = {
+        "image_auroc": 1,
+        "image_ap": 1,
+        "oracle_balanced_accuracy": 1,
+        "oracle_f1": 1,
+        "fpr_at_95_tpr": 0,
+    }
     assert image_metrics(labels, np.arange(5.0)) == perfect
-    constant = {"image_auroc": 0.5, "image_ap": 0.6, "oracle_balanced_accuracy": 0.5}
+    constant = {
+        "image_auroc": 0.5,
+        "image_ap": 0.6,
+        "oracle_balanced_accuracy": 0.5,
+        "oracle_f1": 0.75,
+        "fpr_at_95_tpr": 1.0,
+    }
     assert image_metrics(labels, np.full(5, 7.0)) == pytest.approx(constant)
     assert image_metrics(labels, -np.arange(5.0))["oracle_balanced_accuracy"] == 0.5
 
@@ -148,22 +181,41 @@ def test_the_oracle_finds_skill_in_noise_and_auroc_does_not() -> None:
     assert np.mean(best) == pytest.approx(0.676, abs=0.03)
 
 
+def test_nineteen_of_twenty_are_95_percent() -> None:
+    scores = np.append(np.arange(20.0), 0.5)
+    assert image_metrics(np.arange(21) < 20, scores)["fpr_at_95_tpr"] == 0.0
+    scores[-1] = 1.5
+    assert image_metrics(np.arange(21) < 20, scores)["fpr_at_95_tpr"] == 1.0
+
+
 def test_threshold_metrics_count_errors() -> None:
     labels = [False] * 4 + [True] * 5
     verdicts = [True, False, False, False, True, True, True, False, False]
-    assert threshold_metrics(labels, verdicts) == {
+    measured = threshold_metrics(labels, verdicts)
+    # Clopper and Pearson's, from tables.
+    assert measured.pop("false_alarm_rate_interval") == pytest.approx([0.0063, 0.8059], abs=1e-4)
+    assert measured.pop("miss_rate_interval") == pytest.approx([0.0527, 0.8534], abs=1e-4)
+    assert measured == {
         "good_count": 4,
         "anomalous_count": 5,
         "false_alarm_count": 1,
         "miss_count": 2,
         "false_alarm_rate_observed": 0.25,
         "miss_rate": 0.4,
+        "recall": 0.6,
+        "precision": 0.75,
+        "f1": pytest.approx(2 / (1 / 0.6 + 1 / 0.75)),
     }
 
 
 def test_threshold_metrics_leave_out_a_rate_of_nothing() -> None:
-    assert "miss_rate" not in threshold_metrics([False], [True])
-    assert "false_alarm_rate_observed" not in threshold_metrics([True], [True])
+    only_good, only_bad = threshold_metrics([False], [True]), threshold_metrics([True], [True])
+    assert not {"miss_rate", "recall", "f1", "precision", "miss_rate_interval"} & set(only_good)
+    assert not {"false_alarm_rate_observed", "f1", "precision"} & set(only_bad)
+    assert only_bad["recall"] == 1
+    silent = threshold_metrics([True, False], [False, False])
+    assert silent["f1"] == 0
+    assert "precision" not in silent
 
 
 @pytest.mark.parametrize("levels", [2, 5, 40, 10**5])

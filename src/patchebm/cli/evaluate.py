@@ -1,22 +1,33 @@
-"""`patchebm evaluate RUN DATA`: measure a detector on pictures with known truth."""
+"""`patchebm evaluate RUN DATA`: measure a detector on pictures with known truth, and report on it."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from patchebm.cli.options import RATE
+from patchebm.cli.runs import FINGERPRINTS
 from patchebm.config_parser import Parser
-from patchebm.data.folders import check_pictures, open_image_set
-from patchebm.files import write_text
+from patchebm.data.fingerprints import Duplicate, find_duplicates, load_fingerprints, take_fingerprints
+from patchebm.data.folders import ImageSet, check_pictures, open_image_set
+from patchebm.provenance import data_hash, file_hash, versions
+
+if TYPE_CHECKING:
+    from patchebm.detector import EnsembleDetector
 
 
 def run(argv: Sequence[str]) -> None:
     """Evaluate as the arguments say."""
     parser = Parser(prog="patchebm evaluate", description=__doc__)
-    parser.add_argument("run", help="folder that `patchebm train` wrote")
+    parser.add_argument("run", help="folder that `patchebm train` wrote; results are kept in its evaluation/")
     parser.add_argument("data", help="folder in MVTec AD layout with test pictures")
-    parser.add_argument("--json", help="write the figures to this file")
+    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
+    parser.add_argument("--report", help="folder for report.html, results.json and predictions.csv")
+    parser.add_argument("--json", help="write the results to this file, too")
     values = parser.parse(argv)
     image_set = open_image_set(values.data)
     if image_set.test:
@@ -25,14 +36,92 @@ def run(argv: Sequence[str]) -> None:
 
     from patchebm.detector import load
     from patchebm.evaluation.evaluate import evaluate
+    from patchebm.evaluation.gallery import Gallery
+    from patchebm.evaluation.results import (
+        results_file,
+        results_of,
+        write_predictions,
+        write_results,
+    )
     from patchebm.progress import progress_bar
 
-    detector = load(values.run)
+    folder = Path(values.run)
+    detector = load(folder)
+    if values.false_alarm_rate is not None:
+        detector = detector.at_false_alarm_rate(values.false_alarm_rate)
+    duplicates, warnings = find_seen(folder, image_set)
+    gallery = Gallery(detector.heat_range) if values.report else None
     with progress_bar(len(image_set.test), "evaluate", "image") as bar:
-        figures = evaluate(detector, image_set, tick=bar.update).figures
+        evaluation = evaluate(detector, image_set, watch=gallery.offer if gallery else None, tick=bar.update)
+    facts = made_by(folder, detector, image_set, ["patchebm", "evaluate", *argv])
+    results = results_of(evaluation, image_set, duplicates=duplicates, warnings=warnings, facts=facts)
+    for warning in results["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    write_results(results_file(folder, image_set.name), results)
     if values.json:
-        write_text(values.json, json.dumps(figures, indent=1, allow_nan=False) + "\n")
-    print(table(figures))
+        write_results(values.json, results)
+    if gallery is not None:
+        from patchebm.evaluation.report import write_report
+        from patchebm.evaluation.sections import evaluation_sections
+        from patchebm.evaluation.training_log import training_figures
+
+        out = Path(values.report)
+        sections = evaluation_sections(results, gallery.items(), training_figures(folder))
+        write_report(out / "report.html", title=f"{image_set.name}: evaluation", sections=sections)
+        write_results(out / "results.json", results)
+        write_predictions(out / "predictions.csv", results)
+    print(table(results))
+    if values.report:
+        print(f"open {(Path(values.report) / 'report.html').resolve()}")
+
+
+def find_seen(run: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[str]]:
+    """Test pictures that training has seen, and what to say of them.
+
+    Raises:
+        DataError: the run's fingerprints are damaged.
+        ImageError: a picture cannot be read.
+    """
+    said = []
+    file = run / FINGERPRINTS
+    if file.exists():
+        train = load_fingerprints(file)
+    else:
+        said.append(
+            f"{run} does not know its training pictures; copies were looked for among those of "
+            f"{image_set.root}"
+        )
+        train = take_fingerprints([p.path for p in image_set.train], image_set.root)
+    test = take_fingerprints([p.path for p in image_set.test if p.anomalous is not None], image_set.root)
+    found = find_duplicates(train, test)
+    for exact, what in ((True, "also a training picture"), (False, "nearly a training picture")):
+        chosen = [f"{d.test} = {d.train}" for d in found if d.exact == exact]
+        if chosen:
+            names = ", ".join(chosen[:10]) + (", ..." if chosen[10:] else "")
+            said.append(
+                f"{len(chosen)} of {len(test.names)} test pictures: each is {what}, and figures flatter: "
+                f"{names}"
+            )
+    return found, said
+
+
+def made_by(
+    run: Path, detector: EnsembleDetector, image_set: ImageSet, command: Sequence[str]
+) -> dict[str, Any]:
+    """What the figures come from: commands, seed, data and versions."""
+    pictures = [p.path for p in image_set.test if p.anomalous is not None]
+    record = run / "run.json"
+    training = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    return {
+        "command": list(command),
+        "data": str(image_set.root),
+        "data_sha256": data_hash(pictures, image_set.root),
+        "model_sha256": file_hash(run / "model.json"),
+        "seed": detector.config.seed,
+        "threshold": asdict(detector.threshold_),
+        "training": {key: value for key, value in training.items() if key != "config"},
+        "versions": versions(),
+    }
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -49,7 +138,15 @@ def table(figures: dict[str, Any]) -> str:
     rows.append(("all", figures["anomalous_count"], overall))
     for key, count, values in rows:
         lines.append(f"{key:<20}{count:>8}" + "".join(f"{_number(v):>10}" for v in values))
-    for key in ("image_ap", "pixel_auroc", "aupro", "oracle_balanced_accuracy"):
+    for key in (
+        "image_ap",
+        "fpr_at_95_tpr",
+        "pixel_auroc",
+        "aupro",
+        "aupro_05",
+        "oracle_f1",
+        "oracle_balanced_accuracy",
+    ):
         if key in figures:
             values = [figures["levels"][name].get(key) for name in names]
             lines.append(f"{key:<28}" + "".join(f"{_number(v):>10}" for v in values))
@@ -57,6 +154,7 @@ def table(figures: dict[str, Any]) -> str:
         f"at threshold {figures['threshold']:.2f}: {figures['false_alarm_count']} of {figures['good_count']} "
         f"good called anomalous, {figures['miss_count']} of {figures['anomalous_count']} anomalous missed"
     )
+    lines += [f"no {name}: {reason}" for name, reason in figures["not_computed"].items()]
     lines.append(f"{1000 * figures['seconds']['score_per_image']:.0f} ms an image")
     return "\n".join(lines)
 

@@ -12,7 +12,8 @@ from patchebm.errors import PatchebmError
 
 VERBS = {
     "train": "fit a detector on pictures of good parts",
-    "evaluate": "measure a detector on pictures with known truth",
+    "evaluate": "measure a detector on pictures with known truth, and report on it",
+    "compare": "put several evaluated runs in one page",
     "export": "write one verified file that scores without torch",
     "predict": "score pictures, give verdicts, draw heat maps",
     "calibrate": "set the false-alarm rate anew, or learn anew what good parts score",

@@ -16,7 +16,7 @@ from patchebm.data.images import read_image
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
 from patchebm.loading import load
-from patchebm.prediction import Prediction
+from patchebm.prediction import one_in
 
 
 def run(argv: Sequence[str]) -> None:
@@ -63,12 +63,6 @@ def run(argv: Sequence[str]) -> None:
     )
     if values.json:
         write_text(values.json, json.dumps(records, indent=1, allow_nan=False) + "\n")
-
-
-def one_in(prediction: Prediction) -> str:
-    """How odd a picture is among good parts: `1 in 40 good`, with `~` where that is extrapolated."""
-    parts = min(1 / prediction.tail_probability, 1e9)
-    return f"{'~' if prediction.extrapolated else ''}1 in {float(f'{parts:.2g}'):g} good"
 
 
 def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -12,14 +12,22 @@ from typing import Any
 import yaml
 
 from patchebm.config import Config
+from patchebm.data.fingerprints import take_fingerprints
 from patchebm.data.folders import ImageSet
 from patchebm.errors import DataError
 from patchebm.files import write_text
 from patchebm.provenance import data_hash, versions
 
+# What the training pictures look like, so that an evaluation can tell whether it meets one again.
+FINGERPRINTS = "training_pictures.npz"
+# Results of evaluations, a file for each image set; see `patchebm.evaluation.results`.
+EVALUATION = "evaluation"
+
 
 class Run:
     """The folder of one training run: `config.yaml`, `run.json`, `training/`, and at last the model.
+
+    `training_pictures.npz` holds fingerprints of the pictures, `evaluation/` what `patchebm evaluate` found.
 
     Args:
         folder: made by `begin`.
@@ -35,9 +43,11 @@ class Run:
         from patchebm.detector.modelfile import model_files
 
         # The card first: what is left of a clearing that was killed holds no model.
-        for file in [*model_files(self.folder), self.folder / "config.yaml", self.folder / "run.json"]:
+        others = [self.folder / name for name in (FINGERPRINTS, "config.yaml", "run.json")]
+        for file in [*model_files(self.folder), *others]:
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "training", ignore_errors=True)
+        for name in ("training", EVALUATION):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def begin(self, config: Config, pictures: Sequence[Path], root: Path) -> bool:
         """Claim the folder, or recognise an interrupted run of the same configuration and pictures.
@@ -83,6 +93,12 @@ class Run:
         readable = yaml.safe_dump(json.loads(json.dumps(facts["config"])), sort_keys=False)
         write_text(self.folder / "config.yaml", readable)
         return False
+
+    def remember(self, pictures: Sequence[Path], root: Path) -> None:
+        """Keep fingerprints of the training pictures, unless an interrupted run did."""
+        file = self.folder / FINGERPRINTS
+        if not file.exists():
+            take_fingerprints(pictures, root).save(file)
 
     def finish(
         self, *, command: Sequence[str], seconds: float, image_set: ImageSet, pictures: int

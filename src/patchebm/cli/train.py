@@ -69,6 +69,7 @@ def train_run(
     resumed = run.begin(config, looked_at, image_set.root)
     if resumed:
         print(f"{out} holds an interrupted run of this configuration: going on with it", file=sys.stderr)
+    run.remember([p.path for p in pictures], image_set.root)
     began = time.perf_counter()
     detector = EnsembleDetector(config).fit([p.path for p in pictures], groups, out / "training", region)
     seconds = time.perf_counter() - began

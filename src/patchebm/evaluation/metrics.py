@@ -7,11 +7,14 @@ that cannot be computed (one class only, no mask) is left out of the result, nev
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+from patchebm.evaluation.intervals import binomial_interval
 
 __all__ = ["image_metrics", "pixel_metrics", "threshold_metrics"]
 
@@ -22,10 +25,10 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 def image_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, float]:
     """Measure how well scores rank anomalous pictures above good ones.
 
-    `oracle_balanced_accuracy` is the figure that the thesis calls AUROC: the balanced accuracy,
-    (true positive rate + true negative rate) / 2, at the best of all thresholds, chosen on these very
-    labels. It is an upper bound that looks at the labels and no detector's figure: it is at least 0.5 and
-    on pure noise well above it, the more so the fewer pictures there are.
+    What starts with `oracle_` takes the best of all thresholds for these very labels: an upper bound, and no
+    detector's figure. `oracle_balanced_accuracy` is the figure that the thesis calls AUROC: the balanced
+    accuracy, (true positive rate + true negative rate) / 2. It is at least 0.5 and on pure noise well above
+    it, the more so the fewer pictures there are. `oracle_f1` is the best F1, that most tools print as theirs.
 
     Args:
         labels: (N,) bool, True for an anomalous picture.
@@ -33,8 +36,9 @@ def image_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, flo
 
     Returns:
         `image_auroc` (ties count half), `image_ap` (average precision, the step-wise area under precision
-        over recall, anomalous as the positive class) and `oracle_balanced_accuracy`. Empty where there
-        are only good or only anomalous pictures.
+        over recall, anomalous as the positive class), `fpr_at_95_tpr` (the share of good pictures above the
+        highest threshold that finds at least 95 % of the anomalous ones), `oracle_balanced_accuracy` and
+        `oracle_f1`. Empty where there are only good or only anomalous pictures.
 
     Raises:
         ValueError: the lengths differ, or a score is not finite.
@@ -47,15 +51,21 @@ def image_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, flo
         raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of {values.size} scores are not finite")
     if truth.all() or not truth.any():
         return {}
-    false_positive_rate, true_positive_rate, _ = roc_curve(truth, values)
+    # All points: scikit-learn drops those that do not bend the curve, among them the one at 95 %.
+    false_positive_rate, true_positive_rate, _ = roc_curve(truth, values, drop_intermediate=False)
+    precision, recall, _ = precision_recall_curve(truth, values)
+    # The share of found ones is a fraction of whole numbers: 19 of 20 must count as 95 %.
+    enough = true_positive_rate >= 0.95 - 1e-12
     return {
         "image_auroc": float(roc_auc_score(truth, values)),
         "image_ap": float(average_precision_score(truth, values)),
+        "fpr_at_95_tpr": float(false_positive_rate[enough].min()),
         "oracle_balanced_accuracy": float(np.max(true_positive_rate + 1.0 - false_positive_rate) / 2.0),
+        "oracle_f1": float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-300))),
     }
 
 
-def threshold_metrics(labels: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, float]:
+def threshold_metrics(labels: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, Any]:
     """Count the errors of verdicts that were reached at a threshold set without these labels.
 
     Args:
@@ -63,9 +73,11 @@ def threshold_metrics(labels: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[s
         anomalous: (N,) bool, the detector's verdicts.
 
     Returns:
-        The integers `good_count`, `anomalous_count`, `false_alarm_count` and `miss_count`; the rates
-        `false_alarm_rate_observed` (false alarms per good picture) where there are good pictures and
-        `miss_rate` (misses per anomalous picture) where there are anomalous ones.
+        The integers `good_count`, `anomalous_count`, `false_alarm_count` and `miss_count`; where there are
+        good pictures `false_alarm_rate_observed` (false alarms per good picture) and its 95 % interval
+        `false_alarm_rate_interval` `[low, high]`; where there are anomalous ones `miss_rate` (misses per
+        anomalous picture), `miss_rate_interval` and `recall` (1 - `miss_rate`); where there are both, `f1`
+        (0 where nothing was found) and, if anything was called anomalous, `precision`.
 
     Raises:
         ValueError: the lengths differ.
@@ -80,7 +92,7 @@ def threshold_metrics(labels: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[s
     good = truth.size - bad
     false_alarms = int(np.count_nonzero(verdicts & ~truth))
     misses = int(np.count_nonzero(truth & ~verdicts))
-    result: dict[str, float] = {
+    result: dict[str, Any] = {
         "good_count": good,
         "anomalous_count": bad,
         "false_alarm_count": false_alarms,
@@ -88,8 +100,17 @@ def threshold_metrics(labels: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[s
     }
     if good:
         result["false_alarm_rate_observed"] = false_alarms / good
+        result["false_alarm_rate_interval"] = list(binomial_interval(false_alarms, good))
     if bad:
         result["miss_rate"] = misses / bad
+        result["miss_rate_interval"] = list(binomial_interval(misses, bad))
+        found = bad - misses
+        result["recall"] = found / bad
+        # Without good pictures nothing can be a false alarm, and precision and F1 would flatter.
+        if good:
+            result["f1"] = 2 * found / (2 * found + false_alarms + misses)
+            if found + false_alarms:
+                result["precision"] = found / (found + false_alarms)
     return result
 
 

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
 
 import numpy as np
-import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Chart
 from PIL import Image
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from patchebm import __version__
 from patchebm.files import write_text
 
-__all__ = ["Figure", "GalleryItem", "ReportSection", "Table", "roc_figure", "score_figure", "write_report"]
+__all__ = ["Figure", "GalleryItem", "ReportSection", "Table", "Tile", "number", "write_report"]
 
-# A picture in the gallery is at most this wide (pixels): a hundred of them must fit in one file.
-_GALLERY_WIDTH = 960
+# A picture in the gallery is at most this wide (pixels) and takes at most so many bytes: sixty of them and
+# the charts must fit in one file of 15 MB, and base64 adds a third.
+_GALLERY_WIDTH = 1024
+_GALLERY_BYTES = 150_000
 _JPEG_QUALITY = 85
-
-# Blue, vermilion, green, purple, orange, sky: Okabe and Ito's colours, told apart by the colour-blind.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9")
-_LINES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,20 @@ class Figure:
     image: Image.Image | Chart
     alt: str = ""
 
+    @property
+    def is_chart(self) -> bool:
+        """Whether it was drawn, and is not a picture."""
+        return isinstance(self.image, Chart)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure, to be seen at a glance: what it is, its value as text, and what is to be said of it."""
+
+    label: str
+    value: str
+    note: str = ""
+
 
 @dataclass(frozen=True)
 class GalleryItem:
@@ -71,10 +80,12 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A heading, the verdict in one sentence, and what supports it, in the order given."""
+    """A heading, what it says in one sentence, and what supports it, in the order of the fields."""
 
     name: str
     sentence: str
+    notes: Sequence[str] = ()
+    tiles: Sequence[Tile] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     gallery: Sequence[GalleryItem] = ()
@@ -105,79 +116,28 @@ def write_report(path: str | Path, *, title: str, sections: Sequence[ReportSecti
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
 
 
-def score_figure(scores_by_group: Mapping[str, Sequence[float]], threshold: float) -> Chart:
-    """Draw every score as a point, one row per group, with the threshold as a line.
-
-    Args:
-        scores_by_group: scores by group, such as "good" and each defect, drawn from top to bottom. Empty
-            groups are left out.
-        threshold: scores above it are verdicts of "anomalous".
-
-    Returns:
-        A matplotlib figure that no global state refers to.
-    """
-    groups = [(name, np.asarray(values)) for name, values in scores_by_group.items() if len(values)]
-    figure = Chart(figsize=(5.4, 1.2 + 0.45 * len(groups)), layout="constrained")
-    axes = figure.add_subplot()
-    for row, (_, values) in enumerate(groups):
-        # Equal scores would hide each other; spreading them in turn needs no randomness.
-        height = row + 0.26 * ((np.arange(values.size) * 0.618034) % 1.0 * 2.0 - 1.0)
-        above = values > threshold
-        axes.scatter(values[~above], height[~above], s=20, c=_COLOURS[0], alpha=0.7, linewidths=0)
-        axes.scatter(values[above], height[above], s=20, c=_COLOURS[1], marker="^", alpha=0.7, linewidths=0)
-    axes.axvline(threshold, color="#222222", linewidth=1.5, linestyle="--")
-    axes.set_yticks(range(len(groups)), [f"{_short(name)} ({values.size})" for name, values in groups])
-    axes.set_ylim(max(len(groups), 1) - 0.5, -0.5)
-    axes.set_xlabel("score (higher is more anomalous)")
-    axes.set_title(f"threshold {_number(threshold)}", loc="left", fontsize="medium")
-    for label in axes.get_yticklabels():
-        # A folder may be called "$x$": names are not formulas.
-        label.set_parse_math(False)
-    _quiet(axes)
-    return figure
-
-
-def roc_figure(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]) -> Chart:
-    """Draw ROC curves, each named with its AUROC.
-
-    Args:
-        curves: by name, the labels (N,) bool, True for anomalous, and the scores (N,) float. A curve whose
-            labels are all one class does not exist and is left out.
-
-    Returns:
-        A matplotlib figure that no global state refers to.
-
-    Raises:
-        ValueError: labels and scores differ in length, or a score is not finite.
-    """
-    figure = Chart(figsize=(4.6, 4.3), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1.0, label="chance")
-    for index, (name, (labels, scores)) in enumerate(curves.items()):
-        truth = np.asarray(labels, dtype=bool)
-        if truth.all() or not truth.any():
-            continue
-        rates = roc_curve(truth, scores)[:2]
-        label = f"{_short(name)}: AUROC {roc_auc_score(truth, scores):.3f}"
-        colour, line = _COLOURS[index % len(_COLOURS)], _LINES[index % len(_LINES)]
-        axes.plot(*rates, color=colour, linestyle=line, linewidth=2.0, label=label)
-    axes.set(xlabel="good parts called anomalous", ylabel="anomalous parts found", aspect="equal")
-    for text in axes.legend(loc="lower right", frameon=False).get_texts():
-        text.set_parse_math(False)
-    _quiet(axes)
-    return figure
-
-
 def _section(anchor: str, section: ReportSection) -> str:
     """One section as HTML."""
     parts = [f"<h2>{escape(section.name)}</h2>", f'<p class="sentence">{escape(section.sentence)}</p>']
+    if section.notes:
+        parts.append(
+            f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in section.notes)}</ul>'
+        )
+    if section.tiles:
+        parts.append(f'<dl class="tiles">{"".join(_tile(tile) for tile in section.tiles)}</dl>')
     parts += [_table(table) for table in section.tables]
     if section.figures:
         parts.append(f'<div class="figures">{"".join(_figure(figure) for figure in section.figures)}</div>')
     if section.gallery:
         items = "".join(_gallery_item(item) for item in section.gallery)
-        parts.append(f'<h3>Pictures</h3><ul class="gallery">{items}</ul>')
+        parts.append(f'<ul class="gallery">{items}</ul>')
     return f'<section id="{anchor}">\n' + "\n".join(parts) + "\n</section>"
+
+
+def _tile(tile: Tile) -> str:
+    """A figure in large print."""
+    note = f'<dd class="quiet">{escape(tile.note)}</dd>' if tile.note else ""
+    return f'<div><dt>{escape(tile.label)}</dt><dd class="value">{escape(tile.value)}</dd>{note}</div>'
 
 
 def _table(table: Table) -> str:
@@ -225,25 +185,35 @@ def _figure(figure: Figure) -> str:
 
 def _gallery_item(item: GalleryItem) -> str:
     """A picture of the gallery with its score, verdict and truth."""
-    picture = item.image.convert("RGB")
-    if picture.width > _GALLERY_WIDTH:
-        height = max(1, round(picture.height * _GALLERY_WIDTH / picture.width))
-        picture = picture.resize((_GALLERY_WIDTH, height), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    picture.save(stream, format="jpeg", quality=_JPEG_QUALITY)
+    picture, stream = _jpeg(item.image.convert("RGB"))
     verdict = "anomalous" if item.anomalous else "good"
     truth = f"truth: {escape(item.truth)}" if item.truth else "truth unknown"
     if item.truth and item.anomalous != (item.truth != "good"):
         truth += f' <span class="wrong">({"false alarm" if item.anomalous else "missed"})</span>'
     note = f'<p class="quiet">{escape(item.note)}</p>' if item.note else ""
-    alt = f"{item.name}: verdict {verdict}, score {_number(item.score)}"
+    alt = f"{item.name}: verdict {verdict}, score {number(item.score)}"
     size = f'width="{picture.width}" height="{picture.height}"'
     return (
         f'<li class="item"><img src="{_data_uri("image/jpeg", stream)}" {size} alt="{escape(alt)}">'
         f'<div class="about"><p class="name">{escape(item.name)}</p>'
-        f'<p><span class="verdict {verdict}">{verdict}</span> score {_number(item.score)}</p>'
+        f'<p><span class="verdict {verdict}">{verdict}</span> score {number(item.score)}</p>'
         f'<p class="quiet">{truth}</p>{note}</div></li>'
     )
+
+
+def _jpeg(picture: Image.Image) -> tuple[Image.Image, io.BytesIO]:
+    """A picture no wider than the gallery, and its JPEG of bounded size: noise takes many bytes."""
+    width = min(picture.width, _GALLERY_WIDTH)
+    while True:
+        small = picture
+        if width < picture.width:
+            height = max(1, round(picture.height * width / picture.width))
+            small = picture.resize((width, height), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        small.save(stream, format="jpeg", quality=_JPEG_QUALITY)
+        if stream.tell() <= _GALLERY_BYTES or width <= 64:
+            return small, stream
+        width = width * 3 // 4
 
 
 def _data_uri(kind: str, stream: io.BytesIO) -> str:
@@ -265,11 +235,11 @@ def _cell(value: object) -> str:
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
     if isinstance(value, (float, np.floating)):
-        return _number(float(value))
+        return number(float(value))
     return str(value)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three decimals, or as many significant digits where that would show nothing or too much."""
     if not np.isfinite(value):
         return "–"
@@ -281,15 +251,3 @@ def _number(value: float) -> str:
     if 0 < size < 0.001:
         return f"{value:.1e}"
     return f"{value:.3f}"
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for the drawing."""
-    return name if len(name) <= 28 else name[:27] + "…"
-
-
-def _quiet(axes: Axes) -> None:
-    """Take away the lines that carry nothing."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
