@@ -19,14 +19,19 @@ def with_tables(text: str) -> str:
     return MARKED.sub(lambda m: m[1] + (ROOT / m[2]).read_text(encoding="utf-8") + m[3], text)
 
 
-def main() -> int:
+def update(*, check: bool = False) -> bool:
+    """Bring README.md up to date, unless it is only to be checked; whether it was up to date already."""
     readme = ROOT / "README.md"
     before = readme.read_text(encoding="utf-8")
     after = with_tables(before)
-    if "--check" in sys.argv:
-        return int(before != after)
-    readme.write_text(after, encoding="utf-8")
-    return 0
+    if not check:
+        readme.write_text(after, encoding="utf-8")
+    return before == after
+
+
+def main() -> int:
+    check = "--check" in sys.argv
+    return int(not update(check=check) and check)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-from patchebm.cli.main import main
 from patchebm.config import Config
 from patchebm.config_parser import load_preset
 from patchebm.data.synthetic import draw
@@ -43,17 +41,8 @@ def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDA
     ]
 
 
-def write_set(root: Path, train: int = 9, test: int = 3) -> Path:
+def write_set(root: Path, train: int = 9, test: int = 3, product: str = "flange") -> Path:
     """A small synthetic set on disk in MVTec AD layout."""
     from patchebm.data.synthetic import write_synthetic_set
 
-    return write_synthetic_set(root, "flange", train=train, test_good=test, per_defect=1, size=64)
-
-
-def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one sentence that a failing command prints."""
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("patchebm: error: ")]
-    assert len(lines) == 1
-    return lines[0]
+    return write_synthetic_set(root, product, train=train, test_good=test, per_defect=1, size=64)

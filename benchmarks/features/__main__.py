@@ -14,13 +14,14 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.common import Columns, Log, preset, summarise, table
+from benchmarks.common import Log, preset
 from benchmarks.features import cost
 from benchmarks.features.peers import PaDiM, PatchCore, PeerMaps
 from patchebm.config import Config
@@ -31,6 +32,7 @@ from patchebm.data.views import to_tensor
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.evaluation.metrics import image_metrics
+from patchebm.evaluation.summary import Columns, summarise, table
 from patchebm.features.backbone import load_backbone
 from patchebm.files import write_text
 from patchebm.provenance import versions
@@ -70,14 +72,26 @@ def with_chains(config: Config) -> None:
     chains.steps, chains.inner, chains.lr, chains.eps = 5, 1, 0.1, 1.0
 
 
+def members(*changes: Callable[[Config], None]) -> Callable[[Config], None]:
+    """Changes on top of the mean over members at both levels, in which the parts are compared."""
+
+    def change(config: Config) -> None:
+        config.calibration.refit = []
+        for own in changes:
+            own(config)
+
+    return change
+
+
 VARIANTS = {
     "features": preset("features"),
     "features-max": preset("features-max"),
-    "gaussian": preset("features", gaussian),
-    "mixture": preset("features", mixture),
-    "mixture by EM": preset("features", likelihood),
-    "network alone": preset("features", network_alone),
-    "chains moved": preset("features", with_chains),
+    "mean of members": preset("features", members()),
+    "gaussian": preset("features", members(gaussian)),
+    "mixture": preset("features", members(mixture)),
+    "mixture by EM": preset("features", members(likelihood)),
+    "network alone": preset("features", members(network_alone)),
+    "chains moved": preset("features", members(with_chains)),
 }
 
 
@@ -96,6 +110,8 @@ def one_run(image_set: ImageSet, variant: str, seed: int) -> dict[str, Any]:
         "aupro",
         "oracle_balanced_accuracy",
         "false_alarm_rate_observed",
+        "false_alarm_count",
+        "good_count",
         "miss_rate",
     )
     return {

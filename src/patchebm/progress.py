@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 def progress_bar(total: int, label: str, unit: str, **settings: Any) -> tqdm[Any]:
-    """A bar on standard error.
+    """A bar on standard error; one inside another goes when it is full.
 
     Args:
         total: steps or pictures.
@@ -26,5 +26,5 @@ def progress_bar(total: int, label: str, unit: str, **settings: Any) -> tqdm[Any
         mininterval=interval,
         dynamic_ncols=True,
         file=sys.stderr,
-        **settings,
+        **({"leave": None} | settings),
     )

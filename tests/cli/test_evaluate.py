@@ -14,7 +14,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from patchebm.cli.main import main
-from tests.tiny import TINY, failure, write_set
+from tests.failing import failure
+from tests.tiny import TINY, write_set
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ VERBS = {
     "compare": "put several evaluated runs in one page",
     "predict": "score pictures, give verdicts, draw heat maps",
     "calibrate": "set the false-alarm rate anew, or learn anew what good parts score",
+    "benchmark": "measure presets and seeds on several image sets, with tables",
     "demo": "train and evaluate on built-in synthetic products, and write a report",
 }
 
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _how_to_go_on(verb: str) -> str:
+    if verb == "benchmark":
+        return ", and the same command goes on after the last finished run"
     return ", and the same command goes on from the last checkpoint" if verb in ("train", "demo") else ""
 
 

@@ -39,8 +39,17 @@ def add_config(parser: Parser, argv: Sequence[str], preset: str = DEFAULT_PRESET
         ConfigError: an unknown preset; names the nearest.
     """
     preset = given_preset(argv) or preset
-    file = preset_file(preset)
     parser.add_argument("--preset", default=preset, help=f"start from one of: {', '.join(preset_names())}")
+    add_keys(parser, preset)
+
+
+def add_keys(parser: Parser, preset: str) -> None:
+    """Add `--config` and every key of `Config` to a parser, with a preset's values as defaults.
+
+    Raises:
+        ConfigError: an unknown preset; names the nearest.
+    """
+    file = preset_file(preset)
     parser.add_argument(
         "--config", action="config", help="YAML file with any of the keys below; may be repeated"
     )

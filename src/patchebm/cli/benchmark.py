@@ -1,0 +1,122 @@
+"""`patchebm benchmark ROOT --out DIR`: presets and seeds on several image sets, with tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from patchebm.cli.options import add_keys, spelled, to_config
+from patchebm.config import DEFAULT_PRESET, Config
+from patchebm.config_parser import Parser, check_config, preset_names
+from patchebm.errors import ConfigError, DataError, PatchebmError
+from patchebm.evaluation.benchmark import Benchmark, find_sets
+from patchebm.evaluation.runlog import RunLog
+from patchebm.files import write_text
+
+# What every line of a benchmark's log has.
+_LINE = {"set", "preset", "seed", "config_sha256", "data_sha256", "good_count"}
+
+
+def run(argv: Sequence[str]) -> None:
+    """Measure what the arguments say, as far as it is not in the log."""
+    values, _ = _parse(argv, DEFAULT_PRESET)
+    if any(word.split("=", 1)[0] == "--seed" for word in argv):
+        raise ConfigError("--seed is not an option of benchmark; name one or more seeds after --seeds")
+    configs = {preset: _parse(argv, preset)[1] for preset in values.presets}
+    seeds = list(dict.fromkeys(values.seeds))
+    for config in configs.values():
+        for seed in seeds:
+            check_config(replace(config, seed=seed))
+    names = find_sets(values.root, values.sets)
+
+    # Only now the heavy imports: what can be wrong with the arguments has been looked at.
+    import patchebm.detector  # noqa: F401
+    from patchebm.evaluation.benchmark_results import as_markdown, results
+    from patchebm.progress import progress_bar
+
+    out = Path(values.out)
+    benchmark = Benchmark(Path(values.root), configs, seeds, _open_log(out))
+    for name in names:
+        benchmark.open_set(name)
+    pending = benchmark.pending()
+    _announce(benchmark, len(pending))
+
+    def write() -> str:
+        found = results(benchmark, ["patchebm", "benchmark", *argv])
+        write_text(out / "results.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
+        text = as_markdown(found)
+        write_text(out / "table.md", text)
+        return text
+
+    text = write()
+    # Pictures rather than runs: a set of 1,000 pictures takes longer than one of 50.
+    total = sum(benchmark.sets[job.set].pictures for job in pending)
+    with progress_bar(total, "benchmark", "image", smoothing=0) as bar:
+        done = 0
+        for number, job in enumerate(benchmark.run(bar.update), 1):
+            done += benchmark.sets[job.set].pictures
+            bar.update(done - bar.n)
+            bar.set_postfix_str(f"{number} of {len(pending)} runs")
+            # After every run, so that a benchmark that is killed leaves the tables of what it measured.
+            text = write()
+    print(text, end="")
+    if benchmark.errors:
+        first, others = benchmark.errors[0], len(benchmark.errors) - 1
+        more = f" ({others} more in {out / 'table.md'})" if others else ""
+        raise PatchebmError(f"{first['set']} could not be measured: {first['error']}{more}")
+
+
+def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
+    """The arguments, and the configuration that they make of a preset."""
+    parser = Parser(prog="patchebm benchmark", description=__doc__)
+    parser.add_argument("root", help="folder of image sets, each in MVTec AD layout")
+    parser.add_argument("--out", required=True, help="folder for log.jsonl, results.json and table.md")
+    parser.add_argument(
+        "--presets", nargs="+", default=[DEFAULT_PRESET], help=f"some of: {', '.join(preset_names())}"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="each is a run")
+    parser.add_argument("--sets", nargs="+", default=[], help="which folders of ROOT; all unless told")
+    # Keys, from files or single ones, change every preset alike.
+    add_keys(parser, preset)
+    values = parser.parse(spelled(argv))
+    return values, to_config(values)
+
+
+def _open_log(out: Path) -> RunLog:
+    """The log in a folder, which must be that of a benchmark, or hold none and no results either."""
+    file = out / "log.jsonl"
+    if not file.exists():
+        for name in ("results.json", "table.md"):
+            if (out / name).exists():
+                raise DataError(
+                    f"{out} holds a {name} and no log of a benchmark; choose another --out or remove it"
+                )
+    log = RunLog(file)
+    if not all(set(row) >= _LINE for row in log.rows):
+        raise DataError(f"{file} holds what is no run of `patchebm benchmark`; choose another --out")
+    return log
+
+
+def _announce(benchmark: Benchmark, pending: int) -> None:
+    """Say what is bad already, what is done already, and what is done again."""
+    for error in benchmark.errors:
+        print(f"left out: {error['set']}: {error['error']}", file=sys.stderr)
+    for job in benchmark.pending():
+        if benchmark.changed(job):
+            print(
+                f"{job.set}, {job.preset}, seed {job.seed}: the configuration or the pictures have changed "
+                "since it was measured; it is measured again",
+                file=sys.stderr,
+            )
+    if benchmark.log.unreadable:
+        print(
+            f"{benchmark.log.file}: lines that are no whole run and do not count: {benchmark.log.unreadable}",
+            file=sys.stderr,
+        )
+    finished = len(benchmark.rows())
+    print(f"{finished} runs are in {benchmark.log.file}, {pending} are to be measured", file=sys.stderr)

@@ -1,0 +1,65 @@
+"""Whether as many good parts are called anomalous as was stated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def clopper_pearson(count: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact binomial interval of a rate.
+
+    Args:
+        count: events; a mean of several counts of the same pictures may be fractional.
+        total: trials, at least 1.
+        confidence: of the interval.
+
+    Source: Clopper and Pearson, Biometrika 1934, by quantiles of beta distributions.
+    """
+    from scipy.stats import beta
+
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, count, total - count + 1)) if count > 0 else 0.0
+    high = float(beta.ppf(1 - tail, count + 1, total - count)) if count < total else 1.0
+    return low, high
+
+
+def observed(counts: Sequence[int], good: int, stated: float) -> dict[str, Any]:
+    """False alarms on one set.
+
+    Seeds judge the same pictures, so they do not multiply the number of trials: the interval is that of
+    the mean count on so many pictures.
+
+    Args:
+        counts: false alarms by seed.
+        good: good test pictures, at least 1.
+        stated: the false-alarm rate that was asked for.
+
+    Returns:
+        `good`, `counts`, `rate` (mean over seeds), `interval` (95 %) and `within`: whether the stated rate
+        lies in it. That is the same as asking whether the count lies within the binomial interval of the
+        stated rate.
+    """
+    return _facts(float(np.mean(counts)), good, stated) | {"counts": list(counts)}
+
+
+def pooled(sets: Sequence[dict[str, Any]], stated: float) -> dict[str, Any]:
+    """False alarms over several sets together.
+
+    Args:
+        sets: what `observed` returned for each, at least one.
+        stated: as there.
+
+    Returns:
+        `good`, `rate`, `interval` and `within` as there, and `largest_rate` of a single set.
+    """
+    count = sum(float(np.mean(facts["counts"])) for facts in sets)
+    facts = _facts(count, sum(facts["good"] for facts in sets), stated)
+    return facts | {"largest_rate": max(facts["rate"] for facts in sets)}
+
+
+def _facts(count: float, good: int, stated: float) -> dict[str, Any]:
+    low, high = clopper_pearson(count, good)
+    return {"good": good, "rate": count / good, "interval": [low, high], "within": low <= stated <= high}

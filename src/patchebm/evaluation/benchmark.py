@@ -1,0 +1,264 @@
+"""Several image sets, presets and seeds, each combination fitted on good parts and measured once.
+
+What is finished stands in a log, one line a run. A run that is in the log with the same configuration and
+the same pictures is not repeated; one whose configuration or pictures have changed since is measured again,
+and the old line does not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from patchebm.config import Config
+from patchebm.config_parser import nearest
+from patchebm.data.folders import GOOD, ImageSet, check_pictures, open_image_set
+from patchebm.errors import DataError, PatchebmError
+from patchebm.evaluation.runlog import RunLog
+from patchebm.provenance import data_hash, versions
+
+# What makes a folder a set, perhaps a broken one, rather than something else that lies beside sets.
+_MARKS = ("train", "test", GOOD)
+# Of the figures of an evaluation, those that a run keeps; a set without masks or defects lacks some.
+_KEPT = (
+    "image_auroc",
+    "image_ap",
+    "pixel_auroc",
+    "aupro",
+    "good_count",
+    "anomalous_count",
+    "false_alarm_count",
+    "false_alarm_rate_observed",
+    "miss_count",
+    "miss_rate",
+)
+
+
+@dataclass(frozen=True)
+class OpenedSet:
+    """An image set, and the SHA-256 over all its pictures, masks and lists."""
+
+    images: ImageSet
+    sha256: str
+
+    @property
+    def pictures(self) -> int:
+        """How many are fitted on or scored in a run."""
+        return len(self.images.train) + sum(p.anomalous is not None for p in self.images.test)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One combination to be measured.
+
+    Attributes:
+        set: name of the set's folder.
+        preset: name of the preset.
+        seed: also in the configuration.
+        config: what is fitted.
+        key: what a line of the log must say to be this run.
+    """
+
+    set: str
+    preset: str
+    seed: int
+    config: Config
+    key: Mapping[str, Any]
+
+
+@dataclass
+class Benchmark:
+    """What is to be measured, and how far it has come.
+
+    Attributes:
+        root: folder of the sets.
+        configs: configuration by preset, whatever seed it has.
+        seeds: of all runs.
+        log: the finished runs, perhaps also of other benchmarks.
+        sets: those that could be opened, by name; see `open_set`.
+        errors: what could not be measured: `set`, `preset` and `seed` (null where the set itself is bad) and
+            `error`, a sentence.
+    """
+
+    root: Path
+    configs: Mapping[str, Config]
+    seeds: Sequence[int]
+    log: RunLog
+    sets: dict[str, OpenedSet] = field(default_factory=dict)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def open_set(self, name: str) -> None:
+        """List a set and hash its pictures; a set that is bad stands in `errors` instead of in `sets`."""
+        with self._errors_kept(name):
+            images = open_image_set(self.root / name)
+            if not any(picture.anomalous is not None for picture in images.test):
+                raise DataError(
+                    f"{images.root} has no test pictures of known truth; "
+                    "put them in test/good and test/<defect>"
+                )
+            self.sets[name] = OpenedSet(images, _hash(images))
+
+    def jobs(self) -> list[Job]:
+        """All combinations, seed by seed, so that what a stopped benchmark has measured is comparable."""
+        found = []
+        for seed in self.seeds:
+            for name, opened in self.sets.items():
+                for preset, base in self.configs.items():
+                    config = replace(base, seed=seed)
+                    text = json.dumps(asdict(config), sort_keys=True)
+                    key = {
+                        "set": name,
+                        "preset": preset,
+                        "seed": seed,
+                        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+                        "data_sha256": opened.sha256,
+                    }
+                    found.append(Job(name, preset, seed, config, key))
+        return found
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The finished runs that belong to this benchmark, in the order of its jobs."""
+        return [row for job in self.jobs() if (row := self._row(job)) is not None]
+
+    def pending(self) -> list[Job]:
+        """The jobs that are not in the log."""
+        return [job for job in self.jobs() if self._row(job) is None]
+
+    def changed(self, job: Job) -> bool:
+        """Whether the log has a pending job with another configuration or other pictures."""
+        return any(
+            all(row.get(key) == job.key[key] for key in ("set", "preset", "seed")) for row in self.log.rows
+        )
+
+    def run(self, tick: Callable[[int], object] = lambda pictures: None) -> Iterator[Job]:
+        """Measure what is pending; yields each job when its run is in the log or its error in `errors`.
+
+        Args:
+            tick: called with the number of pictures that were just fitted on or scored.
+
+        Raises:
+            PatchebmError: the log cannot be written.
+        """
+        usable: dict[str, bool] = {}
+        for job in self.pending():
+            images = self.sets[job.set].images
+            if job.set not in usable:
+                usable[job.set] = False
+                # A bad picture is named before its set is trained on for an hour, not after.
+                with self._errors_kept(job.set):
+                    check_pictures([*images.train, *images.test])
+                    usable[job.set] = True
+            row = None
+            if usable[job.set]:
+                with self._errors_kept(job.set, job.preset, job.seed):
+                    row = measure(job, images, tick)
+            if row is not None:
+                self.log.keep(row)
+            yield job
+
+    def _row(self, job: Job) -> dict[str, Any] | None:
+        matches = (row for row in self.log.rows if all(row.get(k) == v for k, v in job.key.items()))
+        return next(matches, None)
+
+    @contextmanager
+    def _errors_kept(self, name: str, preset: str | None = None, seed: int | None = None) -> Iterator[None]:
+        """Whatever is wrong with one set or run must not cost the others."""
+        facts = {"set": name, "preset": preset, "seed": seed}
+        try:
+            yield
+        except PatchebmError as error:
+            self.errors.append(facts | {"error": str(error)})
+        except Exception as error:
+            # Not a sentence that anybody thought of, so the traceback is wanted, too.
+            traceback.print_exc()
+            self.errors.append(facts | {"error": f"{type(error).__name__}: {error}"})
+
+
+def find_sets(root: str | Path, names: Sequence[str] = ()) -> list[str]:
+    """Names of the image sets in a folder, sorted.
+
+    Args:
+        root: the folder; of its folders, those count that hold a folder `train`, `test` or `good`.
+        names: take these alone, in this order.
+
+    Raises:
+        DataError: there is no such folder, it holds no sets or is a set itself, or a name is not that of a
+            folder in it; says which, with the nearest name.
+    """
+    root = Path(root)
+    try:
+        folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            f"folder {root} cannot be read: {error.strerror}; name the folder that holds the image sets"
+        ) from error
+    for name in names:
+        if name not in folders:
+            raise DataError(
+                f"{root} holds no image set '{name}'{nearest(name, folders)}; it holds {', '.join(folders)}"
+            )
+    if names:
+        return list(dict.fromkeys(names))
+    if any(mark in folders for mark in _MARKS):
+        raise DataError(
+            f"{root} is itself an image set; name the folder that holds it: {root.resolve().parent}"
+        )
+    sets = [name for name in folders if any((root / name / mark).is_dir() for mark in _MARKS)]
+    if not sets:
+        raise DataError(
+            f"{root} holds no image sets; give each a folder of its own in it, with train/good and test"
+        )
+    return sets
+
+
+def measure(job: Job, images: ImageSet, tick: Callable[[int], object]) -> dict[str, Any]:
+    """Fit and evaluate once; what is returned is a line of the log.
+
+    Raises:
+        PatchebmError: the set does not suit the configuration, or training diverged.
+    """
+    import torch
+
+    from patchebm.detector import EnsembleDetector
+    from patchebm.evaluation.evaluate import evaluate
+
+    detector = EnsembleDetector(job.config)
+    began = time.perf_counter()
+    detector.fit([p.path for p in images.train], [p.group for p in images.train])
+    seconds = time.perf_counter() - began
+    tick(len(images.train))
+    figures = evaluate(detector, images, tick=lambda: tick(1)).figures
+    return {
+        **job.key,
+        "train_count": len(images.train),
+        **{key: figures[key] for key in _KEPT if key in figures},
+        "levels": {
+            name: level["image_auroc"] for name, level in figures["levels"].items() if "image_auroc" in level
+        },
+        "false_alarm_rate_stated": detector.threshold_.false_alarm_rate,
+        "extrapolated": detector.threshold_.extrapolated,
+        "fit_seconds": round(seconds, 2),
+        "ms_per_image": round(1000 * figures["seconds"]["score_per_image"], 2),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def _hash(images: ImageSet) -> str:
+    """SHA-256 over everything in a set that figures depend on."""
+    pictures = [*images.train, *images.test]
+    masks = [picture.mask for picture in pictures if picture.mask is not None]
+    lists = [file for name in ("groups.csv", "kinds.csv") if (file := images.root / name).exists()]
+    try:
+        return data_hash([*(picture.path for picture in pictures), *masks, *lists], images.root)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename} cannot be read: {error.strerror}; mend the file or remove it"
+        ) from error

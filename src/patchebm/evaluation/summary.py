@@ -1,0 +1,86 @@
+"""Mean and spread over seeds of figures on several image sets, and a Markdown table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Columns = dict[str, dict[str, dict[int, float]]]
+"""Column name -> set -> figure by seed."""
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over seeds, with divisor n - 1; 0 for what has no seed."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def summarise(columns: Columns, sets: Sequence[str], *, partial: bool = False) -> dict[str, Any]:
+    """Mean and spread over seeds, per set and in the mean over the sets.
+
+    Args:
+        columns: the figures.
+        sets: names of the sets, in order.
+        partial: keep columns that lack some of the sets. Means are then over those sets that every column
+            has, with the seeds that a column has on all of these, so that columns can be compared.
+
+    Returns:
+        For each column `sets` (for each set `mean` and `std`), and `mean`, `std` and `mean_by_seed` over the
+        sets, which are absent where there is no set, or no seed, to take them over.
+    """
+    common = list(sets)
+    if partial:
+        common = [s for s in sets if all(s in by_set for by_set in columns.values())]
+    summary: dict[str, Any] = {}
+    for name, by_set in columns.items():
+        if not set(common) <= set(by_set):
+            continue
+        per_set = {s: list(by_set[s].values()) for s in sets if s in by_set}
+        facts: dict[str, Any] = {}
+        seeds = sorted(set.intersection(*(set(by_set[s]) for s in common))) if common else []
+        if seeds:
+            per_seed = [float(np.mean([by_set[s][seed] for s in common])) for seed in seeds]
+            facts = {"mean": float(np.mean(per_seed)), "std": spread(per_seed), "mean_by_seed": per_seed}
+        facts["sets"] = {s: {"mean": float(np.mean(v)), "std": spread(v)} for s, v in per_set.items()}
+        summary[name] = facts
+    return summary
+
+
+def table(
+    summary: dict[str, Any],
+    sets: Sequence[str],
+    title: str = "image AUROC",
+    *,
+    digits: int = 3,
+    spreads: bool = True,
+) -> str:
+    """Markdown: a row for each column of the summary, a dash for what is absent.
+
+    Args:
+        summary: what `summarise` returned.
+        sets: names of the sets, in order.
+        title: heading of the first column.
+        digits: behind the decimal point.
+        spreads: whether spreads are shown; of a single seed there is none.
+    """
+
+    def cell(facts: dict[str, Any]) -> str:
+        if "mean" not in facts:
+            return "–"
+        return f"{facts['mean']:.{digits}f}" + (f" ± {facts['std']:.{digits}f}" if spreads else "")
+
+    rows = [
+        [name, *(cell(facts["sets"].get(s, {})) for s in sets), cell(facts)]
+        for name, facts in summary.items()
+    ]
+    return markdown([title, *sets, "mean"], rows)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; a bar or line break in a cell cannot end it."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|") for c in cells) + " |"
+
+    return "\n".join([line(header), "|---" * len(header) + "|", *map(line, rows)]) + "\n"
