@@ -20,7 +20,7 @@ _HOMES = {
     "ImageDetector": "patchebm.detector",
     "PatchDetector": "patchebm.detector",
     "Prediction": "patchebm.prediction",
-    "load": "patchebm.detector",
+    "load": "patchebm.loading",
     "load_preset": "patchebm.config_parser",
 }
 

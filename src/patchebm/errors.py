@@ -27,3 +27,7 @@ class ModelFileError(PatchebmError):
 
 class TrainingError(PatchebmError):
     """Training cannot go on: the energy diverged for good, or there is no room for a checkpoint."""
+
+
+class ExportError(PatchebmError):
+    """An exported model would not score as the one that it was exported from."""

@@ -48,7 +48,8 @@ def test_help_is_fast_and_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["benchmark", "calibrate", "compare", "demo", "evaluate", "predict", "train"]
+    "verb",
+    ["train", "evaluate", "compare", "predict", "calibrate", "watch", "doctor", "benchmark", "demo"],
 )
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

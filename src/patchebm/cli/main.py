@@ -14,8 +14,11 @@ VERBS = {
     "train": "fit a detector on pictures of good parts",
     "evaluate": "measure a detector on pictures with known truth, and report on it",
     "compare": "put several evaluated runs in one page",
+    "export": "write one verified file that scores without torch",
     "predict": "score pictures, give verdicts, draw heat maps",
     "calibrate": "set the false-alarm rate anew, or learn anew what good parts score",
+    "watch": "score pictures as a camera writes them",
+    "doctor": "say what this machine has for scoring, and how fast it is",
     "benchmark": "measure presets and seeds on several image sets, with tables",
     "demo": "train and evaluate on built-in synthetic products, and write a report",
 }

@@ -1,4 +1,4 @@
-"""`patchebm predict RUN IMAGES...`: score pictures, give verdicts, draw heat maps."""
+"""`patchebm predict MODEL IMAGES...`: score pictures, give verdicts, draw heat maps."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from patchebm.data.folders import find_images
 from patchebm.data.images import read_image
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
+from patchebm.loading import load
 from patchebm.prediction import one_in
 
 
 def run(argv: Sequence[str]) -> None:
     """Predict as the arguments say."""
     parser = Parser(prog="patchebm predict", description=__doc__)
-    parser.add_argument("run", help="folder that `patchebm train` wrote")
+    parser.add_argument(
+        "model", help="folder that `patchebm train` wrote, or file that `patchebm export` wrote"
+    )
     parser.add_argument("images", nargs="+", help="pictures, or folders of pictures")
     parser.add_argument("--out", help="write heat map overlays to this folder")
     parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
+    parser.add_argument("--threads", type=int, help="of a bundle, that one picture uses; default: all cores")
     parser.add_argument("--json", help="write the predictions to this file, a list of records")
     values = parser.parse(argv)
     paths = find_images(values.images)
 
-    from patchebm.detector import load
     from patchebm.evaluation.overlay import heat_overlay, side_by_side
 
     names = _overlay_names(paths)
     if values.out:
         _check_targets(Path(values.out), names)
-    detector = load(values.run)
+    detector = load(values.model, threads=values.threads)
     if values.false_alarm_rate is not None:
         detector = detector.at_false_alarm_rate(values.false_alarm_rate)
     records = []

@@ -13,6 +13,7 @@ import yaml
 
 from patchebm.config import Config
 from patchebm.data.fingerprints import take_fingerprints
+from patchebm.data.folders import ImageSet
 from patchebm.errors import DataError
 from patchebm.files import write_text
 from patchebm.provenance import data_hash, versions
@@ -100,14 +101,16 @@ class Run:
             take_fingerprints(pictures, root).save(file)
 
     def finish(
-        self, *, command: Sequence[str], seconds: float, image_set: str, pictures: int
+        self, *, command: Sequence[str], seconds: float, image_set: ImageSet, pictures: int
     ) -> dict[str, Any]:
         """Complete `run.json` and return it, for the model's card."""
         record = self.folder / "run.json"
         facts: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         facts |= {
             "command": list(command),
-            "image_set": image_set,
+            "image_set": image_set.name,
+            # Where export finds pictures to compare on.
+            "root": str(image_set.root.resolve()),
             "pictures": pictures,
             "train_seconds": round(seconds, 1),
             "versions": versions(),

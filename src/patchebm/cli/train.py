@@ -73,7 +73,7 @@ def train_run(
     began = time.perf_counter()
     detector = EnsembleDetector(config).fit([p.path for p in pictures], groups, out / "training", region)
     seconds = time.perf_counter() - began
-    card = run.finish(command=command, seconds=seconds, image_set=image_set.name, pictures=len(pictures))
+    card = run.finish(command=command, seconds=seconds, image_set=image_set, pictures=len(pictures))
     detector.save(out, card)
     # They only serve to go on, and there is nothing left to go on with.
     for checkpoint in (out / "training").rglob("last.ckpt"):

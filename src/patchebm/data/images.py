@@ -6,6 +6,7 @@ the file (signed or planar 16-bit TIFF, for instance) the file is refused rather
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +74,48 @@ def read_image(path: str | Path) -> NDArray[np.float32]:
             16-bit planes.
     """
     file = Path(path)
-    loaded = _load(file)
-    values = _samples(file, loaded).astype(np.float32)
-    values /= np.float32(loaded.white)
-    return values
+    return _values(file, _load(file))
+
+
+def decode_image(content: bytes, name: str) -> NDArray[np.float32]:
+    """As `read_image`, from the bytes of a file.
+
+    Args:
+        content: of a file.
+        name: what messages call it.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    if not content:
+        raise ImageError(f"{name} is empty (0 bytes); send it again or leave it out")
+    path = Path(name)
+    return _values(path, _decoded(path, io.BytesIO(content)))
+
+
+def picture_of(image: Image.Image, name: str) -> NDArray[np.float32]:
+    """As `read_image`, from a Pillow image, which is read upright where it came from a file.
+
+    Args:
+        image: of any mode that `read_image` reads.
+        name: what messages call it.
+
+    Raises:
+        ImageError: damaged, too large, or of floats or 32-bit integers.
+    """
+    path = Path(name)
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(_too_large(path))
+    if not image.width or not image.height:
+        raise ImageError(f"{name} has no pixels; leave it out")
+    try:
+        image.load()
+    except Exception as error:
+        raise ImageError(_damaged(path)) from error
+    deep = image.mode.startswith("I;16")
+    # Pillow turns a TIFF upright itself while it loads it.
+    orientation = 1 if image.format == "TIFF" else _orientation(image)
+    return _values(path, _Loaded(image, "", white=65535 if deep else 255, orientation=orientation))
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -125,15 +164,26 @@ class _Loaded:
 def _load(path: Path) -> _Loaded:
     """Decode the file completely; every failure becomes an ImageError."""
     _require_file(path)
+    try:
+        with path.open("rb") as stream:
+            return _decoded(path, stream)
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be read: {error.strerror}; check its permissions and the disk"
+        ) from error
+
+
+def _decoded(path: Path, stream: BinaryIO) -> _Loaded:
+    """Decode what a stream holds; every failure becomes an ImageError that calls it `path`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            with path.open("rb") as stream:
-                loaded = _decode(path, stream)
+            loaded = _decode(path, stream)
         except ImageError:
             raise
         except UnidentifiedImageError as error:
-            raise ImageError(_unidentified(path)) from error
+            stream.seek(0)
+            raise ImageError(_unidentified(path, stream.read(4))) from error
         except Image.DecompressionBombError as error:
             raise ImageError(_too_large(path)) from error
         except MemoryError as error:
@@ -207,6 +257,13 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         # A damaged EXIF block does not spoil the pixels; every viewer shows such a picture as it is stored.
         return 1
+
+
+def _values(path: Path, loaded: _Loaded) -> NDArray[np.float32]:
+    """Pixels as float32 in [0, 1]."""
+    values = _samples(path, loaded).astype(np.float32)
+    values /= np.float32(loaded.white)
+    return values
 
 
 def _samples(path: Path, loaded: _Loaded) -> _Samples:
@@ -294,9 +351,7 @@ def _require_file(path: Path) -> None:
         raise ImageError(f"{path} is empty (0 bytes); copy it again or leave it out")
 
 
-def _unidentified(path: Path) -> str:
-    with path.open("rb") as stream:
-        start = stream.read(4)
+def _unidentified(path: Path, start: bytes) -> str:
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
     if kind is None:
         return f"{path} is not a PNG, JPEG, BMP or TIFF picture; convert it to one of these or leave it out"

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
 from PIL import Image
-from scipy import ndimage
+
+from patchebm.evaluation.plasma import plasma
 
 __all__ = ["heat_overlay", "side_by_side"]
-
-# Plasma is perceptually uniform and rises in lightness throughout, so that hotter looks hotter also to the
-# colour-blind and in a grey print; turbo and jet do not. Inferno does too, but it starts in black and ends
-# near white, which a grey picture has of its own; plasma is saturated at both ends.
-_COLORMAP = "plasma"
 
 # Opacity of the hottest heat. What was found must remain visible under it.
 _STRONGEST = 0.75
@@ -56,8 +51,7 @@ def heat_overlay(
         raise ValueError("the heat map has values that are not finite")
     strength = np.clip((heat - low) / (high - low), 0.0, 1.0).astype(np.float32)
     opacity = _STRONGEST * strength[..., None]
-    colours = colormaps[_COLORMAP](strength)[..., :3].astype(np.float32)
-    return _to_image(opacity * colours + (1.0 - opacity) * _grey(rgb))
+    return _to_image(opacity * plasma(strength) + (1.0 - opacity) * _grey(rgb))
 
 
 def side_by_side(
@@ -89,7 +83,7 @@ def side_by_side(
         defects = np.asarray(mask, dtype=bool)
         shown = np.where(defects[..., None], rgb, _OUTSIDE_MASK * _grey(rgb))
         # Dark defects on a dark part would be lost without a line around them.
-        around = ndimage.binary_dilation(defects, iterations=max(1, width // 150)) & ~defects
+        around = _grown(defects, max(1, width // 150)) & ~defects
         shown[around] = _OUTLINE
         panels.append(_to_image(shown))
     gap = max(2, width // 60)
@@ -97,6 +91,18 @@ def side_by_side(
     for index, panel in enumerate(panels):
         sheet.paste(panel, (index * (width + gap), 0))
     return sheet
+
+
+def _grown(mask: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.bool_]:
+    """The mask and all pixels that so many steps up, down, left or right lead to from it."""
+    for _ in range(steps):
+        grown = mask.copy()
+        grown[1:] |= mask[:-1]
+        grown[:-1] |= mask[1:]
+        grown[:, 1:] |= mask[:, :-1]
+        grown[:, :-1] |= mask[:, 1:]
+        mask = grown
+    return mask
 
 
 def _as_rgb(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

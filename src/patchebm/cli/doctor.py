@@ -1,0 +1,125 @@
+"""`patchebm doctor [MODEL] [IMAGES...]`: say what this machine has for scoring, and how fast it is."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from patchebm._version import __version__
+from patchebm.config_parser import Parser
+from patchebm.data.folders import find_images
+from patchebm.deploy.machine import HELPS, advice, hardware, runtimes
+from patchebm.errors import DataError, PatchebmError
+
+# Pictures that are scored in turn; more would only take longer to read.
+MOST_IMAGES = 20
+
+
+def run(argv: Sequence[str]) -> None:
+    """Look and measure as the arguments say."""
+    parser = Parser(prog="patchebm doctor", description=__doc__)
+    parser.add_argument("model", nargs="?", help="bundle or run folder to measure")
+    parser.add_argument(
+        "images", nargs="*", help="pictures, or folders of them; without, one of 256 px is drawn"
+    )
+    parser.add_argument("--json", action="store_true", help="print the facts as JSON")
+    values = parser.parse(argv)
+    images = find_images(values.images)[:MOST_IMAGES] if values.images else []
+    facts: dict[str, Any] = {"patchebm": __version__, "hardware": hardware(), "runtimes": runtimes()}
+    facts["precisions"] = precisions(facts["hardware"], facts["runtimes"])
+    facts["advice"] = advice(facts["hardware"], facts["runtimes"])
+    problem = None
+    if values.model is not None:
+        facts["model"] = values.model
+        try:
+            facts["speed"] = _speeds(values.model, images, facts["hardware"]["cores"])
+            facts["advice"] += _speed_advice(facts["speed"])
+        except PatchebmError as error:
+            problem = error
+    print(json.dumps(facts, indent=1) if values.json else "\n".join(_lines(facts)), flush=True)
+    # What is known of the machine may be what explains it.
+    if problem is not None:
+        raise problem
+
+
+def precisions(machine: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """What each precision is worth here, in words."""
+    words = {}
+    for name in ("f32", *HELPS):
+        offering = [runtime for runtime, facts in found.items() if name in facts.get("precisions", [])]
+        helping = [flag for flag in machine["flags"] if flag in HELPS.get(name, ())]
+        words[name] = f"bundles with {' or '.join(offering)}" if offering else "no bundles here"
+        if helping:
+            words[name] += f"; this processor has {', '.join(helping)} for it"
+        elif name in HELPS:
+            words[name] += "; this processor has no instructions for it"
+    return words
+
+
+def _speeds(model: str, images: Sequence[Path], cores: float) -> list[dict[str, Any]]:
+    """Measure on one thread, and on as many as there are cores."""
+    from patchebm.deploy.measure import measure
+
+    if not Path(model).exists():
+        raise DataError(f"{model} does not exist; name a bundle or a run folder")
+    threads = sorted({1, max(1, int(cores))})
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = list(images) or [_drawn(Path(folder))]
+        return [asdict(measure(model, pictures, n)) for n in threads]
+
+
+def _drawn(folder: Path) -> Path:
+    """A picture of 256 px: how fast a model is does not depend on what is on it."""
+    from PIL import Image
+
+    from patchebm.data.synthetic import draw
+
+    pixels, *_ = draw("flange", seed=0, split="train/good", index=0, defect="good", size=256)
+    Image.fromarray(pixels).save(folder / "drawn.png")
+    return folder / "drawn.png"
+
+
+def _speed_advice(speeds: Sequence[dict[str, Any]]) -> list[str]:
+    """What the measurements say to do."""
+    if len(speeds) < 2:
+        return []
+    one, all_cores = speeds[0], speeds[-1]
+    gain = one["score_ms"] / all_cores["score_ms"]
+    if gain > 1.2:
+        return [f"{all_cores['threads']} threads answer {gain:.1f} times as fast as one"]
+    return ["more threads hardly help here; --threads 1 leaves the other cores to others"]
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    """The facts as text."""
+    machine = facts["hardware"]
+    memory, free = machine["memory_mb"], machine["free_memory_mb"]
+    lines = [
+        f"patchebm {facts['patchebm']}, Python {machine['python']}, {machine['system']}",
+        f"processor  {machine['processor']} ({machine['architecture']}), {machine['cores']:g} of "
+        f"{machine['machine_cores']} cores, {' '.join(machine['flags']) or 'no known flags'}",
+        f"memory     {_or_unknown(memory)} MB, {_or_unknown(free)} MB free",
+    ]
+    for name, found in facts["runtimes"].items():
+        asked = [*found.get("providers", []), *found.get("devices", [])]
+        state = "not installed" if found["version"] is None else " ".join([found["version"], *asked])
+        lines.append(f"{name:<12}{found.get('problem', state)}")
+    lines += [f"{name:<12}{words}" for name, words in facts["precisions"].items()]
+    if "speed" in facts:
+        lines += ["", f"{facts['model']}, a picture at a time:"]
+    lines += [
+        f"  threads {speed['threads']}: {speed['score_ms']:.1f} ms to score, {speed['read_ms']:.1f} to read; "
+        f"first verdict after {speed['first_verdict_s']:.1f} s; {_or_unknown(speed['memory_mb'])} MB"
+        for speed in facts.get("speed", [])
+    ]
+    if facts["advice"]:
+        lines += ["", *(f"- {sentence}" for sentence in facts["advice"])]
+    return lines
+
+
+def _or_unknown(value: int | None) -> str:
+    return "unknown" if value is None else str(value)

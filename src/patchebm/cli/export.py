@@ -1,0 +1,61 @@
+"""`patchebm export RUN --out part.patchebm`: one verified file that scores without torch.
+
+The bundle is compared with the model in RUN, picture by picture and on hard versions of some, and refused
+where it does not score as that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchebm.config_parser import Parser
+from patchebm.data.folders import find_images, open_image_set
+from patchebm.errors import ConfigError, PatchebmError
+
+
+def run(argv: Sequence[str]) -> None:
+    """Export as the arguments say."""
+    parser = Parser(prog="patchebm export", description=__doc__)
+    parser.add_argument("run", help="folder that `patchebm train` wrote")
+    parser.add_argument("--out", required=True, help="file to write, for instance part.patchebm")
+    parser.add_argument("--format", default="onnx", help="onnx, or openvino")
+    parser.add_argument("--precision", default="f32", help="f32; bf16 (openvino); or int8, of the backbone")
+    parser.add_argument(
+        "--verify",
+        nargs="+",
+        help="pictures to compare on, or folders of them; default: the training pictures",
+    )
+    values = parser.parse(argv)
+
+    from patchebm.deploy.export import build_bundle, check_target
+    from patchebm.detector import load
+
+    check_target(values.format, values.precision)
+    detector = load(values.run)
+    training = _training(detector.card_.get("root"))
+    verify = find_images(values.verify) if values.verify else training[1::2] or training
+    if not verify:
+        raise ConfigError(
+            f"the pictures that {values.run} was trained on are not where they were; name some with --verify"
+        )
+    built = build_bundle(
+        detector,
+        verify=verify,
+        training=training[::2] or verify,
+        form=values.format,
+        precision=values.precision,
+        run=Path(values.run),
+    )
+    built.write(values.out)
+    print(f"compared with {values.run} on {built.parity.describe()}")
+    size = Path(values.out).stat().st_size
+    print(f"bundle: {values.out} ({size / 1e6:.1f} MB); next: patchebm predict {values.out} IMAGES")
+
+
+def _training(root: str | None) -> list[Path]:
+    """The good pictures of a run, or none if they are no longer there."""
+    try:
+        return [picture.path for picture in open_image_set(root).train] if root else []
+    except PatchebmError:
+        return []

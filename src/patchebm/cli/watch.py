@@ -1,0 +1,147 @@
+"""`patchebm watch FOLDER --model MODEL --out RESULTS`: score pictures as a camera writes them."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from patchebm.cli.options import RATE
+from patchebm.config_parser import Parser
+from patchebm.deploy.journal import Journal, Record
+from patchebm.deploy.stream import Stream
+from patchebm.deploy.watch import FolderWatch
+from patchebm.deploy.webhook import Webhook, check_url
+from patchebm.errors import ConfigError, DataError
+from patchebm.loading import load
+
+
+def run(argv: Sequence[str]) -> None:
+    """Watch as the arguments say."""
+    parser = Parser(prog="patchebm watch", description=__doc__)
+    parser.add_argument("folder", help="where pictures arrive; sub-folders are watched too")
+    parser.add_argument("--model", required=True, help="bundle, or folder that `patchebm train` wrote")
+    parser.add_argument(
+        "--out", required=True, help="folder for results.jsonl and results.csv; goes on with it"
+    )
+    parser.add_argument("--threads", type=int, help="of a bundle, that one picture uses; default: all cores")
+    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
+    parser.add_argument("--webhook", help="send each record to this address as JSON")
+    parser.add_argument("--poll", type=float, default=0.5, help="seconds between two looks into the folder")
+    parser.add_argument(
+        "--settle", type=float, default=1.0, help="seconds for which a file must not change before it is read"
+    )
+    parser.add_argument("--once", action="store_true", help="stop when every picture there is recorded")
+    parser.add_argument("--maps", action="store_true", help="write heat map overlays to maps/ in --out")
+    values = parser.parse(argv)
+    folder, out = _folders(values.folder, values.out)
+    for name in ("poll", "settle"):
+        if not 0 <= getattr(values, name) < math.inf:
+            raise ConfigError(f"--{name} is {getattr(values, name)}; give seconds, such as 1")
+    if values.webhook is not None:
+        check_url(values.webhook)
+    with _stop_on_signals() as stop, Journal(out) as journal:
+        if journal.cut:
+            _say(f"{journal.path}: cut off a line that an interruption had torn")
+        model = load(values.model, threads=values.threads)
+        if values.false_alarm_rate is not None:
+            model = model.at_false_alarm_rate(values.false_alarm_rate)
+        webhook = Webhook(values.webhook, journal, say=_say) if values.webhook is not None else None
+        watch = FolderWatch(folder, settle=values.settle, known=journal.knows, say=_say, skip=out.resolve())
+        tally = _Tally(webhook)
+        stream = Stream(
+            model,
+            watch,
+            journal,
+            model=values.model,
+            maps=out / "maps" if values.maps else None,
+            stop=stop,
+            say=_say,
+            recorded=tally.add,
+        )
+        _say(f"watching {folder}; {len(journal)} pictures are recorded in {journal.path}; Ctrl-C stops")
+        if webhook is not None:
+            webhook.start()
+        try:
+            stream.run(poll=max(values.poll, 0.01), once=values.once)
+        finally:
+            if webhook is not None:
+                webhook.close()
+            _say(tally.sentence())
+
+
+class _Tally:
+    """Prints records as they come and counts them."""
+
+    def __init__(self, webhook: Webhook | None) -> None:
+        self._webhook = webhook
+        self._began = time.monotonic()
+        self._pictures = self._anomalous = self._errors = 0
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Take in a batch."""
+        if self._webhook is not None:
+            self._webhook.notify()
+        for record in records:
+            self._pictures += 1
+            if "error" in record:
+                self._errors += 1
+                _print(f"{'ERROR':<10}{'':>8}  {record['image']}: {record['error']}")
+                continue
+            self._anomalous += record["anomalous"]
+            verdict = "ANOMALOUS" if record["anomalous"] else "normal"
+            _print(f"{verdict:<10}{record['score']:>8.2f}  {record['image']}")
+        sys.stdout.flush()
+
+    def sentence(self) -> str:
+        """What this run did."""
+        return (
+            f"stopped: {self._pictures} pictures recorded in {time.monotonic() - self._began:.0f} s, "
+            f"{self._anomalous} of them anomalous, {self._errors} unreadable"
+        )
+
+
+def _folders(folder: str, out: str) -> tuple[Path, Path]:
+    """Both folders. Raises DataError if they cannot be used."""
+    if not os.path.isdir(folder):
+        raise DataError(f"folder {folder} does not exist; check the path, or mount the share first")
+    if os.path.realpath(folder) == os.path.realpath(out):
+        raise DataError(f"--out {out} is the watched folder itself; choose another folder for results")
+    return Path(folder), Path(out)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _: Any) -> None:
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, b"stopping after this batch\n")
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print(line: str) -> None:
+    """Print a line, whatever characters the names of files in it are made of."""
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(escaped.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

@@ -1,0 +1,322 @@
+"""What a fitted level computes, with all that is constant folded together: what follows the features.
+
+A member's whitening x -> (x - m) W, the products with a mixture's centres and a network's first layer are all
+linear in x. Each becomes one 1x1 convolution of `(B, C, h, w)` maps, with the whitening folded into it, and
+nothing is transposed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, silu
+
+from patchebm.detector.level import LevelModel
+from patchebm.detector.scoring import Member
+from patchebm.energy import CellsEnergy, Energy, GaussianEnergy, MixtureEnergy, ResidualEnergy, TiltedEnergy
+from patchebm.errors import ConfigError
+
+
+class Linear(nn.Module):
+    """Linear functions of every cell of a map: x -> A x + b, as a 1x1 convolution.
+
+    Args:
+        weight: `(R, C)`.
+        bias: `(R,)`.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.float()[:, :, None, None].contiguous())
+        self.register_buffer("bias", bias.float().contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, R, h, w)` of maps `(B, C, h, w)`."""
+        return conv2d(x, self.weight, self.bias)
+
+
+class Refined(nn.Module):
+    """A `ResidualEnergy` after its first layer, which is folded into what comes before: one value a cell.
+
+    Args:
+        energy: the network.
+    """
+
+    def __init__(self, energy: ResidualEnergy) -> None:
+        super().__init__()
+        self.residual = Linear(energy.residual.weight.detach(), energy.residual.bias.detach())
+        self.leave = Linear(energy.leave.weight.detach(), energy.leave.bias.detach())
+
+    def forward(self, first: Tensor) -> Tensor:
+        """Energies `(B, 1, h, w)` of the first layer's values `(B, hidden, h, w)`."""
+        h = silu(first)
+        energies: Tensor = self.leave(h + silu(self.residual(h)))
+        return energies
+
+
+def log_sum_exp(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Log-sum-exp that keeps its axes and cannot overflow.
+
+    Spelt out, because a runtime's own operator need not subtract the largest value first.
+    """
+    top = x.amax(axes, keepdim=True)
+    return (x - top).exp().sum(axes, keepdim=True).log() + top
+
+
+class CellMember(nn.Module):
+    """One member's components of every cell, where each cell is a view.
+
+    Args:
+        member: its energy is a mixture, a `ResidualEnergy`, or a mixture that the latter tilts.
+        channels: of a map.
+        network_only: whether the network alone counts.
+    """
+
+    def __init__(self, member: Member, channels: int, *, network_only: bool) -> None:
+        super().__init__()
+        energy = member.energy
+        base = energy.base if isinstance(energy, TiltedEnergy) else energy
+        judge = energy.network if isinstance(energy, TiltedEnergy) else energy
+        network = judge.cell if isinstance(judge, CellsEnergy) else judge
+        matrix, shift = _space(member, channels)
+        self.mixture = isinstance(base, MixtureEnergy) and not network_only
+        if self.mixture:
+            assert isinstance(base, MixtureEnergy)
+            # |y - c|^2 / 2v = |y|^2 / 2v - (y c / v - |c|^2 / 2v): the first term is the same for all
+            # components, so that it leaves the log-sum-exp, and the second is linear.
+            width = (2 * base.variance.double()).rsqrt()
+            centres, variance = base.centres.double(), base.variance.double()
+            offsets = base.log_weights.double() - centres.square().sum(1) / (2 * variance)
+            self.whiten = Linear(width * matrix, width * shift)
+            self.assign = Linear(centres @ matrix / variance, centres @ shift / variance + offsets)
+        self.enter: Linear | None = None
+        if isinstance(network, ResidualEnergy):
+            self.enter, self.network = _entered(network, matrix, shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Components `(B, K, h, w)` of maps of features `(B, C, h, w)`."""
+        components = []
+        if self.mixture:
+            logits = self.assign(x)
+            top = logits.amax(1, keepdim=True)
+            assigned = _sum_channels((logits - top).exp()).log() + top
+            components.append(_sum_channels(self.whiten(x).square()) - assigned)
+        if self.enter is not None:
+            components.append(self.network(self.enter(x)))
+        return torch.cat(components, dim=1)
+
+
+class ViewMember(nn.Module):
+    """One member's components of a whole map as one view, and what its network says of the cells.
+
+    Args:
+        member: its energy is a `CellsEnergy`, or a Gaussian that the latter tilts.
+        channels: of a map.
+        view: height and width of a map.
+        network_only: whether the network alone counts.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    inverse: Tensor
+
+    def __init__(self, member: Member, channels: int, view: tuple[int, int], *, network_only: bool) -> None:
+        super().__init__()
+        energy = member.energy
+        base = energy.base if isinstance(energy, TiltedEnergy) else energy
+        judge = energy.network if isinstance(energy, TiltedEnergy) else energy
+        if not isinstance(judge, CellsEnergy) or not isinstance(judge.cell, ResidualEnergy):
+            raise ConfigError(
+                "an image level without a network that judges cells cannot be exported; train with "
+                "image.energy.network.kind cells, as the preset features does"
+            )
+        matrix, shift = _space(member, channels)
+        self.enter, self.network = _entered(judge.cell, matrix, shift)
+        height, width = view
+        self.log_cells = math.log(height * width)
+        self.gaussian = isinstance(base, GaussianEnergy) and not network_only
+        if self.gaussian:
+            assert isinstance(base, GaussianEnergy)
+            self.whiten = Linear(matrix, shift)
+            self.register_buffer("mean", base.mean[0])
+            self.register_buffer("axes", base.axes[0].T.contiguous())
+            floor = base.floor.double()
+            self.register_buffer("inverse", (0.5 / (base.variances[0].double() + floor)).float())
+            self.floor = float(0.5 / floor)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Components `(B, K)` and the cells' energies `(B, 1, h, w)` of maps `(B, C, h, w)`."""
+        cells = self.network(self.enter(x))
+        judged = log_sum_exp(cells, (2, 3)).flatten(1) - self.log_cells
+        if not self.gaussian:
+            return judged, cells
+        centred = self.whiten(x).flatten(1) - self.mean
+        coefficients = centred @ self.axes
+        residual = centred - coefficients @ self.axes.T
+        explained = (coefficients.square() * self.inverse).sum(1, keepdim=True)
+        value = explained + self.floor * residual.square().sum(1, keepdim=True)
+        return torch.cat([value.clamp(min=1e-12).log(), judged], dim=1), cells
+
+
+class PatchHead(nn.Module):
+    """The patch level: a standardised value of every cell, and a score.
+
+    Args:
+        level: fitted, on features.
+    """
+
+    smoothing: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, level: LevelModel, grid: tuple[int, int]) -> None:
+        super().__init__()
+        _check(level, (MixtureEnergy, ResidualEnergy))
+        score = level.config.score
+        alone = score.components == "network"
+        self.members = nn.ModuleList(
+            CellMember(m, level.channels, network_only=alone) for m in level.members_
+        )
+        self.rows = _smoother(grid[0], score.smooth)
+        self.columns = _smoother(grid[1], score.smooth)
+        scale, shift = _standardising(level, grid)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+        self.top = min(score.top, grid[0] * grid[1])
+        self.mean, self.std = level.mean_, level.std_
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores `(B,)` and maps of values `(B, h, w)` of maps of features `(B, C, h, w)`."""
+        components = _mean([member(x) for member in self.members])
+        if self.rows is not None and self.columns is not None:
+            components = self.rows(self.columns(components.transpose(2, 3)).transpose(2, 3))
+        values = (components * self.scale).sum(1) + self.shift
+        top = torch.topk(values.flatten(1), self.top, dim=1, sorted=False).values.mean(1)
+        return (top - self.mean) / self.std, values
+
+
+class ImageHead(nn.Module):
+    """The image level: a score of the whole, and a standardised value of every cell for the map.
+
+    Args:
+        level: fitted, on features.
+    """
+
+    scale: Tensor
+    cell_mean: Tensor
+    cell_std: Tensor
+
+    def __init__(self, level: LevelModel) -> None:
+        super().__init__()
+        _check(level, (GaussianEnergy, CellsEnergy))
+        alone = level.config.score.components == "network"
+        view = level.views.view_size
+        self.members = nn.ModuleList(
+            ViewMember(m, level.channels, view, network_only=alone) for m in level.members_
+        )
+        scale, shift = _standardising(level, (1, 1))
+        # Of one position the whole calibration is one affine function.
+        self.register_buffer("scale", scale[0, :, 0, 0] / level.std_)
+        self.shift = (float(shift) - level.mean_) / level.std_
+        assert level.map_standardiser_ is not None
+        std = torch.from_numpy(level.map_standardiser_.std_).float().view(view)
+        self.register_buffer(
+            "cell_mean", torch.from_numpy(level.map_standardiser_.mean_).float().view_as(std)
+        )
+        self.register_buffer("cell_std", std)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores `(B,)` and maps of values `(B, h, w)` of maps of features `(B, C, h, w)`."""
+        judged = [member(x) for member in self.members]
+        components = _mean([value for value, _ in judged])
+        cells = _mean([cells for _, cells in judged]).squeeze(1)
+        score = (components * self.scale).sum(1) + self.shift
+        return score, (cells - self.cell_mean) / self.cell_std
+
+
+class Along(nn.Module):
+    """A linear operator along the rows of maps, `(.., h, w) -> (.., H, w)`.
+
+    Args:
+        matrix: `(H, h)`.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(.., H, w)` of maps `(.., h, w)`."""
+        return self.matrix @ x
+
+
+def _entered(network: ResidualEnergy, matrix: Tensor, shift: Tensor) -> tuple[Linear, Refined]:
+    """A network of whitened cells as its first layer, with the whitening folded in, and the rest."""
+    enter, bias = network.enter.weight.detach().double(), network.enter.bias.detach().double()
+    return Linear(enter @ matrix, enter @ shift + bias), Refined(network)
+
+
+def _sum_channels(x: Tensor) -> Tensor:
+    """The sum `(B, 1, h, w)` of maps `(B, C, h, w)`, as a product, which runtimes do faster than a sum."""
+    ones = torch.ones(1, x.shape[1])
+    return (ones @ x.flatten(2)).view(-1, 1, x.shape[2], x.shape[3])
+
+
+def _space(member: Member, channels: int) -> tuple[Tensor, Tensor]:
+    """Whitening as y = A x + b, float64: A `(C, C)` and b `(C,)`."""
+    if member.whitening is None:
+        return torch.eye(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+    matrix = member.whitening.matrix.double().T
+    return matrix, -(matrix @ member.whitening.mean.double())
+
+
+def _check(level: LevelModel, kinds: tuple[type[Energy], ...]) -> None:
+    for member in level.members_:
+        energy = member.energy
+        parts = [energy.base, energy.network] if isinstance(energy, TiltedEnergy) else [energy]
+        if (
+            not all(isinstance(part, (*kinds, CellsEnergy)) for part in parts)
+            or level.config.score.kind != "energy"
+        ):
+            names = " and ".join(type(part).__name__ for part in parts)
+            raise ConfigError(
+                f"{level.name}: a level of {names} with {level.name}.score.kind {level.config.score.kind} "
+                "cannot be exported; train with the preset features or features-max"
+            )
+
+
+def _smoother(cells: int, side: int) -> Along | None:
+    """The Gaussian window of `LevelModel._smooth` along one axis, its borders included."""
+    if side == 1:
+        return None
+    offsets = torch.arange(side, dtype=torch.float64) - side // 2
+    weights = torch.exp(-0.5 * (offsets / (side / 3)).square())
+    weights = weights / weights.sum()
+    matrix = torch.zeros(cells, cells, dtype=torch.float64)
+    for row in range(cells):
+        for offset, weight in zip(offsets.long().tolist(), weights, strict=True):
+            matrix[row, min(max(row + offset, 0), cells - 1)] += weight
+    return Along(matrix.float())
+
+
+def _standardising(level: LevelModel, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """What turns components into values: `(1, K, h, w)` factors and the `(h, w)` shift of their sum."""
+    spread = torch.stack(
+        [torch.from_numpy(s.std_).expand(1, grid[0] * grid[1]) for s in level.standardisers_]
+    )
+    mean = torch.stack([torch.from_numpy(s.mean_).expand_as(spread[0]) for s in level.standardisers_])
+    scale = 1 / (spread * len(level.standardisers_) ** 0.5)
+    shift = -(mean * scale).sum(0)
+    return scale.view(1, -1, *grid).float(), shift.view(grid).float()
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).mean(0)

@@ -1,0 +1,162 @@
+"""Whether a bundle scores as the detector that it was exported from: numbers, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from patchebm.data.images import read_image
+from patchebm.prediction import Prediction
+
+Picture = NDArray[np.float32]
+Predict = Callable[[list[Picture]], list[Prediction]]
+
+# Pictures compared, and how many of them in each hard version, too.
+SAMPLE = 24
+CORRUPTED = 6
+
+# At f32 the two differ by rounding alone: .01 is a hundredth of the spread of good parts.
+MOST_DIFFERENCE = 0.01
+# Below f32 scores move; what must hold is what they are used for: verdicts, and the order of pictures.
+LEAST_AGREEMENT = 0.99
+LEAST_RANK = 0.99
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a bundle is from its detector.
+
+    Attributes:
+        pictures: compared, hard versions included.
+        score_difference: largest difference of scores, in standard deviations of good parts.
+        score_difference_typical: its median.
+        map_difference: largest difference of any pixel of the heat maps, in the same unit.
+        verdict_flips: pictures with another verdict.
+        rank_correlation: Spearman's, of the scores of all pictures.
+    """
+
+    pictures: int
+    score_difference: float
+    score_difference_typical: float
+    map_difference: float
+    verdict_flips: int
+    rank_correlation: float
+
+    def record(self) -> dict[str, Any]:
+        """For the card: two digits, which rounding on another machine leaves as they are."""
+        return {
+            key: float(f"{value:.2g}") if isinstance(value, float) else value
+            for key, value in asdict(self).items()
+        }
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.pictures} pictures: scores differ by {self.score_difference:.2g} at most "
+            f"({self.score_difference_typical:.2g} typically), heat maps by {self.map_difference:.2g}, "
+            f"{self.verdict_flips} verdicts differ, rank correlation {self.rank_correlation:.4f}"
+        )
+
+    def complaint(self, precision: str) -> str | None:
+        """What is out of tolerance at this precision, or None."""
+        if precision == "f32":
+            if self.score_difference > MOST_DIFFERENCE:
+                return f"scores differ by more than {MOST_DIFFERENCE:g}"
+            if self.map_difference > MOST_DIFFERENCE:
+                return f"heat maps differ by more than {MOST_DIFFERENCE:g}"
+            return "verdicts differ" if self.verdict_flips else None
+        if self.verdict_flips > (1 - LEAST_AGREEMENT) * self.pictures:
+            return f"fewer than {LEAST_AGREEMENT:.0%} of the verdicts agree"
+        if self.rank_correlation < LEAST_RANK:
+            return f"the rank correlation is below {LEAST_RANK:g}"
+        return None
+
+
+def compare(reference: Predict, other: Predict, pictures: Iterator[Picture]) -> Parity:
+    """Score pictures by both and compare, one at a time.
+
+    Args:
+        reference: of the detector.
+        other: of the bundle.
+        pictures: `(H, W, 1 or 3)` float32 in [0, 1].
+    """
+    scores, verdicts, maps = [], [], []
+    for picture in pictures:
+        (a,), (b,) = reference([picture]), other([picture])
+        scores.append((a.score, b.score))
+        verdicts.append(a.anomalous != b.anomalous)
+        assert a.heat_map is not None
+        assert b.heat_map is not None
+        maps.append(float(np.abs(a.heat_map - b.heat_map).max()))
+    first, second = np.array(scores).T
+    differences = np.abs(first - second)
+    return Parity(
+        pictures=len(scores),
+        score_difference=float(differences.max()),
+        score_difference_typical=float(np.median(differences)),
+        map_difference=max(maps),
+        verdict_flips=sum(verdicts),
+        rank_correlation=_spearman(first, second),
+    )
+
+
+def hard_pictures(paths: Sequence[Path], seed: int = 0) -> Iterator[Picture]:
+    """A sample of pictures, and hard versions of some: noise, blur, a pasted piece, black and white.
+
+    Args:
+        paths: files.
+        seed: draws noise and places.
+    """
+    generator = np.random.default_rng(seed)
+    chosen = spread_out(paths, SAMPLE)
+    for path in chosen:
+        yield read_image(path)
+    for path in spread_out(chosen, CORRUPTED):
+        picture = read_image(path)
+        yield from corrupted(picture, generator)
+
+
+def corrupted(picture: Picture, generator: np.random.Generator) -> Iterator[Picture]:
+    """Noise, blur, a pasted piece, black and white instead of the picture."""
+    noise = generator.normal(0, 0.2, picture.shape).astype(np.float32)
+    yield np.clip(picture + noise, 0, 1)
+    planes = [
+        Image.fromarray(np.rint(picture[:, :, c] * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(4))
+        for c in range(picture.shape[2])
+    ]
+    yield np.stack([np.asarray(plane, dtype=np.float32) / 255 for plane in planes], axis=2)
+    height, width = picture.shape[:2]
+    h, w = max(1, height // 4), max(1, width // 4)
+    (top, bottom), (left, right) = (generator.integers(0, n - k + 1, 2) for n, k in ((height, h), (width, w)))
+    pasted = picture.copy()
+    pasted[bottom : bottom + h, right : right + w] = picture[top : top + h, left : left + w]
+    yield pasted
+    yield np.zeros_like(picture)
+    yield np.ones_like(picture)
+
+
+def spread_out(paths: Sequence[Path], most: int) -> list[Path]:
+    """At most so many, evenly from the first to the last."""
+    if len(paths) <= most:
+        return list(paths)
+    return [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
+
+
+def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation; equal scores share their mean rank."""
+    a, b = _ranks(first), _ranks(second)
+    if a.std() == 0 or b.std() == 0:
+        return 1.0 if np.array_equal(a, b) else 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks

@@ -1,0 +1,46 @@
+"""Opening a model: a run folder, which needs torch, or an exported bundle, which needs none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from patchebm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from patchebm.deploy.runtime import BundlePredictor
+    from patchebm.detector import EnsembleDetector
+    from patchebm.features.backbone import Backbone
+
+
+def load(
+    path: str | Path,
+    backbone: Backbone | None = None,
+    *,
+    threads: int | None = None,
+    batch: int = 1,
+    warm_up: bool = False,
+) -> EnsembleDetector | BundlePredictor:
+    """Open a model; both kinds answer to the same `predict`, `iterate` and `at_false_alarm_rate`.
+
+    Args:
+        path: a run folder, or a bundle that `patchebm export` wrote.
+        backbone: for a run folder, the feature extractor that it was fitted with, if that was your own.
+        threads: for a bundle, how many one call uses; None takes all cores that this process may run on.
+        batch: for a bundle, how many pictures of one size are scored together, at most.
+        warm_up: for a bundle, whether a grey picture is scored at once, so that the first does not wait.
+
+    Raises:
+        ModelFileError: missing, truncated, altered or of another version; says which.
+        ConfigError: what it needs is not installed; says how to install it.
+    """
+    if Path(path).is_file():
+        if backbone is not None:
+            raise ConfigError(f"{path} holds its own backbone; hand over none")
+        from patchebm.deploy.runtime import load_bundle
+
+        return load_bundle(path, threads=threads, batch=batch, warm_up=warm_up)
+    from patchebm import detector
+
+    opened: Any = detector.load(path, backbone)
+    return opened  # type: ignore[no-any-return]

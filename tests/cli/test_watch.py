@@ -1,0 +1,230 @@
+"""`patchebm watch` as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from patchebm.cli.main import main
+from patchebm.detector import EnsembleDetector
+from tests.cli.test_cli import failure
+from tests.deploy.test_webhook import Receiver
+from tests.tiny import flanges, tiny_config, write_set
+
+FAST = ["--poll", "0.02", "--settle", "0.05"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = tiny_config()
+    config.calibration.members = 1
+    EnsembleDetector(config).fit(flanges(9)).save(folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with three pictures."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i, file in enumerate(sorted((write_set(tmp_path / "set") / "test").rglob("*.png"))[:3]):
+        shutil.copy(file, folder / f"{i}.png")
+    return folder
+
+
+def watch(folder: Path, run: Path, out: Path, *options: str) -> list[str]:
+    return ["watch", str(folder), "--model", str(run), "--out", str(out), *FAST, *options]
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "patchebm.cli.main", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_every_picture_is_recorded_once_and_as_predict_scores_it(
+    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(watch(pictures, run, out, "--once", "--maps")) == 0
+    assert main(["predict", str(run), str(pictures), "--json", str(tmp_path / "p.json")]) == 0
+    expected = {Path(p["image"]).name: p for p in json.loads((tmp_path / "p.json").read_text())}
+    assert {r["image"] for r in records(out)} == set(expected)
+    for record in records(out):
+        assert record["score"] == pytest.approx(expected[record["image"]]["score"], abs=1e-4)
+        assert record["levels"].keys() == {"patch", "image"}
+        assert record["size"] == (pictures / record["image"]).stat().st_size
+        with Image.open(out / record["overlay"]) as overlay:
+            assert overlay.size[1] == 64
+    with (out / "results.csv").open(newline="") as file:
+        assert [float(row["score"]) for row in csv.DictReader(file)] == [r["score"] for r in records(out)]
+    capsys.readouterr()
+    # Again: nothing to do. Touched, copied, with a name of its own: only the last is a picture not seen yet.
+    assert main(watch(pictures, run, out, "--once")) == 0
+    assert "3 pictures are recorded" in capsys.readouterr().err
+    os.utime(pictures / "0.png", ns=(1, 1))
+    shutil.copy(pictures / "1.png", pictures / "3.png")
+    assert main(watch(pictures, run, out, "--once")) == 0
+    assert [r["image"] for r in records(out)[3:]] == ["3.png"]
+    # Other content under the same name is a new picture.
+    shutil.copy(pictures / "2.png", pictures / "0.png")
+    assert main(watch(pictures, run, out, "--once")) == 0
+    assert [r["image"] for r in records(out)[4:]] == ["0.png"]
+    assert len({r["id"] for r in records(out)}) == 5
+
+
+def test_a_truncated_picture_is_an_error_record_and_the_others_are_scored(
+    tiny_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (pictures / "1.png").read_bytes()
+    (pictures / "1.png").write_bytes(whole[: len(whole) // 2])
+    (pictures / "empty.png").touch()
+    (pictures / "name\n\udcff.png").write_text("no picture")
+    out = tmp_path / "out"
+    assert main(watch(pictures, tiny_bundle, out, "--once")) == 0
+    told = capsys.readouterr()
+    by_name = {r["image"]: r for r in records(out)}
+    assert len(by_name) == len(records(out)) == 5
+    assert "score" in by_name["0.png"]
+    assert "truncated or damaged" in by_name["1.png"]["error"]
+    assert "empty (0 bytes)" in by_name["empty.png"]["error"]
+    assert "not a PNG" in by_name["name\n\udcff.png"]["error"]
+    assert "3 unreadable" in told.err
+    assert told.out.count("ERROR") == 3
+    assert "name\\n\\udcff.png: " in told.out
+    # Its second half comes after all.
+    (pictures / "1.png").write_bytes(whole)
+    assert main(watch(pictures, tiny_bundle, out, "--once")) == 0
+    assert [r["image"] for r in records(out)[5:]] == ["1.png"]
+    assert "score" in records(out)[5]
+
+
+def test_a_slow_writer_is_waited_for(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    content = (pictures / "0.png").read_bytes()
+    slow = pictures / "slow.png"
+
+    def write() -> None:
+        with slow.open("wb", buffering=0) as file:
+            for i in range(0, len(content), len(content) // 4 + 1):
+                file.write(content[i : i + len(content) // 4 + 1])
+                # Longer than files must be stable, shorter than they may be unreadable.
+                time.sleep(0.12)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    wait = time.monotonic() + 5
+    while not slow.exists():
+        assert time.monotonic() < wait
+    assert main(watch(pictures, tiny_bundle, tmp_path / "out", "--once")) == 0
+    thread.join()
+    found = [r for r in records(tmp_path / "out") if r["image"] == "slow.png"]
+    assert len(found) == 1
+    assert "score" in found[0]
+
+
+def test_records_reach_a_webhook(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    receiver = Receiver()
+    out = tmp_path / "out"
+    assert main(watch(pictures, tiny_bundle, out, "--once", "--webhook", receiver.url)) == 0
+    receiver.stop()
+    assert receiver.taken == records(out)
+
+
+def test_bad_arguments_are_one_sentence(
+    tiny_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert "nowhere does not exist" in failure(capsys, *watch(tmp_path / "nowhere", tiny_bundle, out))
+    assert "watched folder itself" in failure(capsys, *watch(pictures, tiny_bundle, pictures))
+    for option, value in (
+        ("--settle", "-1"),
+        ("--settle", "nan"),
+        ("--poll", "inf"),
+        ("--webhook", "ftp://x"),
+    ):
+        assert option.lstrip("-") in failure(capsys, *watch(pictures, tiny_bundle, out), option, value)
+    assert not out.exists()
+    assert "no finished model" in failure(capsys, *watch(pictures, tmp_path / "in", out))
+    assert "threads 0" in failure(capsys, *watch(pictures, tiny_bundle, out), "--threads", "0")
+    # The lock is free again.
+    assert main(watch(pictures, tiny_bundle, out, "--once")) == 0
+
+
+def test_it_waits_for_pictures_folder_and_room_and_stops_cleanly(
+    tiny_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    process = start(*watch(pictures, tiny_bundle, out))
+    try:
+        results = out / "results.jsonl"
+        wait_until(lambda: results.exists() and len(records(out)) == 3, process)
+        assert "another watcher" in failure(capsys, *watch(pictures, tiny_bundle, out))
+        # The share goes and comes back.
+        pictures.rename(tmp_path / "away")
+        time.sleep(0.2)
+        (tmp_path / "away").rename(pictures)
+        # The disk is full, in the middle of a record, and is freed.
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        full = results.stat().st_size + 50
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+        shutil.copy(pictures / "0.png", pictures / "late.png")
+        wait_until(lambda: results.stat().st_size == full, process)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, unlimited)
+        wait_until(lambda: results.read_bytes().count(b"\n") == 4, process)
+        process.send_signal(signal.SIGTERM)
+        told, complaints = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, complaints
+    assert [r["image"] for r in records(out)] == ["0.png", "1.png", "2.png", "late.png"]
+    assert told.count("late.png") == 1
+    for words in (
+        "waiting for it",
+        "can be read again",
+        "free some space",
+        "can be written again",
+        "stopped: 4",
+    ):
+        assert complaints.count(words) == 1, complaints
+    assert "Traceback" not in complaints
+
+
+def test_ctrl_c_ends_it_cleanly(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    process = start(*watch(pictures, tiny_bundle, tmp_path / "out"))
+    try:
+        # The signal may come at any time from here on, that of loading included.
+        wait_until(lambda: (tmp_path / "out" / "results.jsonl").exists(), process)
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=100)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, complaints
+    assert "stopped: 0 pictures" in complaints
