@@ -1,6 +1,6 @@
 """What an exported model costs and whether it scores the same: python -m benchmarks.deploy [SET ...].
 
-Runs folders are trained where they are missing, bundles exported at every precision that this machine offers;
+Run folders are trained where they are missing, bundles exported at every precision that this machine offers;
 what export refuses is a row, too. Timings take turns in one process; `results.json` says how many threads.
 A set that is done is not done again.
 """
