@@ -171,7 +171,7 @@ print(imported, first, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def footprint(name: str) -> dict[str, float]:
-    """Seconds to import and to the first verdict from process start, MB resident and of a clean base install."""
+    """Seconds to import and, from process start, to the first verdict; MB resident, and of a base install."""
     venv = RUNS / "venv-base"
     python = venv / "bin" / "python"
     if not python.exists():
