@@ -1,0 +1,42 @@
+"""Score a picture with a bundle of patchebm by ONNX Runtime, numpy and Pillow alone.
+
+python score_bundle.py part.patchebm picture.png
+"""
+
+import hashlib
+import json
+import sys
+import zipfile
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+
+def open_bundle(path):
+    """The card and the graph, once their hashes are known to be right."""
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        if (manifest["format"], manifest["format_version"]) != ("patchebm-bundle", 1):
+            sys.exit(f"{path} is no bundle of format 1")
+        members = {name: archive.read(name) for name in manifest["sha256"]}
+    for name, content in members.items():
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
+            sys.exit(f"{name} in {path} was altered")
+    return json.loads(members["card.json"]), members["graph.onnx"]
+
+
+def main(path, picture):
+    """Print the verdict, and where the heat is highest."""
+    card, graph = open_bundle(path)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=np.float32) / 255
+    score, heat_map = session.run(["score", "heat_map"], {"pictures": pixels[None]})
+    anomalous = score[0] > card["threshold"]["value"]
+    row, column = np.unravel_index(heat_map[0].argmax(), heat_map[0].shape)
+    verdict = "ANOMALOUS" if anomalous else "normal"
+    print(f"{verdict} {score[0]:.4f}, hottest at x {column}, y {row}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,126 @@
+"""The graph says what the detector says: algebra, resizes, sizes and kinds of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from patchebm.config_parser import load_preset
+from patchebm.data.images import read_image
+from patchebm.deploy.engines import OnnxEngine, OpenVinoEngine
+from patchebm.deploy.graph import ScoringGraph
+from patchebm.deploy.onnx_file import onnx_bytes, onnx_model
+from patchebm.deploy.openvino_file import openvino_files
+from patchebm.detector import EnsembleDetector
+from patchebm.errors import ConfigError, PatchebmError
+from tests.deploy.conftest import small_features
+from tests.tiny import flanges
+
+SIZES = [(64, 64, 3), (90, 131, 3), (40, 200, 1), (301, 33, 3), (20, 20, 1), (9, 64, 3)]
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape, dtype=np.float32)
+
+
+@pytest.mark.parametrize("which", ["ensemble", "patch", "image"])
+def test_the_module_is_the_detector(levels: dict[str, EnsembleDetector], which: str) -> None:
+    detector = levels[which]
+    graph = ScoringGraph(detector)
+    for shape in SIZES:
+        picture = noise(shape)
+        expected = detector.predict([picture])[0]
+        with torch.inference_mode():
+            found = graph(torch.from_numpy(picture)[None])
+        # Noise scores in the hundreds: float32 has seven digits.
+        assert float(found.score) == pytest.approx(expected.score, abs=1e-4, rel=3e-6)
+        assert found.levels[0].tolist() == pytest.approx(list(expected.levels.values()), abs=1e-4, rel=3e-6)
+        assert expected.heat_map is not None
+        np.testing.assert_allclose(found.heat_map[0], expected.heat_map, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["features-max", "features"])
+def test_real_pictures(preset: str, fitted: EnsembleDetector, real_data: Path) -> None:
+    detector = fitted if preset == "features" else EnsembleDetector(small_features(preset)).fit(flanges(9))
+    graph = ScoringGraph(detector)
+    for path in sorted((real_data / "magnetic_tile" / "test" / "good").iterdir())[:3]:
+        picture = read_image(path)
+        expected = detector.predict([picture])[0]
+        with torch.inference_mode():
+            score = float(graph(torch.from_numpy(picture)[None]).score)
+        assert score == pytest.approx(expected.score, abs=1e-4, rel=3e-6)
+
+
+def test_both_runtimes_resize_as_torch_does(fitted: EnsembleDetector) -> None:
+    """ONNX Runtime gives weights beyond the border to it unless told not to; OpenVINO drops antialiasing."""
+    content = onnx_bytes(onnx_model(ScoringGraph(fitted)))
+    members = openvino_files(content)
+    engines = [
+        OnnxEngine(content, 1, "onnx"),
+        OpenVinoEngine(members["graph.xml"], members["graph.bin"], "f32", 1, "ir"),
+    ]
+    wanted = ["score", "levels", "map_patch", "map_image", "heat_map"]
+    for shape in SIZES:
+        picture = noise(shape)
+        expected = fitted.predict([picture])[0]
+        for engine in engines:
+            found = engine.run(picture[None], wanted)
+            assert found["score"][0] == pytest.approx(expected.score, abs=2e-3, rel=1e-5), (engine, shape)
+            np.testing.assert_allclose(found["heat_map"][0], expected.heat_map, atol=2e-3, rtol=1e-4)
+            for name, level_map in expected.level_maps.items():
+                np.testing.assert_allclose(found[f"map_{name}"][0], level_map, atol=2e-3, rtol=1e-4)
+
+
+def test_the_resize_itself_to_a_hundred_thousandth(fitted: EnsembleDetector) -> None:
+    graph = ScoringGraph(fitted)
+    model = onnx_model(graph)
+    model.graph.output.append(helper.make_tensor_value_info("prepared", TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for shape in SIZES:
+        picture = noise((1, *shape))
+        expected = graph.prepare(torch.from_numpy(picture)).numpy()
+        np.testing.assert_allclose(session.run(["prepared"], {"pictures": picture})[0], expected, atol=2e-5)
+
+
+def test_openvino_computes_in_f32_whatever_it_would_choose(fitted: EnsembleDetector) -> None:
+    members = openvino_files(onnx_bytes(onnx_model(ScoringGraph(fitted))))
+    engine = OpenVinoEngine(members["graph.xml"], members["graph.bin"], "f32", 1, "ir")
+    assert {str(part.get_property("INFERENCE_PRECISION_HINT")) for part in engine.compiled} == {
+        "<Type: 'float32'>"
+    }
+
+
+def test_one_model_gives_one_file_and_no_path_of_who_exported_it(fitted: EnsembleDetector) -> None:
+    first, second = (onnx_bytes(onnx_model(ScoringGraph(fitted))) for _ in range(2))
+    assert first == second
+    assert openvino_files(first) == openvino_files(second)
+    for content in (first, *openvino_files(first).values()):
+        assert b"site-packages" not in content
+        assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_what_cannot_be_exported_is_refused() -> None:
+    with pytest.raises(PatchebmError, match="not fitted"):
+        ScoringGraph(EnsembleDetector(load_preset("features")))
+    pixels = EnsembleDetector(load_preset("pixel-cpu"))
+    pixels.threshold_ = None  # type: ignore[assignment]
+    with pytest.raises(
+        ConfigError, match="looks at pixels cannot be exported; train with the preset features"
+    ):
+        ScoringGraph(pixels)
+
+
+def test_a_gradient_score_is_refused(fitted: EnsembleDetector) -> None:
+    level = fitted.levels_["patch"]
+    before = level.config.score.kind
+    level.config.score.kind = "gradient"
+    try:
+        with pytest.raises(ConfigError, match=r"patch\.score\.kind gradient cannot be exported"):
+            ScoringGraph(fitted)
+    finally:
+        level.config.score.kind = before

@@ -1,0 +1,279 @@
+"""The torch-free runtime: the same answers as training, from any kind of picture, thread and batch."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import patchebm
+from patchebm.data.images import read_image
+from patchebm.deploy.export import build_bundle
+from patchebm.deploy.runtime import BundlePredictor
+from patchebm.detector import EnsembleDetector
+from patchebm.errors import ConfigError, ExportError, ImageError, PatchebmError
+from patchebm.prediction import Prediction
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle_file: Path) -> BundlePredictor:
+    opened = patchebm.load(bundle_file, threads=1, warm_up=True)
+    assert isinstance(opened, BundlePredictor)
+    return opened
+
+
+def assert_same(found: Prediction, expected: Prediction) -> None:
+    assert found.score == pytest.approx(expected.score, abs=2e-3)
+    assert found.levels == pytest.approx(expected.levels, abs=2e-3)
+    assert (found.anomalous, found.threshold) == (expected.anomalous, expected.threshold)
+    assert found.extrapolated == expected.extrapolated
+    assert found.tail_probability == pytest.approx(expected.tail_probability, rel=1e-2)
+    assert found.heat_map is not None
+    assert expected.heat_map is not None
+    assert found.heat_map.dtype == np.float32
+    np.testing.assert_allclose(found.heat_map, expected.heat_map, atol=5e-3)
+    assert set(found.level_maps) == set(expected.level_maps)
+
+
+def test_it_answers_as_the_detector(
+    predictor: BundlePredictor, fitted: EnsembleDetector, pictures: list[Path]
+) -> None:
+    for found, expected in zip(predictor.predict(pictures), fitted.predict(pictures), strict=True):
+        assert found.image == expected.image
+        assert_same(found, expected)
+    assert predictor.heat_range(np.zeros((2, 2), np.float32)) == fitted.heat_range(
+        np.zeros((2, 2), np.float32)
+    )
+    other, same = predictor.at_false_alarm_rate(0.3), fitted.at_false_alarm_rate(0.3)
+    assert other.threshold_ == same.threshold_
+    assert predictor.threshold_ == fitted.threshold_
+    assert predictor.predict(pictures[0], heat_maps=False)[0].heat_map is None
+
+
+def test_a_picture_is_the_same_whatever_it_is_handed_in_as(
+    predictor: BundlePredictor, pictures: list[Path]
+) -> None:
+    path = pictures[0]
+    pixels = read_image(path)
+    bytes_ = np.rint(pixels * 255).astype(np.uint8)
+    deep = bytes_.astype(np.uint16) * 257
+    kinds = [str(path), path.read_bytes(), pixels, pixels.astype(np.float64), bytes_, deep, Image.open(path)]
+    scores = [predictor.predict(kind)[0].score for kind in kinds]
+    assert scores == pytest.approx([scores[0]] * len(kinds), abs=1e-4)
+    grey = bytes_[:, :, 0]
+    assert predictor.predict(grey)[0].score == pytest.approx(
+        predictor.predict(np.repeat(grey[:, :, None], 3, axis=2))[0].score, abs=1e-4
+    )
+
+
+def test_16_bits_keep_their_precision(predictor: BundlePredictor) -> None:
+    """Two pictures that are equal at 8 bits."""
+    low = np.random.default_rng(0).integers(0, 2**16, (64, 64), dtype=np.uint16) // 256 * 256
+    assert predictor.predict(low)[0].score != predictor.predict(low + 100)[0].score
+
+
+def test_batches_and_threads_change_nothing(bundle_file: Path, predictor: BundlePredictor) -> None:
+    draw = np.random.default_rng(1)
+    pictures = [
+        draw.random((*size, 3), dtype=np.float32) for size in [(64, 64)] * 5 + [(70, 50)] * 3 + [(64, 64)] * 2
+    ]
+    expected = [p.score for p in predictor.predict(pictures)]
+    together = patchebm.load(bundle_file, threads=2, batch=4)
+    assert [p.score for p in together.predict(pictures)] == pytest.approx(expected, rel=1e-5)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda picture: predictor.predict(picture)[0], pictures * 10))
+    assert [p.score for p in found] == pytest.approx(expected * 10, rel=1e-6)
+
+
+def test_openvino_from_several_threads(
+    fitted: EnsembleDetector, pictures: list[Path], tmp_path: Path, predictor: BundlePredictor
+) -> None:
+    build_bundle(fitted, verify=pictures, form="openvino").write(tmp_path / "ov.patchebm")
+    other = patchebm.load(tmp_path / "ov.patchebm", threads=1)
+    expected = predictor.predict(pictures)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda picture: other.predict(picture)[0], pictures * 10))
+    for one, same in zip(found, expected * 10, strict=True):
+        assert_same(one, same)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.full((64, 64, 3), np.nan, np.float32), "outside .0, 1."),
+        (np.full((64, 64, 3), 2.0, np.float32), "outside .0, 1."),
+        (np.zeros((64, 64, 3), np.int32), "dtype int32; give uint8"),
+        (np.zeros((64, 64), bool), "dtype bool; give uint8"),
+        (np.zeros((64, 64, 4), np.uint8), r"has shape \(64, 64, 4\)"),
+        (np.zeros((0, 64, 3), np.uint8), r"has shape \(0, 64, 3\)"),
+        (np.zeros((1, 1, 3), np.uint8), "1 x 1 pixels, too few to judge"),
+        (b"", "is empty"),
+        (b"no picture", "is not a PNG, JPEG, BMP or TIFF"),
+        ("missing.png", "does not exist"),
+        (object(), "give a path, bytes, an array or a Pillow image"),
+        (Image.new("F", (64, 64)), "floating-point numbers"),
+    ],
+)
+def test_bad_pictures_are_named(predictor: BundlePredictor, image: object, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        predictor.predict([image])  # type: ignore[list-item]
+
+
+def test_a_picture_that_claims_to_be_huge(predictor: BundlePredictor, pictures: list[Path]) -> None:
+    content = bytearray(pictures[0].read_bytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    with pytest.raises(ImageError, match="claims to have more than 175 million"):
+        predictor.predict(bytes(content))
+    with pytest.raises(ImageError, match="more than 175 million pixels"):
+        predictor.predict(np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (60_000, 60_000, 3)))
+
+
+def test_arguments_out_of_range(bundle_file: Path) -> None:
+    for bad in ({"threads": 0}, {"batch": 0}):
+        with pytest.raises(ConfigError, match="below 1"):
+            patchebm.load(bundle_file, **bad)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="holds its own backbone"):
+        patchebm.load(bundle_file, backbone=object())  # type: ignore[arg-type]
+
+
+def fuzz_pictures(pictures: list[Path], times: int) -> None:
+    """2,000 damaged pictures, so many times: only errors that a user can mend come out."""
+    from patchebm.deploy.pictures import pixels_of
+
+    png = pictures[0].read_bytes()
+    kinds = [png]
+    for form in ("JPEG", "BMP", "TIFF"):
+        buffer = io.BytesIO()
+        Image.open(pictures[0]).save(buffer, format=form)
+        kinds.append(buffer.getvalue())
+    edits = st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 255)), min_size=1, max_size=6)
+
+    @settings(
+        max_examples=2000 * times,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.sampled_from(kinds), edits, st.integers(0, 3), st.integers(0, 20_000))
+    def one(content: bytes, changes: list[tuple[int, int]], whole: int, cut: int) -> None:
+        changed = bytearray(content)
+        for place, value in changes:
+            # Half of them in the header, where they do most.
+            changed[place % (200 if value % 2 else len(changed))] = value
+        if not whole:
+            changed = changed[: cut % len(changed)]
+        try:
+            found = pixels_of(bytes(changed), 0)
+        except PatchebmError as error:
+            assert len(str(error).splitlines()) == 1  # noqa: PT017
+        else:
+            assert found.dtype == np.float32
+            assert found.ndim == 3
+
+    one()
+
+
+def test_2000_damaged_pictures(pictures: list[Path]) -> None:
+    fuzz_pictures(pictures, 1)
+
+
+@pytest.mark.slow
+def test_20000_damaged_pictures(pictures: list[Path]) -> None:
+    fuzz_pictures(pictures, 10)
+
+
+def test_scoring_imports_no_torch(bundle_file: Path, pictures: list[Path]) -> None:
+    code = (
+        "import sys, patchebm;"
+        "print(patchebm.load(sys.argv[1]).predict(sys.argv[2])[0].score);"
+        "heavy = {'torch', 'scipy', 'sklearn', 'matplotlib', 'onnx', 'openvino'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(bundle_file), str(pictures[0])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert np.isfinite(float(ran.stdout))
+
+
+def test_the_example_reads_a_bundle_alone(
+    bundle_file: Path, pictures: list[Path], predictor: BundlePredictor
+) -> None:
+    example = ROOT / "examples" / "score_bundle.py"
+    ran = subprocess.run(
+        [sys.executable, str(example), str(bundle_file), str(pictures[0])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = predictor.predict(pictures[0])[0]
+    verdict, score = ran.stdout.split()[:2]
+    assert verdict == ("ANOMALOUS" if expected.anomalous else "normal")
+    assert float(score.rstrip(",")) == pytest.approx(expected.score, abs=2e-3)
+
+
+def test_exporting_twice_gives_the_same_bytes_and_the_card_says_what_is_documented(
+    fitted: EnsembleDetector, pictures: list[Path], bundle_file: Path, tmp_path: Path
+) -> None:
+    build_bundle(fitted, verify=pictures).write(tmp_path / "again.patchebm")
+    assert (tmp_path / "again.patchebm").read_bytes() == bundle_file.read_bytes()
+    card = patchebm.load(bundle_file).card  # type: ignore[union-attr]
+    documented = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")
+    for key in card:
+        assert f"`{key}`" in documented or f"`{key}." in documented, key
+    assert card["parity"]["verdict_flips"] == 0
+    assert str(ROOT) not in json.dumps(card)
+
+
+def test_what_does_not_score_as_its_detector_is_refused(
+    fitted: EnsembleDetector, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph of another smoothing: the numbers are in the sentence."""
+    from patchebm.deploy import graph as module
+
+    original = module.ScoringGraph.judge
+
+    def off(self: object, x: object) -> object:
+        score, levels, grids = original(self, x)  # type: ignore[arg-type]
+        return score + 0.05, levels, grids
+
+    monkeypatch.setattr(module.ScoringGraph, "judge", off)
+    with pytest.raises(
+        ExportError, match=r"scores differ by more than 0\.01 .*scores differ by 0\.05 at most"
+    ):
+        build_bundle(fitted, verify=pictures)
+
+
+def test_precisions_that_are_not_offered_say_so(fitted: EnsembleDetector, pictures: list[Path]) -> None:
+    import openvino
+
+    from patchebm.deploy.engines import offers_bf16
+    from patchebm.deploy.export import check_target
+
+    with pytest.raises(ConfigError, match="add --format openvino"):
+        check_target("onnx", "bf16")
+    with pytest.raises(ConfigError, match="is not known"):
+        check_target("onnx", "f16")
+    if not offers_bf16(openvino.Core()):
+        with pytest.raises(ConfigError, match="does not compute in bf16"):
+            check_target("openvino", "bf16")
+    with pytest.raises(ConfigError, match="no pictures to compare on"):
+        build_bundle(fitted, verify=[])
+    with pytest.raises(ConfigError, match="int8 needs good pictures"):
+        build_bundle(fitted, verify=pictures, precision="int8")
