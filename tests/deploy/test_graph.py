@@ -18,6 +18,7 @@ from patchebm.deploy.onnx_file import onnx_bytes, onnx_model
 from patchebm.deploy.openvino_file import openvino_files
 from patchebm.detector import EnsembleDetector
 from patchebm.errors import ConfigError, PatchebmError
+from patchebm.features import tiling
 from tests.deploy.conftest import small_features
 from tests.tiny import flanges
 
@@ -124,3 +125,23 @@ def test_a_gradient_score_is_refused(fitted: EnsembleDetector) -> None:
             ScoringGraph(fitted)
     finally:
         level.config.score.kind = before
+
+
+def test_a_region_of_interest_and_tiles_are_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "MOST_PIXELS", 1)
+    monkeypatch.setattr(tiling, "TILE", 64)
+    config = small_features()
+    config.features.size, config.features.grid = (64, 320), (8, 40)
+    roi = np.zeros((20, 40), dtype=bool)
+    roi[4:, 8:36] = True
+    detector = EnsembleDetector(config).fit(flanges(9), roi=roi)
+    engine = OnnxEngine(onnx_bytes(onnx_model(ScoringGraph(detector))), 1, "a bundle")
+    picture = noise((64, 320, 3))
+    other = picture.copy()
+    other[:10] = 0
+    expected = detector.predict([picture])[0]
+    for seen in (picture, other):
+        found = engine.run(seen[None], ["score", "heat_map"])
+        assert float(found["score"][0]) == pytest.approx(expected.score, rel=1e-5)
+        assert expected.heat_map is not None
+        np.testing.assert_allclose(found["heat_map"][0], expected.heat_map, atol=1e-3, rtol=1e-4)

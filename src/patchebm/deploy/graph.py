@@ -17,6 +17,8 @@ from patchebm.deploy.heads import Along, ImageHead, PatchHead, log_sum_exp
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ConfigError, PatchebmError
 from patchebm.features.backbone import Backbone
+from patchebm.features.region import cells_outside
+from patchebm.features.tiling import maps_of
 
 
 class Scored(NamedTuple):
@@ -78,6 +80,7 @@ class ScoringGraph(nn.Module):
                 ]
             )
         self.mean, self.std = detector.mean_, detector.std_
+        self.region = detector.region
         self.eval()
         self.requires_grad_(False)
 
@@ -102,11 +105,16 @@ class ScoringGraph(nn.Module):
 
     def judge(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Scores, level scores and grids of prepared pictures `(B, 3, *size)`."""
+        if self.region is not None:
+            x = x * self.region
         features = self.features(x)
         columns, grids = [], []
         for name, head in self.heads.items():
             score, grid = head(self.squeeze(features) if name == "image" else features)
             columns.append(score)
+            if self.region is not None:
+                outside = cells_outside(self.region, (int(grid.shape[1]), int(grid.shape[2])))
+                grid = torch.where(outside, grid.amin((1, 2), keepdim=True), grid)
             grids.append(grid)
         levels = torch.stack(columns, dim=1)
         combined = log_sum_exp(levels, (1,)).flatten()
@@ -136,7 +144,7 @@ class JoinedFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(B, channels, *grid)` of pictures `(B, 3, *size)` in [-1, 1]."""
-        maps = self.backbone.maps(x)
+        maps = maps_of(self.backbone, x)
         return torch.cat([spread(one) for spread, one in zip(self.spread, maps, strict=True)], dim=1)
 
 

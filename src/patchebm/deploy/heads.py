@@ -157,10 +157,10 @@ class ViewMember(nn.Module):
         if not self.gaussian:
             return judged, cells
         centred = self.whiten(x).flatten(1) - self.mean
-        coefficients = centred @ self.axes
-        residual = centred - coefficients @ self.axes.T
-        explained = (coefficients.square() * self.inverse).sum(1, keepdim=True)
-        value = explained + self.floor * residual.square().sum(1, keepdim=True)
+        # The axes are orthonormal: what they leave of the square is the square of what they leave.
+        along = (centred @ self.axes).square()
+        left = (centred.square().sum(1, keepdim=True) - along.sum(1, keepdim=True)).clamp(min=0)
+        value = (along * self.inverse).sum(1, keepdim=True) + self.floor * left
         return torch.cat([value.clamp(min=1e-12).log(), judged], dim=1), cells
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from patchebm.calibration.combine import combine
 from patchebm.calibration.folds import outer_folds, parts_of
@@ -26,7 +25,7 @@ from patchebm.detector.reading import Image, array_of, name_of, read_training, s
 from patchebm.errors import ConfigError, DataError, ImageError, PatchebmError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.maps import FeatureMaps
-from patchebm.features.region import region_of
+from patchebm.features.region import cells_outside, region_of
 from patchebm.prediction import Prediction
 from patchebm.progress import progress_bar
 
@@ -248,12 +247,12 @@ class EnsembleDetector:
                 values = level.position_values(scored)
                 columns.append(level.pool(values))
                 if heat_maps:
-                    maps.append(level.heat_maps(scored, values))
+                    maps.append([self._inside(heat) for heat in level.heat_maps(scored, values)])
             levels = np.stack(columns, axis=1)
             scores = (combine(levels) - self.mean_) / self.std_
             for i, score in enumerate(scores):
                 size = (int(pictures[i].shape[1]), int(pictures[i].shape[2]))
-                sized = [self._inside(resize(m[i][None].float(), size)[0]) for m in maps]
+                sized = [resize(m[i][None].float(), size)[0] for m in maps]
                 yield Prediction(
                     image=names[i],
                     score=float(score),
@@ -287,11 +286,11 @@ class EnsembleDetector:
             raise ConfigError("a region of interest needs features; use the preset features, or leave it out")
 
     def _inside(self, heat: Tensor) -> Tensor:
-        """A map `(H, W)` that is nowhere cooler than outside the region of interest."""
-        if self._maps is None or self._maps.region is None:
+        """A level's map `(h, w)` that is nowhere cooler than outside the region of interest."""
+        if self.region is None:
             return heat
-        region = interpolate(self._maps.region[None, None], size=heat.shape, mode="nearest-exact")[0, 0]
-        return torch.where(region > 0, heat, heat.min())
+        outside = cells_outside(self.region, (int(heat.shape[0]), int(heat.shape[1])))
+        return torch.where(outside, heat.min(), heat)
 
     @property
     def region(self) -> Tensor | None:

@@ -6,9 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from patchebm.data.views import resize
 from patchebm.errors import DataError
+
+
+def cells_outside(region: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which cells `size` of a map lie outside a region `(H, W)` altogether, bool."""
+    return adaptive_avg_pool2d(region[None, None], size)[0, 0] == 0
 
 
 def region_of(mask: NDArray[np.bool_], size: tuple[int, int]) -> Tensor:

@@ -39,7 +39,7 @@ def maps_of(backbone: Backbone, x: Tensor) -> list[Tensor]:
         for left in range(0, width, TILE):
             bottom, right = min(top + TILE, height), min(left + TILE, width)
             first, start = max(0, top - margin), max(0, left - margin)
-            maps = backbone(x[:, :, first : bottom + margin, start : right + margin])
+            maps = backbone(x[:, :, first : min(bottom + margin, height), start : min(right + margin, width)])
             inside = (top - first, bottom - first, left - start, right - start)
             row.append(
                 [_cut(m, *(i // s for i in inside)) for m, s in zip(maps, backbone.strides, strict=True)]
