@@ -22,6 +22,7 @@ import torch
 
 import patchebm
 from benchmarks.common import Log
+from benchmarks.deploy import large
 from benchmarks.features.peers import PatchCore, PeerMaps
 from patchebm.cli.main import main as cli
 from patchebm.data.folders import open_image_set
@@ -40,6 +41,14 @@ RUNS = HERE.parents[1] / "runs" / "deploy"
 DATA = Path(os.environ.get("PATCHEBM_DATA", HERE.parents[2] / "shared" / "data"))
 SETS = ["bottle", "tire", "magnetic_tile", "solar_poly", "circuitboard", "cubes"]
 ROUNDS = 40
+FOOTPRINT = (
+    ("install_mb", "size of a clean venv", "MB"),
+    ("import_seconds", "`import patchebm`", "s"),
+    ("first_verdict_seconds", "process start to first verdict", "s"),
+    ("resident_mb", "peak memory while scoring", "MB"),
+    ("large_resident_mb", "peak memory while scoring 8000 x 2000 px at 2048 x 512", "MB"),
+    ("large_seconds", "one picture of 8000 x 2000 px, decoding included", "s"),
+)
 SIZE = 256
 
 
@@ -157,7 +166,7 @@ def _bare_backbones(backbone: torch.nn.Module) -> dict[str, Callable[[], object]
 
 
 FIRST_VERDICT = """
-import sys, time, resource
+import re, sys, time
 began = time.perf_counter()
 import patchebm
 imported = time.perf_counter() - began
@@ -166,7 +175,9 @@ predictor.predict(sys.argv[2])
 first = time.perf_counter() - began
 for _ in range(50):
     predictor.predict(sys.argv[2])
-print(imported, first, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+# Not ru_maxrss, which starts at the peak of the process that forked this one.
+resident = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+print(imported, first, resident)
 """
 
 
@@ -222,6 +233,9 @@ def table(results: dict[str, Any]) -> str:
             else None
         )
         lines.append(f"| {key} | {ms:.1f} | {f'{ms / bare:.2f}' if bare else ''} |")
+    facts = results["footprint"] | {f"large_{key}": value for key, value in results["large"].items()}
+    lines += ["", "| base install, without torch | |", "|---|---|"]
+    lines += [f"| {text} | {facts[key]:g} {unit} |" for key, text, unit in FOOTPRINT]
     return "\n".join(lines) + "\n"
 
 
@@ -239,6 +253,7 @@ def main() -> None:
         "parity": log.rows,
         "ms": latency(names[0]),
         "footprint": footprint(names[0]),
+        "large": large.measure(RUNS / "large", RUNS / "venv-base" / "bin" / "python"),
     }
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (HERE / "table.md").write_text(table(results))
