@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-slow test-timm lint clean
+.PHONY: install demo test test-slow test-timm peers-env test-anomalib peers lint clean
 
 install: $(VENV)/installed
 
@@ -37,10 +37,29 @@ test-timm: .venv-timm/installed
 	  -e '.[timm]' pytest pytest-timeout
 	touch $@
 
+# The peers of `benchmarks/peers` and the plug-in of anomalib: an environment of its own for the same reason
+# (6 GB). anomalib asks for an older jsonargparse.
+peers-env: .venv-anomalib/installed
+
+.venv-anomalib/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-anomalib
+	.venv-anomalib/bin/pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
+	grep -v '^torch==\|^jsonargparse==' constraints.txt > .venv-anomalib/constraints.txt
+	.venv-anomalib/bin/pip install --quiet --disable-pip-version-check -c .venv-anomalib/constraints.txt \
+	  -e '.[anomalib]' pytest pytest-timeout
+	touch $@
+
+test-anomalib: peers-env
+	OMP_NUM_THREADS=1 .venv-anomalib/bin/python -m pytest tests/anomalib
+
+# Goes on where a killed one stopped. The timings are only worth something on a quiet machine.
+peers: peers-env
+	.venv-anomalib/bin/python -W ignore -m benchmarks.peers run
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-timm demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-timm .venv-anomalib demo build dist .pytest_cache .mypy_cache .ruff_cache

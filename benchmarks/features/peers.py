@@ -4,8 +4,7 @@ PatchCore: Roth et al. 2022, arXiv 2106.08265: a greedy coreset of the normal fe
 nearest of them, the reweighted largest distance as the score (eq. 7, nine neighbours). PaDiM: Defard et al.
 2021, arXiv 2011.08785: a Gaussian per position, covariance + 0.01 I, the largest Mahalanobis distance.
 
-The greedy rule is run on a random sample of 30,000 features projected to 64 dimensions, since on all features
-of 700 pictures it takes hours.
+The greedy rule is run on a sample of the features: see `benchmarks/coreset.py`.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from benchmarks.coreset import coreset
 from patchebm.data.views import resize
 from patchebm.features.backbone import Backbone
 
-BANK = 8192
-SAMPLE = 30_000
-PROJECTED = 64
 NEIGHBOURS = 9
 
 
@@ -47,10 +44,7 @@ class PatchCore:
     """Fit on maps `(N, C, H, W)`, score a map `(C, H, W)`."""
 
     def __init__(self, maps: Tensor, generator: torch.Generator) -> None:
-        rows = _rows(maps)
-        chosen = torch.randperm(len(rows), generator=generator)[:SAMPLE]
-        sample = rows[chosen].float()
-        self.bank = sample[_greedy(sample, min(BANK, len(sample)), generator)]
+        self.bank = coreset(_rows(maps), generator)
         self._squares = self.bank.square().sum(1)
 
     def score(self, features: Tensor) -> float:
@@ -92,17 +86,3 @@ class PaDiM:
 
 def _rows(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def _greedy(rows: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Indices of a k-centre coreset: each next one is the farthest from those so far."""
-    projection = torch.randn((rows.shape[1], PROJECTED), generator=generator) / PROJECTED**0.5
-    projected = rows @ projection
-    chosen = torch.empty(size, dtype=torch.long)
-    chosen[0] = int(torch.randint(len(rows), (1,), generator=generator))
-    distance = torch.full((len(rows),), float("inf"))
-    for i in range(1, size):
-        newest = projected[chosen[i - 1]]
-        torch.minimum(distance, (projected - newest).square().sum(1), out=distance)
-        chosen[i] = distance.argmax()
-    return chosen

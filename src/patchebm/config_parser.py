@@ -46,7 +46,9 @@ def build_config(values: dict[str, Any]) -> Config:
     parser.add_class_arguments(Config)
     plain = {key: value.as_dict() if isinstance(value, Namespace) else value for key, value in values.items()}
     _check_sections(plain, Config)
-    built = parser.instantiate(parser.parse_object(plain))
+    # Before 4.47, which anomalib asks for, jsonargparse names it otherwise.
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    built = instantiate(parser.parse_object(plain))
     config = Config(**{field.name: built[field.name] for field in fields(Config)})
     check_config(config)
     return config

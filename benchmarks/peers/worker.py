@@ -1,0 +1,75 @@
+"""One method on sets and seeds, in a process of its own; prints the figures of each run as a line of JSON.
+
+python -m benchmarks.peers.worker METHOD DATA/SET:SEED ...
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.peers.methods import METHODS
+from benchmarks.peers.output import own_output
+from patchebm.data.folders import open_image_set
+from patchebm.data.images import read_image, read_mask
+from patchebm.data.views import resize
+from patchebm.evaluation.metrics import image_metrics, pixel_metrics
+
+
+def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
+    """Fit on train/good, score the test pictures once, measure."""
+    entry = METHODS[name]
+    image_set = open_image_set(folder)
+    pictures = [p for p in image_set.test if p.anomalous is not None]
+    method = entry.make()
+    # Time of this process: the machine may be shared.
+    began = time.process_time()
+    facts = method.fit([p.path for p in image_set.train], [p.group for p in image_set.train], seed)
+    fitted = time.process_time()
+    scores: list[float] = []
+    maps: list[NDArray[np.float32]] = []
+    masks: list[NDArray[np.bool_]] = []
+    for picture in pictures:
+        pixels = read_image(picture.path)
+        score, heat = method.score(pixels, heat_map=entry.maps and image_set.has_masks)
+        scores.append(score)
+        if heat is not None and (picture.mask or not picture.anomalous):
+            size = (pixels.shape[0], pixels.shape[1])
+            maps.append(resize(torch.from_numpy(heat)[None], size)[0].numpy())
+            masks.append(read_mask(picture.mask, size) if picture.mask else np.zeros(size, dtype=bool))
+    labels = np.array([bool(p.anomalous) for p in pictures])
+    return {
+        "set": image_set.name,
+        "variant": name,
+        "seed": seed,
+        **image_metrics(labels, scores),
+        **(pixel_metrics(maps, masks) if maps else {}),
+        "fit_cpu_seconds": round(fitted - began, 1),
+        "state_bytes": method.state_bytes(),
+        **facts,
+    }
+
+
+def main(name: str, jobs: list[str], out: TextIO) -> None:
+    for job in jobs:
+        folder, _, seed = job.rpartition(":")
+        try:
+            row = run(name, Path(folder), int(seed))
+        except Exception:
+            # One bad set does not lose the others.
+            traceback.print_exc()
+            row = {"failed": job}
+        out.write(json.dumps(row) + "\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:], own_output())

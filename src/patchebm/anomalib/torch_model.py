@@ -1,0 +1,207 @@
+"""What anomalib calls the torch model: a module from pictures to scores and maps."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from anomalib.data import InferenceBatch
+from anomalib.models.components import DynamicBufferMixin
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from patchebm.anomalib.metrics import squashed
+from patchebm.config import Config
+from patchebm.detector import EnsembleDetector, load
+from patchebm.detector.modelfile import CARD, model_files
+from patchebm.errors import PatchebmError
+
+
+class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
+    """Pictures to patchebm's scores and heat maps.
+
+    The fitted state is two buffers of bytes, the files that `EnsembleDetector.save` writes: a checkpoint of
+    anomalib holds them as tensors and nothing in it has to be unpickled. The frozen backbone is not among
+    them; it comes from its package and is checked against the hash that was saved.
+
+    Args:
+        config: what is fitted.
+    """
+
+    card: Tensor
+    tensors: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("card", torch.empty(0, dtype=torch.uint8))
+        self.register_buffer("tensors", torch.empty(0, dtype=torch.uint8))
+        self._detector: EnsembleDetector | None = None
+        self._graph: nn.Module | None = None
+        self._pictures: list[tuple[str, NDArray[Any]]] = []
+
+    @property
+    def detector(self) -> EnsembleDetector:
+        """The fitted detector.
+
+        Raises:
+            PatchebmError: nothing was fitted or loaded.
+        """
+        if self._detector is None:
+            if not len(self.card):
+                raise PatchebmError("this model is not fitted; run Engine.fit, or give a checkpoint")
+            with tempfile.TemporaryDirectory() as folder:
+                card = self.card.cpu().numpy().tobytes()
+                (Path(folder) / CARD).write_bytes(card)
+                # A name alone, wherever else a path might lead.
+                name = Path(json.loads(card)["tensors"]).name
+                (Path(folder) / name).write_bytes(self.tensors.cpu().numpy().tobytes())
+                self._detector = load(folder)
+        return self._detector
+
+    def collect(self, images: Tensor, paths: Sequence[str]) -> None:
+        """Keep pictures to fit on.
+
+        Args:
+            images: `(B, 3, H, W)` in [0, 1].
+            paths: where each comes from.
+        """
+        for path, picture in zip(paths, _pictures(images), strict=True):
+            self._pictures.append((path, _packed(picture)))
+
+    def fit(self) -> None:
+        """Fit on the pictures that were collected, in the order of their paths.
+
+        Loaders shuffle, and neighbours are held out together; see `calibration.consecutive`.
+
+        Raises:
+            DataError: too few pictures.
+            TrainingError: the energy diverged for good.
+        """
+        pictures = [picture for _, picture in sorted(self._pictures, key=lambda one: one[0])]
+        self._pictures.clear()
+        # Lightning calls where no gradient is kept, and energies are trained by gradients.
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            detector = EnsembleDetector(self.config).fit(_Unpacked(pictures))
+        self.hold(detector)
+
+    def hold(self, detector: EnsembleDetector) -> None:
+        """Take a fitted detector, one that `patchebm.load` opened for instance."""
+        with tempfile.TemporaryDirectory() as folder:
+            detector.save(folder)
+            for file in model_files(Path(folder)):
+                content = torch.from_numpy(np.fromfile(file, dtype=np.uint8)).to(self.card.device)
+                setattr(self, "card" if file.name == CARD else "tensors", content)
+        self._detector = detector
+
+    @contextlib.contextmanager
+    def traceable(self) -> Iterator[None]:
+        """Within it `forward` is nothing but operations of torch.
+
+        Raises:
+            PatchebmError: nothing was fitted or loaded.
+            ConfigError: the detector looks at pixels, and cannot be exported.
+        """
+        from patchebm.anomalib.graph import InferenceGraph
+
+        self._graph = InferenceGraph(self.detector).to(self.card.device)
+        try:
+            yield
+        finally:
+            self._graph = None
+
+    def forward(self, images: Tensor) -> InferenceBatch:
+        """Score pictures of one size.
+
+        Args:
+            images: `(B, 3, H, W)` float32 in [0, 1].
+
+        Returns:
+            `pred_score` `(B,)` float32, that of `EnsembleDetector.score`; `pred_label` `(B,)`, its verdict at
+            the threshold that was set on good pictures; `anomaly_map` `(B, 1, H, W)` in (0, 1), a strictly
+            increasing function of its heat map that is 0.5 where heat is glaring; `pred_mask`, where it is
+            above that.
+
+        Raises:
+            ImageError: values beyond [0, 1]: leave normalising to the model.
+        """
+        if self._graph is not None:
+            traced: InferenceBatch = self._graph(images)
+            return traced
+        detector = self.detector
+        predictions = detector.predict(_pictures(images))
+        heat = torch.from_numpy(np.stack([_heat(p.heat_map) for p in predictions]))
+        score = torch.tensor([p.score for p in predictions], dtype=torch.float32)
+        label = torch.tensor([p.anomalous for p in predictions])
+        return _batch(score, label, heat, detector, images.device)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        # Whatever was held belongs to the bytes that were there before.
+        self._detector = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle, which anomalib's export to torch is, holds the bytes and not the objects made from them.
+        return {**self.__dict__, "_detector": None, "_pictures": []}
+
+
+class _Unpacked(Sequence[NDArray[np.float32]]):
+    """Packed pictures, each unpacked when it is looked at."""
+
+    def __init__(self, packed: list[NDArray[Any]]) -> None:
+        self._packed = packed
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _unpacked(self._packed[index])
+
+
+def _batch(
+    score: Tensor, label: Tensor, heat: Tensor, detector: EnsembleDetector, device: torch.device
+) -> InferenceBatch:
+    spread = detector.heat_high_ - detector.heat_low_
+    anomaly_map = squashed((heat[:, None] - detector.heat_high_) / spread)
+    return InferenceBatch(
+        pred_score=score.to(device),
+        pred_label=label.to(device),
+        anomaly_map=anomaly_map.to(device),
+        pred_mask=(anomaly_map > 0.5).to(device),
+    )
+
+
+def _heat(heat_map: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    assert heat_map is not None
+    return heat_map
+
+
+def _pictures(images: Tensor) -> list[NDArray[np.float32]]:
+    """As `EnsembleDetector` takes them."""
+    batch = images.detach().cpu().as_subclass(Tensor).float().permute(0, 2, 3, 1).contiguous().numpy()
+    return [_unpacked(_packed(one)) for one in batch]
+
+
+def _packed(picture: NDArray[np.float32]) -> NDArray[Any]:
+    """The bytes of a picture that was read from bytes, and one channel of a grey one.
+
+    torchvision multiplies bytes by 1/255 where patchebm divides by 255: a last bit, which training turns into
+    a score that differs in the third digit. anomalib turns grey into colour, and this turns it back.
+    """
+    if (picture == picture[..., :1]).all():
+        picture = picture[..., :1]
+    levels = np.rint(picture * 255)
+    if np.abs(levels / 255 - picture).max() > 1e-6 or levels.min() < 0 or levels.max() > 255:
+        return np.array(picture)
+    return np.asarray(levels, dtype=np.uint8)
+
+
+def _unpacked(picture: NDArray[Any]) -> NDArray[np.float32]:
+    # np.float32(255), not 255: numpy before 2 would take that for float64.
+    return picture.astype(np.float32) / np.float32(255) if picture.dtype == np.uint8 else picture
