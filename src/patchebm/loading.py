@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patchebm.errors import ConfigError
+from patchebm.errors import ConfigError, ModelFileError
 
 if TYPE_CHECKING:
     from patchebm.deploy.runtime import BundlePredictor
@@ -40,6 +40,11 @@ def load(
         from patchebm.deploy.runtime import load_bundle
 
         return load_bundle(path, threads=threads, batch=batch, warm_up=warm_up)
+    if not Path(path).exists():
+        # Said here, where torch is not needed for it.
+        raise ModelFileError(
+            f"{path} does not exist; name a bundle that `patchebm export` wrote, or a run folder"
+        )
     from patchebm import detector
 
     opened: Any = detector.load(path, backbone)

@@ -145,7 +145,7 @@ def test_what_is_killed_or_stopped_goes_on_with_nothing_lost_or_repeated(
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(with_signal)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate()
         return process.returncode, said
 
     code, _ = stop(1, signal.SIGKILL)

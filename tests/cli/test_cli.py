@@ -288,7 +288,7 @@ def start(data: Path, out: Path, steps: int = 60) -> subprocess.Popen[bytes]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while not path.exists():
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < deadline
@@ -335,7 +335,8 @@ def test_groups_by_a_pattern_of_names(data: Path, tmp_path: Path, capsys: pytest
 
 def test_kill_nine_at_any_moment_and_resume(data: Path, tmp_path: Path) -> None:
     whole = start(data, tmp_path / "whole")
-    assert whole.wait(timeout=200) == 0
+    whole.communicate()
+    assert whole.returncode == 0
     out = tmp_path / "killed"
     for delay in (0.0, 0.35):
         process = start(data, out)
@@ -347,7 +348,7 @@ def test_kill_nine_at_any_moment_and_resume(data: Path, tmp_path: Path) -> None:
             break
     if not (out / "model.json").exists():
         process = start(data, out)
-        _, errors = process.communicate(timeout=200)
+        _, errors = process.communicate()
         assert process.returncode == 0, errors.decode()
         assert b"going on with it" in errors
     assert tensors_of(out) == tensors_of(tmp_path / "whole")
@@ -357,7 +358,7 @@ def test_ctrl_c_is_one_sentence(data: Path, tmp_path: Path) -> None:
     process = start(data, tmp_path / "r", steps=2000)
     wait_for(tmp_path / "r" / "training" / "patch" / "member0" / "last.ckpt", process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate()
     assert process.returncode == 130
     assert b"Traceback" not in errors
     assert b"goes on from the last checkpoint" in errors

@@ -62,6 +62,18 @@ def test_records_are_known_again(tmp_path: Path) -> None:
     assert set(rows(tmp_path)[0]) == set(COLUMNS)
 
 
+def test_what_could_not_be_opened_is_tried_again_after_a_restart(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append([record("a.png", sha256=None), record("b.png"), record("b.png", 8, sha256=None)])
+        assert journal.knows("a.png", FileState(7, 5)), "this watcher has given it up"
+        assert journal.knows("b.png", FileState(8, 5))
+    with Journal(tmp_path) as journal:
+        assert not journal.knows("a.png", FileState(7, 5))
+        assert not journal.knows("b.png", FileState(8, 5))
+        assert journal.knows("b.png", FileState(7, 5)), "what was scored before is still known"
+    assert names(tmp_path) == ["a.png", "b.png", "b.png"]
+
+
 def test_torn_at_any_byte_the_whole_lines_remain(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         journal.append([record("a.png"), record("b.png")])

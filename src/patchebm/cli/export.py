@@ -32,6 +32,8 @@ def run(argv: Sequence[str]) -> None:
     from patchebm.detector import load
 
     check_target(values.format, values.precision)
+    if Path(values.out).is_dir():
+        raise ConfigError(f"--out {values.out} is a folder; name a file, for instance part.patchebm")
     detector = load(values.run)
     training = _training(detector.card_.get("root"))
     verify = find_images(values.verify) if values.verify else training[1::2] or training

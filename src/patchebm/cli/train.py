@@ -61,7 +61,7 @@ def train_run(
     from patchebm.cli.runs import Run
     from patchebm.detector import EnsembleDetector
 
-    EnsembleDetector(config).check(len(pictures), groups)
+    EnsembleDetector(config).check(len(pictures), groups, region)
     run = Run(out)
     if overwrite:
         run.clear()

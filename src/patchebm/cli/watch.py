@@ -47,34 +47,38 @@ def run(argv: Sequence[str]) -> None:
             raise ConfigError(f"--{name} is {getattr(values, name)}; give seconds, such as 1")
     if values.webhook is not None:
         check_url(values.webhook)
-    with _stop_on_signals() as stop, Journal(out) as journal:
-        if journal.cut:
-            _say(f"{journal.path}: cut off a line that an interruption had torn")
+    with _stop_on_signals() as stop:
         model = load(values.model, threads=values.threads)
         if values.false_alarm_rate is not None:
             model = model.at_false_alarm_rate(values.false_alarm_rate)
-        webhook = Webhook(values.webhook, journal, say=_say) if values.webhook is not None else None
-        watch = FolderWatch(folder, settle=values.settle, known=journal.knows, say=_say, skip=out.resolve())
-        tally = _Tally(webhook)
-        stream = Stream(
-            model,
-            watch,
-            journal,
-            model=values.model,
-            maps=out / "maps" if values.maps else None,
-            stop=stop,
-            say=_say,
-            recorded=tally.add,
-        )
-        _say(f"watching {folder}; {len(journal)} pictures are recorded in {journal.path}; Ctrl-C stops")
-        if webhook is not None:
-            webhook.start()
-        try:
-            stream.run(poll=max(values.poll, 0.01), once=values.once)
-        finally:
+        # Only now: a model that cannot be used leaves no empty results behind.
+        with Journal(out) as journal:
+            if journal.cut:
+                _say(f"{journal.path}: cut off a line that an interruption had torn")
+            webhook = Webhook(values.webhook, journal, say=_say) if values.webhook is not None else None
+            watch = FolderWatch(
+                folder, settle=values.settle, known=journal.knows, say=_say, skip=out.resolve()
+            )
+            tally = _Tally(webhook)
+            stream = Stream(
+                model,
+                watch,
+                journal,
+                model=values.model,
+                maps=out / "maps" if values.maps else None,
+                stop=stop,
+                say=_say,
+                recorded=tally.add,
+            )
+            _say(f"watching {folder}; {len(journal)} pictures are recorded in {journal.path}; Ctrl-C stops")
             if webhook is not None:
-                webhook.close()
-            _say(tally.sentence())
+                webhook.start()
+            try:
+                stream.run(poll=max(values.poll, 0.01), once=values.once)
+            finally:
+                if webhook is not None:
+                    webhook.close()
+                _say(tally.sentence())
 
 
 class _Tally:
@@ -111,7 +115,8 @@ class _Tally:
 def _folders(folder: str, out: str) -> tuple[Path, Path]:
     """Both folders. Raises DataError if they cannot be used."""
     if not os.path.isdir(folder):
-        raise DataError(f"folder {folder} does not exist; check the path, or mount the share first")
+        kind = "is no folder" if os.path.exists(folder) else "does not exist"
+        raise DataError(f"folder {folder} {kind}; check the path, or mount the share first")
     if os.path.realpath(folder) == os.path.realpath(out):
         raise DataError(f"--out {out} is the watched folder itself; choose another folder for results")
     return Path(folder), Path(out)

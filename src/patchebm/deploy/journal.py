@@ -155,8 +155,7 @@ class Journal:
         except OSError as error:
             raise PatchebmError(f"cannot write {self.path}: {error.strerror}; free some space") from error
         self.end += len(data)
-        for record in records:
-            self._remember(record)
+        self._recorded.update(map(_recorded, records))
         try:
             self._follow(records)
         except (OSError, PatchebmError):
@@ -193,7 +192,10 @@ class Journal:
                 try:
                     if not line.endswith(b"\n"):
                         break
-                    self._remember(json.loads(line))
+                    name, recorded = _recorded(json.loads(line))
+                    # What could not be opened before this start may be opened now.
+                    if recorded.sha256:
+                        self._recorded[name] = recorded
                 except (ValueError, KeyError, TypeError) as error:
                     # Only the last line can be torn. Others are not ours to throw away.
                     if file.read(1):
@@ -205,11 +207,6 @@ class Journal:
                 end += len(line)
         return end
 
-    def _remember(self, record: Record) -> None:
-        sha256 = bytes.fromhex(record["sha256"] or "")
-        state = FileState(int(record["size"]), int(record["mtime_ns"]))
-        self._recorded[str(record["image"])] = _Recorded(state, sha256)
-
     def _write_table(self) -> None:
         """Make `results.csv` from `results.jsonl`."""
         with replacing(self._table) as temporary, temporary.open("wb") as file:
@@ -218,6 +215,12 @@ class Journal:
                 file.write(_rows([json.loads(line)]))
         # Unbuffered: a row is there for its readers at once.
         self._table_file = self._table.open("ab", buffering=0)
+
+
+def _recorded(record: Record) -> tuple[str, _Recorded]:
+    """The name of a record's picture, and which version of it is recorded."""
+    sha256 = bytes.fromhex(record["sha256"] or "")
+    return str(record["image"]), _Recorded(FileState(int(record["size"]), int(record["mtime_ns"])), sha256)
 
 
 def _rows(records: Sequence[Record]) -> bytes:

@@ -79,23 +79,28 @@ class EnsembleDetector:
         self._maps: FeatureMaps | None = None
 
     def check(
-        self, images: int, groups: Sequence[str | None] | None = None
+        self,
+        images: int,
+        groups: Sequence[str | None] | None = None,
+        roi: NDArray[np.bool_] | None = None,
     ) -> tuple[list[str], NDArray[np.int64]]:
         """Look for what cannot work before anything is read or written.
 
         Args:
             images: number of good pictures.
             groups: as for `fit`.
+            roi: as for `fit`.
 
         Returns:
             The part that each picture shows, and the fold of each `(N,)`.
 
         Raises:
             ConfigError: names the key and the mend.
-            DataError: too few pictures.
+            DataError: too few pictures, or a region with nothing in it.
         """
         check_config(self.config)
         self.open_features()
+        self._look_inside(roi)
         for name in self.level_names:
             if name in self.config.levels:
                 LevelModel(name, self.config, 3)
@@ -132,8 +137,7 @@ class EnsembleDetector:
             ConfigError: a region for pixels.
             TrainingError: the energy diverged for good, or there is no room for a checkpoint.
         """
-        parts, folds = self.check(len(images), groups)
-        self._look_inside(roi)
+        parts, folds = self.check(len(images), groups, roi)
         members = min(self.config.calibration.members, int(folds.max()) + 1)
         self.levels_ = {}
         self.card_ = {}

@@ -76,6 +76,10 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     folder = Path(folder)
     card = folder / CARD
+    if folder.is_file():
+        raise ModelFileError(
+            f"{folder} is a file, and only the run folder that `patchebm train` wrote will do here; name that"
+        )
     try:
         facts = json.loads(card.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

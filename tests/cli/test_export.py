@@ -1,0 +1,186 @@
+"""`patchebm export`, and what the verbs do with the bundle that it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from patchebm.cli.main import main
+from tests.detector.test_features import tiny_features
+from tests.failing import failure
+from tests.tiny import write_set
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_features` as a file for `--config`."""
+    file = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    # Through JSON, in which tuples are lists.
+    file.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(tiny_features())))))
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", str(data), "--out", str(out), "--config", str(config)]) == 0
+    return out
+
+
+def scores(file: Path) -> list[float]:
+    return [record["score"] for record in json.loads(file.read_text())]
+
+
+def test_a_bundle_scores_as_its_run(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "new" / "part.patchebm"
+    assert main(["export", str(run), "--out", str(bundle)]) == 0
+    told = capsys.readouterr().out
+    assert f"compared with {run} on" in told
+    assert "0 verdicts differ" in told
+    assert f"patchebm predict {bundle} IMAGES" in told
+    assert [file.name for file in bundle.parent.iterdir()] == [bundle.name]
+    for model, name in ((run, "run.json"), (bundle, "bundle.json")):
+        assert main(["predict", str(model), str(data / "test"), "--json", str(tmp_path / name)]) == 0
+    assert scores(tmp_path / "bundle.json") == pytest.approx(scores(tmp_path / "run.json"), abs=1e-2)
+
+
+def test_the_same_run_gives_the_same_bundle_whatever_it_is_compared_on(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    good = sorted((data / "test" / "good").iterdir())
+    assert main(["export", str(run), "--out", str(tmp_path / "a"), "--verify", *map(str, good)]) == 0
+    assert main(["export", str(run), "--out", str(tmp_path / "b"), "--verify", str(data / "test/good")]) == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_what_cannot_be_exported_is_one_sentence(
+    run: Path, tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "out.patchebm"
+    good = str(data / "test" / "good")
+    for model, target, options, words in (
+        (tmp_path / "nowhere", out, [], "holds no finished model"),
+        (tiny_bundle, out, [], "is a file, and only the run folder"),
+        (run, tmp_path, [], "is a folder; name a file"),
+        (run, tmp_path / "file" / "x", ["--verify", good], "cannot write"),
+        (run, out, ["--format", "tensorrt"], "--format tensorrt"),
+        (run, out, ["--precision", "bf16"], "add --format openvino"),
+        (run, out, ["--verify", str(tmp_path / "none.png")], "none.png"),
+    ):
+        assert words in failure(capsys, "export", str(model), "--out", str(target), *options)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_whose_pictures_are_gone_needs_others_to_compare_on(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "moved"
+    data.rename(moved)
+    try:
+        out = tmp_path / "out.patchebm"
+        assert "name some with --verify" in failure(capsys, "export", str(run), "--out", str(out))
+        assert not out.exists()
+        good = str(moved / "test" / "good")
+        assert main(["export", str(run), "--out", str(out), "--verify", good]) == 0
+    finally:
+        moved.rename(data)
+
+
+def test_predict_with_a_bundle(
+    tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, maps, out = data / "test", tmp_path / "maps", tmp_path / "p.json"
+    command = ["predict", str(tiny_bundle), str(pictures), "--out", str(maps), "--json", str(out)]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    records = json.loads(out.read_text())
+    assert len(records) == len(list(pictures.rglob("*.png"))) == told.out.count("\n")
+    assert "pictures are anomalous" in told.err
+    for record in records:
+        assert record["anomalous"] == (record["score"] > record["threshold"])
+        with Image.open(record["overlay"]) as overlay:
+            assert overlay.size[1] == 64
+    # Nothing but the threshold moves with the rate, and nothing at all with the threads.
+    again = [*command[:3], "--json", str(tmp_path / "q.json"), "--threads", "1", "--false-alarm-rate", "0.5"]
+    assert main(again) == 0
+    assert scores(tmp_path / "q.json") == pytest.approx(scores(out), abs=1e-4)
+    assert json.loads((tmp_path / "q.json").read_text())[0]["threshold"] < records[0]["threshold"]
+
+
+def test_predict_with_a_bundle_needs_no_torch(tiny_bundle: Path, data: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from patchebm.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+
+    def predict(model: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, "predict", str(model), str(data / "test" / "good")]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+
+    done = predict(tiny_bundle)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("good/") == 3
+    # A mistyped name is no reason to install torch.
+    mistyped = predict(tiny_bundle.with_name("tyni.patchebm"))
+    assert mistyped.returncode == 2
+    assert "tyni.patchebm does not exist; name a bundle" in mistyped.stderr
+
+
+def test_what_is_no_sound_bundle_is_one_sentence(
+    tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = data / "test" / "good"
+    cut = tmp_path / "cut.patchebm"
+    cut.write_bytes(tiny_bundle.read_bytes()[:-1000])
+    picture = shutil.copy(next(good.iterdir()), tmp_path / "picture.png")
+    for model in (cut, picture):
+        assert "truncated, damaged or no bundle" in failure(capsys, "predict", str(model), str(good))
+    assert "threads" in failure(capsys, "predict", str(tiny_bundle), str(good), "--threads", "0")
+
+
+@pytest.mark.parametrize("verb", ["calibrate", "evaluate"])
+def test_verbs_that_need_a_run_folder_say_so(
+    verb: str, tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tiny_bundle.read_bytes()
+    assert "only the run folder" in failure(capsys, verb, str(tiny_bundle), str(data))
+    assert tiny_bundle.read_bytes() == before
+
+
+def test_a_region_of_interest_is_looked_at_before_anything_is_written(
+    data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, size, white in (("black", 64, 0), ("dot", 1, 0), ("white", 64, 255)):
+        Image.new("L", (size, size), white).save(tmp_path / f"{name}.png")
+    (tmp_path / "text.png").write_text("no picture")
+    features = ["--config", str(config)]
+    for mask, options, words in (
+        ("black", features, "too few to inspect"),
+        ("dot", features, "too few to inspect"),
+        ("nowhere", features, "nowhere.png does not exist"),
+        ("text", features, "text.png is not a PNG"),
+        ("white", ["--preset", "pixel-cpu"], "needs features"),
+    ):
+        out = tmp_path / "run"
+        mask_file = str(tmp_path / f"{mask}.png")
+        told = failure(capsys, "train", str(data), "--out", str(out), "--roi", mask_file, *options)
+        assert words in told
+        assert not out.exists(), "the folder was claimed by what cannot be trained"
