@@ -109,7 +109,7 @@ def watch_and_kill(
                 # Time to score something twice, if it does.
                 time.sleep(1)
                 process.send_signal(signal.SIGTERM)
-                if process.wait(timeout=60):
+                if process.wait(timeout=timeout):
                     raise RuntimeError(f"the watcher ended with {process.returncode} after SIGTERM")
         finally:
             process.kill()

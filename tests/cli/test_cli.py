@@ -16,6 +16,7 @@ from PIL import Image
 
 from patchebm.cli.main import main
 from tests.failing import failure
+from tests.signals import heed_ctrl_c
 from tests.tiny import TINY, write_set
 
 
@@ -284,7 +285,7 @@ def test_a_mask_of_another_size_is_named(
 def start(data: Path, out: Path, steps: int = 60) -> subprocess.Popen[bytes]:
     options = [*TINY, "--patch.training.steps", str(steps), "--levels", "[patch]"]
     command = [sys.executable, "-m", "patchebm.cli.main", "train", str(data), "--out", str(out), *options]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=heed_ctrl_c)
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
@@ -376,6 +377,7 @@ def test_a_run_of_another_configuration_is_not_resumed(
     assert "another configuration" in sentence
 
 
+@pytest.mark.slow
 def test_demo_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out), "--quick", "--products", "flange"]) == 0

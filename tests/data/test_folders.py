@@ -362,10 +362,10 @@ def test_real_sets(real_data: Path, name: str) -> None:
     assert (found.name, len(found.train), labels) == (name, train, Counter({False: good, True: bad}))
     assert found.has_masks == masks
     assert all((p.mask is not None) == (masks and bool(p.anomalous)) for p in found.test)
-    start = time.perf_counter()
+    start = time.process_time()
     assert check_pictures(found.train) == (list(found.train), [])
     assert check_pictures(found.test) == (list(found.test), [])
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60
 
 
 def test_real_groups(real_data: Path) -> None:

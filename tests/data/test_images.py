@@ -336,7 +336,12 @@ def test_truncated_at_any_length(tmp_path: Path, name: str) -> None:
     assert refused >= 0.7 * len(cuts)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     name=st.sampled_from([name for name in ENCODED if name != "JPEG-large"]),
     changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6),

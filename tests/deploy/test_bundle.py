@@ -205,5 +205,6 @@ def test_1800_damaged_bundles(small: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_18000_damaged_bundles(small: bytes) -> None:
     fuzz(small, 10)

@@ -24,7 +24,7 @@ def png(picture: np.ndarray) -> bytes:
 def kill_test(bundle: Path, folder: Path, files: int, seed: int) -> None:
     contents = [png(picture) for picture in flanges(30)]
     camera = Camera(folder / "in", contents, files, pause=0.02, seed=seed)
-    command = watch_command(folder / "in", bundle, folder / "out", "--poll", "0.05", "--settle", "0.2")
+    command = watch_command(folder / "in", bundle, folder / "out", "--poll", "0.05", "--settle", "0.5")
     results = folder / "out" / "results.jsonl"
     camera.start()
     watch_and_kill(command, results, camera, kills=5, seed=seed, timeout=500)

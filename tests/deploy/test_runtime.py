@@ -192,6 +192,7 @@ def test_2000_damaged_pictures(pictures: list[Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_20000_damaged_pictures(pictures: list[Path]) -> None:
     fuzz_pictures(pictures, 10)
 
