@@ -107,7 +107,14 @@ def parity(name: str) -> list[dict[str, Any]]:
 
 def latency(name: str) -> dict[str, float]:
     """Milliseconds for one decoded picture of 256 px, decoding excluded; all contenders in turn."""
-    detector, files, _ = bundles(name)
+    detector = load_run(RUNS / name)
+    # What parity refused is not there.
+    files = {
+        f"{form} {precision}": file
+        for form in FORMATS
+        for precision in PRECISIONS
+        if (file := RUNS / f"{name}-{form}-{precision}.patchebm").exists()
+    }
     paths = [picture.path for picture in open_image_set(DATA / name).train]
     sized = [resize(to_tensor(read_image(path), 3), (SIZE, SIZE)) for path in paths[:60]]
     picture = ((sized[0].permute(1, 2, 0) + 1) / 2).clamp(0, 1).contiguous().numpy()
@@ -215,15 +222,19 @@ def table(results: dict[str, Any]) -> str:
         "| set | variant | image AUROC | largest score difference | verdicts that differ |",
         "|---" * 5 + "|",
     ]
+    refused: dict[str, list[str]] = {}
     for row in results["parity"]:
         if "refused" in row:
-            lines.append(f"| {row['set']} | {row['variant']} | refused | | |")
+            refused.setdefault(row["variant"], []).append(row["set"])
         else:
             difference = f"{row['score_difference']:.2g}" if "score_difference" in row else ""
             flips = f"{row['verdict_flips']} of {row['pictures']}" if "verdict_flips" in row else ""
             lines.append(
                 f"| {row['set']} | {row['variant']} | {row['image_auroc']:.4f} | {difference} | {flips} |"
             )
+    if refused:
+        told = ", ".join(f"{variant} on {len(sets)} sets" for variant, sets in refused.items())
+        lines += ["", f"Refused by export, with the reason in the results: {told}."]
     lines += ["", "| one picture, 256 px, batch 1 | ms | / bare backbone there |", "|---|---|---|"]
     times = results["ms"]
     for key, ms in times.items():
