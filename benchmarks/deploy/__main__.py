@@ -22,7 +22,6 @@ import torch
 
 import patchebm
 from benchmarks.common import Log
-from benchmarks.deploy import large
 from benchmarks.features.peers import PatchCore, PeerMaps
 from patchebm.cli.main import main as cli
 from patchebm.data.folders import open_image_set
@@ -46,8 +45,6 @@ FOOTPRINT = (
     ("import_seconds", "`import patchebm`", "s"),
     ("first_verdict_seconds", "process start to first verdict", "s"),
     ("resident_mb", "peak memory while scoring", "MB"),
-    ("large_resident_mb", "peak memory while scoring 8000 x 2000 px at 2048 x 512", "MB"),
-    ("large_seconds", "one picture of 8000 x 2000 px, decoding included", "s"),
 )
 SIZE = 256
 
@@ -244,7 +241,7 @@ def table(results: dict[str, Any]) -> str:
             else None
         )
         lines.append(f"| {key} | {ms:.1f} | {f'{ms / bare:.2f}' if bare else ''} |")
-    facts = results["footprint"] | {f"large_{key}": value for key, value in results["large"].items()}
+    facts = results["footprint"]
     lines += ["", "| base install, without torch | |", "|---|---|"]
     lines += [f"| {text} | {facts[key]:g} {unit} |" for key, text, unit in FOOTPRINT]
     return "\n".join(lines) + "\n"
@@ -264,7 +261,6 @@ def main() -> None:
         "parity": log.rows,
         "ms": latency(names[0]),
         "footprint": footprint(names[0]),
-        "large": large.measure(RUNS / "large", RUNS / "venv-base" / "bin" / "python"),
     }
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (HERE / "table.md").write_text(table(results))
