@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VISION := .venv-vision
 
 .PHONY: install demo test test-slow test-timm peers-env test-anomalib peers lint clean
 
@@ -25,36 +26,27 @@ test: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
-# torchvision, which timm imports, needs a torch of its own release: hence an environment of its own (6 GB).
-test-timm: .venv-timm/installed
-	OMP_NUM_THREADS=1 .venv-timm/bin/python -m pytest tests/features/test_timm.py
+# timm and anomalib import torchvision, which needs a torch of its own release: hence an environment of its own
+# (6 GB), for the tests of both and for the peers of `benchmarks/peers`. anomalib asks for an older jsonargparse.
+peers-env: $(VISION)/installed
 
-.venv-timm/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv-timm
-	.venv-timm/bin/pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
-	grep -v '^torch==' constraints.txt > .venv-timm/constraints.txt
-	.venv-timm/bin/pip install --quiet --disable-pip-version-check -c .venv-timm/constraints.txt \
-	  -e '.[timm]' pytest pytest-timeout
+$(VISION)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VISION)
+	$(VISION)/bin/pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
+	grep -v '^torch==\|^jsonargparse==' constraints.txt > $(VISION)/constraints.txt
+	$(VISION)/bin/pip install --quiet --disable-pip-version-check -c $(VISION)/constraints.txt \
+	  -e '.[timm,anomalib]' pytest pytest-timeout
 	touch $@
 
-# The peers of `benchmarks/peers` and the plug-in of anomalib: an environment of its own for the same reason
-# (6 GB). anomalib asks for an older jsonargparse.
-peers-env: .venv-anomalib/installed
-
-.venv-anomalib/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv-anomalib
-	.venv-anomalib/bin/pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
-	grep -v '^torch==\|^jsonargparse==' constraints.txt > .venv-anomalib/constraints.txt
-	.venv-anomalib/bin/pip install --quiet --disable-pip-version-check -c .venv-anomalib/constraints.txt \
-	  -e '.[anomalib]' pytest pytest-timeout
-	touch $@
+test-timm: peers-env
+	OMP_NUM_THREADS=1 $(VISION)/bin/python -m pytest tests/features/test_timm.py
 
 test-anomalib: peers-env
-	OMP_NUM_THREADS=1 .venv-anomalib/bin/python -m pytest tests/anomalib
+	OMP_NUM_THREADS=1 $(VISION)/bin/python -m pytest tests/anomalib
 
 # Goes on where a killed one stopped. The timings are only worth something on a quiet machine.
 peers: peers-env
-	.venv-anomalib/bin/python -W ignore -m benchmarks.peers run
+	$(VISION)/bin/python -W ignore -m benchmarks.peers run
 
 lint: install
 	$(BIN)/ruff check .
@@ -62,4 +54,4 @@ lint: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-timm .venv-anomalib demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VISION) demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -16,7 +16,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from patchebm.data.synthetic import write_synthetic_set
     from patchebm.deploy.export import build_bundle
     from patchebm.detector import EnsembleDetector
-    from tests.detector.test_features import tiny_features
+    from tests.tiny import tiny_features
 
     root = tmp_path_factory.mktemp("bundle")
     counts = {"train": 9, "test_good": 3, "per_defect": 1}

@@ -33,6 +33,19 @@ def tiny_config(seed: int = 0) -> Config:
     return config
 
 
+def tiny_features(preset: str = "features", seed: int = 0) -> Config:
+    """A preset on features with small pictures and a few steps."""
+    config = load_preset(preset)
+    config.seed = seed
+    config.features.size, config.features.grid = (64, 64), (8, 8)
+    config.calibration.folds, config.calibration.members = 3, 2
+    config.image.view.size = (4, 4)
+    for level in (config.patch, config.image):
+        level.training.steps, level.training.batch_size = 20, 64
+        level.training.warmup = 2
+    return config
+
+
 def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDArray[np.float32]]:
     """n pictures `(64, 64, 3)` float32 in [0, 1]."""
     return [

@@ -15,9 +15,8 @@ import yaml
 from PIL import Image
 
 from patchebm.cli.main import main
-from tests.detector.test_features import tiny_features
 from tests.failing import failure
-from tests.tiny import write_set
+from tests.tiny import tiny_features, write_set
 
 
 @pytest.fixture(scope="module")

@@ -7,24 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from patchebm.config import Config
-from patchebm.config_parser import load_preset
 from patchebm.data.folders import find_images
 from patchebm.deploy.export import build_bundle
 from patchebm.detector import EnsembleDetector
-from tests.tiny import flanges, write_set
-
-
-def small_features(preset: str = "features") -> Config:
-    """A preset on features with small pictures and a few steps."""
-    config = load_preset(preset)
-    config.features.size, config.features.grid = (64, 64), (8, 8)
-    config.calibration.folds, config.calibration.members = 3, 2
-    config.image.view.size = (4, 4)
-    for level in (config.patch, config.image):
-        level.training.steps, level.training.batch_size = 20, 64
-        level.training.warmup = 2
-    return config
+from tests.tiny import flanges, tiny_features, write_set
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +25,7 @@ def pictures(data: Path) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def fitted() -> EnsembleDetector:
-    return EnsembleDetector(small_features()).fit(flanges(9))
+    return EnsembleDetector(tiny_features()).fit(flanges(9))
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,7 @@ from patchebm.deploy.openvino_file import openvino_files
 from patchebm.detector import EnsembleDetector
 from patchebm.errors import ConfigError, PatchebmError
 from patchebm.features import tiling
-from tests.deploy.conftest import small_features
-from tests.tiny import flanges
+from tests.tiny import flanges, tiny_features
 
 SIZES = [(64, 64, 3), (90, 131, 3), (40, 200, 1), (301, 33, 3), (20, 20, 1), (9, 64, 3)]
 
@@ -47,7 +46,7 @@ def test_the_module_is_the_detector(levels: dict[str, EnsembleDetector], which: 
 
 @pytest.mark.parametrize("preset", ["features-max", "features"])
 def test_real_pictures(preset: str, fitted: EnsembleDetector, real_data: Path) -> None:
-    detector = fitted if preset == "features" else EnsembleDetector(small_features(preset)).fit(flanges(9))
+    detector = fitted if preset == "features" else EnsembleDetector(tiny_features(preset)).fit(flanges(9))
     graph = ScoringGraph(detector)
     for path in sorted((real_data / "magnetic_tile" / "test" / "good").iterdir())[:3]:
         picture = read_image(path)
@@ -130,7 +129,7 @@ def test_a_gradient_score_is_refused(fitted: EnsembleDetector) -> None:
 def test_a_region_of_interest_and_tiles_are_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiling, "MOST_PIXELS", 1)
     monkeypatch.setattr(tiling, "TILE", 64)
-    config = small_features()
+    config = tiny_features()
     config.features.size, config.features.grid = (64, 320), (8, 40)
     roi = np.zeros((20, 40), dtype=bool)
     roi[4:, 8:36] = True

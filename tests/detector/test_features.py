@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from patchebm.config import Config, Level
+from patchebm.config import Level
 from patchebm.config_parser import build_config, load_preset
 from patchebm.detector import EnsembleDetector, load, reading
 from patchebm.detector.level import LevelModel
@@ -18,20 +18,7 @@ from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError
 from patchebm.features.backbone import load_backbone
 from patchebm.features.maps import FeatureMaps
 from patchebm.features.module_backbone import ModuleBackbone
-from tests.tiny import flanges
-
-
-def tiny_features(seed: int = 0) -> Config:
-    """The preset `features` with small pictures and a few steps."""
-    config = load_preset("features")
-    config.seed = seed
-    config.features.size, config.features.grid = (64, 64), (8, 8)
-    config.calibration.folds, config.calibration.members = 3, 2
-    config.image.view.size = (4, 4)
-    for level in (config.patch, config.image):
-        level.training.steps, level.training.batch_size = 20, 64
-        level.training.warmup = 2
-    return config
+from tests.tiny import flanges, tiny_features
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,18 @@ def test_clopper_pearson_is_where_the_tails_hold_half_of_five_percent(count: int
         assert high == 1
 
 
+@pytest.mark.parametrize(("count", "total"), [(0, 20), (1, 20), (20, 20), (7, 193), (0, 1), (33, 387)])
+def test_the_interval_is_that_of_scipy(count: int, total: int) -> None:
+    interval = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
+    assert binomial_interval(count, total) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+def test_the_interval_of_a_mean_count_lies_between() -> None:
+    low, high = binomial_interval(1.5, 20)
+    assert binomial_interval(1, 20)[0] < low < binomial_interval(2, 20)[0]
+    assert binomial_interval(1, 20)[1] < high < binomial_interval(2, 20)[1]
+
+
 def test_a_share_of_nothing_is_refused() -> None:
     for count, total in ((0, 0), (3, 2), (-1, 4)):
         with pytest.raises(ValueError, match="no share"):

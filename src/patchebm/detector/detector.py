@@ -284,10 +284,9 @@ class EnsembleDetector:
 
     def _look_inside(self, roi: NDArray[np.bool_] | None) -> None:
         """Let features be those of a region of interest."""
-        if self._maps is not None:
-            self._maps.region = None if roi is None else region_of(roi, self.config.features.size)
-        elif roi is not None:
+        if roi is not None and self._maps is None:
             raise ConfigError("a region of interest needs features; use the preset features, or leave it out")
+        self.region = None if roi is None else region_of(roi, self.config.features.size)
 
     def _inside(self, heat: Tensor) -> Tensor:
         """A level's map `(h, w)` that is nowhere cooler than outside the region of interest."""
@@ -301,11 +300,12 @@ class EnsembleDetector:
         """The region of interest, `features.size` float32, 1 inside and 0 outside; None if there is none."""
         return None if self._maps is None else self._maps.region
 
-    def restore_region(self, region: Tensor) -> None:
-        """Take back what `region` gave. Raises ValueError if it does not fit the size of features."""
-        if self._maps is None or tuple(region.shape) != tuple(self.config.features.size):
+    @region.setter
+    def region(self, region: Tensor | None) -> None:
+        if region is not None and tuple(region.shape) != tuple(self.config.features.size):
             raise ValueError(f"a region of {tuple(region.shape)} does not fit features.size")
-        self._maps.region = region
+        if self._maps is not None:
+            self._maps.region = region
 
     def level(self, name: Level) -> LevelModel:
         """A level that is not fitted yet."""

@@ -74,8 +74,7 @@ def load(folder: str | Path, backbone: Backbone | None = None) -> EnsembleDetect
         detector.threshold_ = detector.tail_.threshold(float(facts["false_alarm_rate"]))
         detector.mean_, detector.std_ = float(facts["normal_mean"]), float(facts["normal_std"])
         detector.heat_low_, detector.heat_high_ = map(float, facts["heat"])
-        if "region" in tensors:
-            detector.restore_region(tensors["region"])
+        detector.region = tensors.get("region")
         detector.levels_ = {}
         for name in detector.level_names:
             if name not in facts["levels"]:

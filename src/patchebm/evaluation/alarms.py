@@ -7,23 +7,7 @@ from typing import Any
 
 import numpy as np
 
-
-def clopper_pearson(count: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval of a rate.
-
-    Args:
-        count: events; a mean of several counts of the same pictures may be fractional.
-        total: trials, at least 1.
-        confidence: of the interval.
-
-    Source: Clopper and Pearson, Biometrika 1934, by quantiles of beta distributions.
-    """
-    from scipy.stats import beta
-
-    tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, count, total - count + 1)) if count > 0 else 0.0
-    high = float(beta.ppf(1 - tail, count + 1, total - count)) if count < total else 1.0
-    return low, high
+from patchebm.evaluation.intervals import binomial_interval
 
 
 def observed(counts: Sequence[int], good: int, stated: float) -> dict[str, Any]:
@@ -61,5 +45,5 @@ def pooled(sets: Sequence[dict[str, Any]], stated: float) -> dict[str, Any]:
 
 
 def _facts(count: float, good: int, stated: float) -> dict[str, Any]:
-    low, high = clopper_pearson(count, good)
+    low, high = binomial_interval(count, good)
     return {"good": good, "rate": count / good, "interval": [low, high], "within": low <= stated <= high}

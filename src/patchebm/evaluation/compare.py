@@ -10,6 +10,7 @@ from typing import Any
 from patchebm.data.folders import GOOD
 from patchebm.evaluation.charts import roc_figure
 from patchebm.evaluation.intervals import auroc_difference
+from patchebm.evaluation.paired import holm
 from patchebm.evaluation.report import Figure, ReportSection, Table
 from patchebm.evaluation.sections import ORACLE, Results
 
@@ -102,12 +103,10 @@ def _pair(first: Results, second: Results) -> dict[str, Any]:
 
 
 def _correct(pairs: list[dict[str, Any]]) -> None:
-    """Add p-values corrected after Holm (Scandinavian Journal of Statistics 1979)."""
-    tested = sorted((p for p in pairs if p.get("p_value") is not None), key=lambda p: float(p["p_value"]))
-    largest = 0.0
-    for i, pair in enumerate(tested):
-        largest = max(largest, min(1.0, pair["p_value"] * (len(tested) - i)))
-        pair["p_holm"] = largest
+    """Add p-values corrected for their number."""
+    tested = [pair for pair in pairs if pair.get("p_value") is not None]
+    for pair, corrected in zip(tested, holm([pair["p_value"] for pair in tested]), strict=True):
+        pair["p_holm"] = corrected
 
 
 def _columns(results: Results) -> tuple[list[bool], list[float]]:

@@ -19,18 +19,27 @@ _CHUNK = 100
 _Values = npt.NDArray[np.float64]
 
 
-def binomial_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+def binomial_interval(count: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """The interval of Clopper and Pearson for a rate of which `count` in `total` was observed.
 
     It covers the true rate in at least `confidence` of all samples, however few there are.
 
+    Args:
+        count: events; a mean of several counts of the same pictures may be fractional.
+        total: trials.
+        confidence: of the interval.
+
     Raises:
         ValueError: `count` is not among 0 to `total`, or `total` is 0.
+
+    Source: Clopper and Pearson, Biometrika 1934, by quantiles of beta distributions.
     """
     if not 0 <= count <= total or total == 0:
         raise ValueError(f"{count} of {total} is no share")
-    interval = stats.binomtest(count, total).proportion_ci(confidence, method="exact")
-    return float(interval.low), float(interval.high)
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, count, total - count + 1)) if count > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, count + 1, total - count)) if count < total else 1.0
+    return low, high
 
 
 def bootstrap_intervals(
