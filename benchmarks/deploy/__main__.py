@@ -170,7 +170,7 @@ def _bare_backbones(backbone: torch.nn.Module) -> dict[str, Callable[[], object]
 
 
 FIRST_VERDICT = """
-import re, sys, time
+import sys, time
 began = time.perf_counter()
 import patchebm
 imported = time.perf_counter() - began
@@ -179,9 +179,8 @@ predictor.predict(sys.argv[2])
 first = time.perf_counter() - began
 for _ in range(50):
     predictor.predict(sys.argv[2])
-# Not ru_maxrss, which starts at the peak of the process that forked this one.
-resident = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-print(imported, first, resident)
+from patchebm.deploy.measure import peak_memory_mb
+print(imported, first, peak_memory_mb())
 """
 
 

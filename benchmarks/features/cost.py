@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import tempfile
 import time
@@ -16,6 +15,7 @@ import torch
 from benchmarks.features.peers import PaDiM, PatchCore, PeerMaps
 from patchebm.config_parser import load_preset
 from patchebm.data.synthetic import draw
+from patchebm.deploy.measure import peak_memory_mb
 from patchebm.detector import EnsembleDetector
 from patchebm.features.backbone import load_backbone
 from patchebm.features.efficientnet_lite import RELEASES
@@ -84,7 +84,7 @@ def measure() -> dict[str, Any]:
             "PaDiM": padim._inverse.numel() * 4,
         },
         "ms_per_image": {name: round(1000 * statistics.median(t), 2) for name, t in timings.items()},
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_rss_mb": peak_memory_mb(),
     }
 
 

@@ -10,7 +10,6 @@ time with one thread, of wall time with more.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from typing import TextIO
@@ -21,15 +20,11 @@ import torch
 from benchmarks.peers.methods import METHODS
 from benchmarks.peers.output import own_output
 from patchebm.data.synthetic import draw
+from patchebm.deploy.measure import peak_memory_mb
 
 PICTURES = 200
 SIZE = 256
 FIT_THREADS = 2
-
-
-def peak_mb() -> int:
-    """The most memory that this process has held, in MiB."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main(name: str, out: TextIO) -> None:
@@ -44,7 +39,7 @@ def main(name: str, out: TextIO) -> None:
         for i in range(PICTURES)
     ]
     method = METHODS[name].make()
-    before = peak_mb()
+    before = peak_memory_mb() or 0
     began = time.perf_counter()
     facts = method.fit(pictures, [None] * PICTURES, 0)
     fitted = time.perf_counter() - began
@@ -53,7 +48,7 @@ def main(name: str, out: TextIO) -> None:
     say(
         {
             "fit_seconds": round(fitted, 1),
-            "peak_mb": peak_mb() - before,
+            "peak_mb": (peak_memory_mb() or 0) - before,
             "state_bytes": method.state_bytes(),
             **facts,
         }

@@ -23,11 +23,14 @@ def png(picture: np.ndarray) -> bytes:
 
 def kill_test(bundle: Path, folder: Path, files: int, seed: int) -> None:
     contents = [png(picture) for picture in flanges(30)]
-    camera = Camera(folder / "in", contents, files, pause=0.02, seed=seed)
+    # Slow enough that pictures still arrive when the last watcher is killed.
+    camera = Camera(folder / "in", contents, files, pause=0.06, seed=seed)
     command = watch_command(folder / "in", bundle, folder / "out", "--poll", "0.05", "--settle", "0.5")
     results = folder / "out" / "results.jsonl"
     camera.start()
-    watch_and_kill(command, results, camera, kills=5, seed=seed, timeout=500)
+    at = watch_and_kill(command, results, camera, kills=5, seed=seed, timeout=500)
+    assert len(at) == 5
+    assert at[0] < files
     assert tally(results, camera.names) == {
         "files": files, "records": files, "lost": 0, "twice": 0, "foreign": 0, "unreadable": 0,
         "missing_in_csv": 0,
