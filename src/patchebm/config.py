@@ -193,6 +193,8 @@ class ScoreConfig:
         components: of a tilted energy: the sum of base and network, each standardised on held-out normals,
             or the network alone.
         standardise_positions: subtract and divide by what held-out normals show at each grid position.
+        map_positions: the same for the heat map; false takes one mean and spread for all of its places, so
+            that where good parts never change little things do not glow.
         smooth: side of the Gaussian window that smooths the grid of values; odd, 1 for none.
         top: the score is the mean of so many largest view scores; 1, the maximum, is the thesis.
     """
@@ -200,6 +202,7 @@ class ScoreConfig:
     kind: Literal["energy", "gradient"] = "energy"
     components: Literal["sum", "network"] = "sum"
     standardise_positions: bool = True
+    map_positions: bool = True
     smooth: int = 1
     top: int = 1
 

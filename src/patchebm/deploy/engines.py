@@ -20,6 +20,13 @@ Outputs = dict[str, NDArray[np.float32]]
 INPUT = "pictures"
 PREPARED = "prepared"
 PICTURE_SIZE = "picture_size"
+# Optional input of the ONNX graph, `(1,)` int64: no map is larger than this, in pixels along a side.
+LARGEST_MAP = "largest_map"
+
+
+def is_map(output: str) -> bool:
+    """Whether an output is of the pictures' own size."""
+    return output == "heat_map" or output.startswith("map_")
 
 
 class Engine(Protocol):
@@ -84,13 +91,15 @@ class OnnxEngine:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelFileError(_unreadable(source, error)) from error
-        # Maps that nobody asked for are not made.
-        self._only_needed = onnxruntime.RunOptions()
-        self._only_needed.only_execute_path_to_fetches = True
+        self._can_limit = any(i.name == LARGEST_MAP for i in self._session.get_overridable_initializers())
 
     def run(self, pictures: NDArray[np.float32], outputs: Sequence[str]) -> Outputs:
         """See `Engine.run`."""
-        values = self._session.run(list(outputs), {INPUT: pictures}, self._only_needed)
+        inputs = {INPUT: pictures}
+        if self._can_limit and not any(map(is_map, outputs)):
+            # ONNX Runtime computes what nobody fetches, too, whatever its run options say: make it one pixel.
+            inputs[LARGEST_MAP] = np.ones(1, dtype=np.int64)
+        values = self._session.run(list(outputs), inputs)
         return dict(zip(outputs, values, strict=True))
 
 
@@ -185,7 +194,7 @@ def _cut(openvino: Any, model: Any) -> list[tuple[Any, list[str]]]:
     }
     sources = [result.input(0).get_source_output() for result in model.get_results()]
     ends = {name: source for source in sources for name in source.names}
-    scored = [name for name in ends if not name.startswith("map_") and name != "heat_map"]
+    scored = [name for name in ends if not is_map(name)]
     grids = [name for name in scored if name.startswith("grid_")]
     drawn = [name for name in ends if name not in scored]
     prepared, size = named[PREPARED], named[PICTURE_SIZE]

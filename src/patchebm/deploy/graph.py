@@ -6,6 +6,7 @@ runtime has. The score is that of `EnsembleDetector.predict`, which the export c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,6 @@ from patchebm.config import FeaturesConfig
 from patchebm.deploy.heads import Along, ImageHead, PatchHead, log_sum_exp
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ConfigError, PatchebmError
-from patchebm.features.backbone import Backbone
 from patchebm.features.region import cells_outside
 from patchebm.features.tiling import maps_of
 
@@ -66,19 +66,16 @@ class ScoringGraph(nn.Module):
         features = detector.config.features
         self.size = (features.size[0], features.size[1])
         self.level_names = tuple(detector.levels_)
-        self.features = JoinedFeatures(detector.backbone, features)
+        self.backbone = detector.backbone
         heads: dict[str, nn.Module] = {}
+        joined: dict[str, nn.Module] = {}
         for name, level in detector.levels_.items():
-            heads[name] = PatchHead(level, features.grid) if name == "patch" else ImageHead(level)
+            whole = name == "image"
+            heads[name] = ImageHead(level) if whole else PatchHead(level, features.grid)
+            view = level.views.view_size if whole else features.grid
+            joined[name] = Joined(detector.backbone.strides, features, view)
         self.heads = nn.ModuleDict(heads)
-        if "image" in detector.levels_:
-            view = detector.levels_["image"].views.view_size
-            self.squeeze: nn.Module = Separable(
-                [
-                    _resizing(cells, side, antialias=True)
-                    for cells, side in zip(features.grid, view, strict=True)
-                ]
-            )
+        self.joined = nn.ModuleDict(joined)
         self.mean, self.std = detector.mean_, detector.std_
         self.region = detector.region
         self.eval()
@@ -107,10 +104,10 @@ class ScoringGraph(nn.Module):
         """Scores, level scores and grids of prepared pictures `(B, 3, *size)`."""
         if self.region is not None:
             x = x * self.region
-        features = self.features(x)
+        maps = maps_of(self.backbone, x)
         columns, grids = [], []
         for name, head in self.heads.items():
-            score, grid = head(self.squeeze(features) if name == "image" else features)
+            score, grid = head(self.joined[name](maps))
             columns.append(score)
             if self.region is not None:
                 outside = cells_outside(self.region, (int(grid.shape[1]), int(grid.shape[2])))
@@ -121,30 +118,32 @@ class ScoringGraph(nn.Module):
         return (combined - self.mean) / self.std, levels, grids
 
 
-class JoinedFeatures(nn.Module):
-    """The map of features of `patchebm.features.maps.FeatureMaps`, as operations that export.
+class Joined(nn.Module):
+    """Maps of all blocks as `patchebm.features.maps.FeatureMaps` joins them, at the size of a level's view.
+
+    Resizing to the grid, local means, and resizing to the view are linear: one matrix an axis does all three,
+    and the image level does not pay for the finer grid of the patch level.
 
     Args:
-        backbone: gives a map for each block.
+        strides: of the blocks.
         config: sizes.
+        view: height and width that the level sees; `config.grid`, or coarser.
     """
 
-    def __init__(self, backbone: Backbone, config: FeaturesConfig) -> None:
+    def __init__(self, strides: Sequence[int], config: FeaturesConfig, view: tuple[int, int]) -> None:
         super().__init__()
-        self.backbone = backbone
         self.spread = nn.ModuleList(
             Separable(
                 [
-                    _to_grid(side // stride, cells, config.pool)
-                    for side, cells in zip(config.size, config.grid, strict=True)
+                    (_resizing(cells, seen, antialias=True) @ _to_grid(side // stride, cells, config.pool))
+                    for side, cells, seen in zip(config.size, config.grid, view, strict=True)
                 ]
             )
-            for stride in backbone.strides
+            for stride in strides
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, channels, *grid)` of pictures `(B, 3, *size)` in [-1, 1]."""
-        maps = maps_of(self.backbone, x)
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """A map `(B, channels, *view)` of the blocks' maps `(B, c, h, w)`."""
         return torch.cat([spread(one) for spread, one in zip(self.spread, maps, strict=True)], dim=1)
 
 
@@ -162,8 +161,8 @@ class Separable(nn.Module):
 
     def __init__(self, matrices: list[Tensor]) -> None:
         super().__init__()
-        self.rows = Along(matrices[0])
-        self.register_buffer("columns", matrices[1].T.contiguous())
+        self.rows = Along(matrices[0].float())
+        self.register_buffer("columns", matrices[1].float().T.contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(B, C, h', w')` of maps `(B, C, h, w)`."""
@@ -175,15 +174,15 @@ def _resizing(source: int, target: int, *, antialias: bool) -> Tensor:
     """Torch's bilinear resize along one axis as a matrix `(target, source)`, float64."""
     eye = torch.eye(source, dtype=torch.float64)[None, None]
     if source == target:
-        return eye[0, 0].float()
+        return eye[0, 0]
     resized = interpolate(
         eye, size=(target, source), mode="bilinear", antialias=antialias, align_corners=False
     )
-    return resized[0, 0].float()
+    return resized[0, 0]
 
 
 def _to_grid(source: int, cells: int, pool: int) -> Tensor:
-    """From a block's map to the grid, local means with zeros beyond the border included, along one axis."""
+    """From a block's map to the grid, local means with zeros beyond the border included; float64."""
     matrix = _resizing(source, cells, antialias=source > cells)
     if pool > 1:
         half = pool // 2

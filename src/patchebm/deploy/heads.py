@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, silu
 
+from patchebm.calibration.positions import PositionStandardiser
 from patchebm.detector.level import LevelModel
 from patchebm.detector.scoring import Member
 from patchebm.energy import CellsEnergy, Energy, GaussianEnergy, MixtureEnergy, ResidualEnergy, TiltedEnergy
@@ -26,35 +27,37 @@ class Linear(nn.Module):
     Args:
         weight: `(R, C)`.
         bias: `(R,)`.
+        groups: the map consists of as many, and each is seen by its own rows of A alone.
     """
 
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, groups: int = 1) -> None:
         super().__init__()
+        self.groups = groups
         self.register_buffer("weight", weight.float()[:, :, None, None].contiguous())
         self.register_buffer("bias", bias.float().contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, R, h, w)` of maps `(B, C, h, w)`."""
-        return conv2d(x, self.weight, self.bias)
+        """Maps `(B, R, h, w)` of maps `(B, groups * C, h, w)`."""
+        return conv2d(x, self.weight, self.bias, groups=self.groups)
 
 
 class Refined(nn.Module):
-    """A `ResidualEnergy` after its first layer, which is folded into what comes before: one value a cell.
+    """Networks after their first layer, which is folded into what comes before: one value each a cell.
 
     Args:
-        energy: the network.
+        networks: of one width.
     """
 
-    def __init__(self, energy: ResidualEnergy) -> None:
+    def __init__(self, networks: Sequence[ResidualEnergy]) -> None:
         super().__init__()
-        self.residual = Linear(energy.residual.weight.detach(), energy.residual.bias.detach())
-        self.leave = Linear(energy.leave.weight.detach(), energy.leave.bias.detach())
+        self.residual = _side_by_side([network.residual for network in networks])
+        self.leave = _side_by_side([network.leave for network in networks])
 
     def forward(self, first: Tensor) -> Tensor:
-        """Energies `(B, 1, h, w)` of the first layer's values `(B, hidden, h, w)`."""
+        """Energies `(B, M, h, w)` of the first layers' values `(B, M * hidden, h, w)`."""
         h = silu(first)
         energies: Tensor = self.leave(h + silu(self.residual(h)))
         return energies
@@ -97,14 +100,14 @@ class CellMember(nn.Module):
             self.assign = Linear(centres @ matrix / variance, centres @ shift / variance + offsets)
         self.enter: Linear | None = None
         if isinstance(network, ResidualEnergy):
-            self.enter, self.network = _entered(network, matrix, shift)
+            self.enter, self.network = _entered([network], [(matrix, shift)])
 
     def forward(self, x: Tensor) -> Tensor:
         """Components `(B, K, h, w)` of maps of features `(B, C, h, w)`."""
         components = []
         if self.mixture:
             logits = self.assign(x)
-            top = logits.amax(1, keepdim=True)
+            top = _largest_channel(logits)
             assigned = _sum_channels((logits - top).exp()).log() + top
             components.append(_sum_channels(self.whiten(x).square()) - assigned)
         if self.enter is not None:
@@ -112,68 +115,78 @@ class CellMember(nn.Module):
         return torch.cat(components, dim=1)
 
 
-class ViewMember(nn.Module):
-    """One member's components of a whole map as one view, and what its network says of the cells.
+class ViewMembers(nn.Module):
+    """The members' components of a whole map as one view, and what their networks say of the cells.
+
+    All members at once: they are small, and a runtime spends as long on starting an operator as on its work.
 
     Args:
-        member: its energy is a `CellsEnergy`, or a Gaussian that the latter tilts.
+        members: each energy is a `CellsEnergy`, or a Gaussian that the latter tilts.
         channels: of a map.
         view: height and width of a map.
-        network_only: whether the network alone counts.
+        network_only: whether the networks alone count.
     """
 
     mean: Tensor
     axes: Tensor
     inverse: Tensor
+    floor: Tensor
 
-    def __init__(self, member: Member, channels: int, view: tuple[int, int], *, network_only: bool) -> None:
+    def __init__(
+        self, members: Sequence[Member], channels: int, view: tuple[int, int], *, network_only: bool
+    ) -> None:
         super().__init__()
-        energy = member.energy
-        base = energy.base if isinstance(energy, TiltedEnergy) else energy
-        judge = energy.network if isinstance(energy, TiltedEnergy) else energy
-        if not isinstance(judge, CellsEnergy) or not isinstance(judge.cell, ResidualEnergy):
-            raise ConfigError(
-                "an image level without a network that judges cells cannot be exported; train with "
-                "image.energy.network.kind cells, as the preset features does"
-            )
-        matrix, shift = _space(member, channels)
-        self.enter, self.network = _entered(judge.cell, matrix, shift)
+        networks, bases = [], []
+        for member in members:
+            energy = member.energy
+            judge = energy.network if isinstance(energy, TiltedEnergy) else energy
+            if not isinstance(judge, CellsEnergy) or not isinstance(judge.cell, ResidualEnergy):
+                raise ConfigError(
+                    "an image level without a network that judges cells cannot be exported; train with "
+                    "image.energy.network.kind cells, as the preset features does"
+                )
+            networks.append(judge.cell)
+            bases.append(energy.base if isinstance(energy, TiltedEnergy) else energy)
+        spaces = [_space(member, channels) for member in members]
+        self.enter, self.network = _entered(networks, spaces)
         height, width = view
         self.log_cells = math.log(height * width)
-        self.gaussian = isinstance(base, GaussianEnergy) and not network_only
+        gaussians = [base for base in bases if isinstance(base, GaussianEnergy) and not network_only]
+        self.gaussian = len(gaussians) > 0
         if self.gaussian:
-            assert isinstance(base, GaussianEnergy)
-            self.whiten = Linear(matrix, shift)
-            self.register_buffer("mean", base.mean[0])
-            self.register_buffer("axes", base.axes[0].T.contiguous())
-            floor = base.floor.double()
-            self.register_buffer("inverse", (0.5 / (base.variances[0].double() + floor)).float())
-            self.floor = float(0.5 / floor)
+            joined = GaussianEnergy.concatenate(gaussians)
+            self.whiten = Linear(torch.cat([m for m, _ in spaces]), torch.cat([shift for _, shift in spaces]))
+            self.register_buffer("mean", joined.mean[:, None])
+            self.register_buffer("axes", joined.axes.transpose(1, 2).contiguous())
+            floor = joined.floor.double().view(-1, 1)
+            self.register_buffer("inverse", (0.5 / (joined.variances.double() + floor)).float()[:, None])
+            self.register_buffer("floor", (0.5 / floor).float())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Components `(B, K)` and the cells' energies `(B, 1, h, w)` of maps `(B, C, h, w)`."""
+        """Components `(B, M, K)` and the cells' energies `(B, M, h, w)` of maps `(B, C, h, w)`."""
         cells = self.network(self.enter(x))
         judged = log_sum_exp(cells, (2, 3)).flatten(1) - self.log_cells
         if not self.gaussian:
-            return judged, cells
-        centred = self.whiten(x).flatten(1) - self.mean
+            return judged[:, :, None], cells
+        centred = self.whiten(x).reshape(-1, *self.mean.shape) - self.mean
         # The axes are orthonormal: what they leave of the square is the square of what they leave.
         along = (centred @ self.axes).square()
-        left = (centred.square().sum(1, keepdim=True) - along.sum(1, keepdim=True)).clamp(min=0)
-        value = (along * self.inverse).sum(1, keepdim=True) + self.floor * left
-        return torch.cat([value.clamp(min=1e-12).log(), judged], dim=1), cells
+        left = (centred.square().sum(3) - along.sum(3)).clamp(min=0)
+        value = ((along * self.inverse).sum(3) + self.floor * left).flatten(1)
+        return torch.stack([value.clamp(min=1e-12).log(), judged], dim=2), cells
 
 
 class PatchHead(nn.Module):
-    """The patch level: a standardised value of every cell, and a score.
+    """The patch level: a score from standardised values of all cells, and these as a heat map.
 
     Args:
         level: fitted, on features.
     """
 
-    smoothing: Tensor
     scale: Tensor
     shift: Tensor
+    map_scale: Tensor
+    map_shift: Tensor
 
     def __init__(self, level: LevelModel, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -185,20 +198,24 @@ class PatchHead(nn.Module):
         )
         self.rows = _smoother(grid[0], score.smooth)
         self.columns = _smoother(grid[1], score.smooth)
-        scale, shift = _standardising(level, grid)
+        scale, shift = _standardising(level.standardisers_, grid)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
+        scale, shift = _standardising(level.map_standardisers_, grid)
+        self.register_buffer("map_scale", scale)
+        self.register_buffer("map_shift", shift)
         self.top = min(score.top, grid[0] * grid[1])
         self.mean, self.std = level.mean_, level.std_
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `(B,)` and maps of values `(B, h, w)` of maps of features `(B, C, h, w)`."""
+        """Scores `(B,)` and heat maps `(B, h, w)` of maps of features `(B, C, h, w)`."""
         components = _mean([member(x) for member in self.members])
         if self.rows is not None and self.columns is not None:
             components = self.rows(self.columns(components.transpose(2, 3)).transpose(2, 3))
         values = (components * self.scale).sum(1) + self.shift
         top = torch.topk(values.flatten(1), self.top, dim=1, sorted=False).values.mean(1)
-        return (top - self.mean) / self.std, values
+        heat = (components * self.map_scale).sum(1) + self.map_shift
+        return (top - self.mean) / self.std, heat
 
 
 class ImageHead(nn.Module):
@@ -209,35 +226,28 @@ class ImageHead(nn.Module):
     """
 
     scale: Tensor
-    cell_mean: Tensor
-    cell_std: Tensor
+    map_scale: Tensor
+    map_shift: Tensor
 
     def __init__(self, level: LevelModel) -> None:
         super().__init__()
         _check(level, (GaussianEnergy, CellsEnergy))
         alone = level.config.score.components == "network"
         view = level.views.view_size
-        self.members = nn.ModuleList(
-            ViewMember(m, level.channels, view, network_only=alone) for m in level.members_
-        )
-        scale, shift = _standardising(level, (1, 1))
+        self.members = ViewMembers(level.members_, level.channels, view, network_only=alone)
+        scale, shift = _standardising(level.standardisers_, (1, 1))
         # Of one position the whole calibration is one affine function.
         self.register_buffer("scale", scale[0, :, 0, 0] / level.std_)
         self.shift = (float(shift) - level.mean_) / level.std_
-        assert level.map_standardiser_ is not None
-        std = torch.from_numpy(level.map_standardiser_.std_).float().view(view)
-        self.register_buffer(
-            "cell_mean", torch.from_numpy(level.map_standardiser_.mean_).float().view_as(std)
-        )
-        self.register_buffer("cell_std", std)
+        scale, shift = _standardising(level.map_standardisers_, view)
+        self.register_buffer("map_scale", scale[0, 0])
+        self.register_buffer("map_shift", shift)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `(B,)` and maps of values `(B, h, w)` of maps of features `(B, C, h, w)`."""
-        judged = [member(x) for member in self.members]
-        components = _mean([value for value, _ in judged])
-        cells = _mean([cells for _, cells in judged]).squeeze(1)
-        score = (components * self.scale).sum(1) + self.shift
-        return score, (cells - self.cell_mean) / self.cell_std
+        """Scores `(B,)` and heat maps `(B, h, w)` of maps of features `(B, C, h, w)`."""
+        components, cells = self.members(x)
+        score = (components.mean(1) * self.scale).sum(1) + self.shift
+        return score, cells.mean(1) * self.map_scale + self.map_shift
 
 
 class Along(nn.Module):
@@ -258,10 +268,36 @@ class Along(nn.Module):
         return self.matrix @ x
 
 
-def _entered(network: ResidualEnergy, matrix: Tensor, shift: Tensor) -> tuple[Linear, Refined]:
-    """A network of whitened cells as its first layer, with the whitening folded in, and the rest."""
-    enter, bias = network.enter.weight.detach().double(), network.enter.bias.detach().double()
-    return Linear(enter @ matrix, enter @ shift + bias), Refined(network)
+def _entered(
+    networks: Sequence[ResidualEnergy], spaces: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[Linear, Refined]:
+    """Networks of whitened cells as their first layers, with the whitenings folded in, and the rest."""
+    weights, biases = [], []
+    for network, (matrix, shift) in zip(networks, spaces, strict=True):
+        enter = network.enter.weight.detach().double()
+        weights.append(enter @ matrix)
+        biases.append(enter @ shift + network.enter.bias.detach().double())
+    return Linear(torch.cat(weights), torch.cat(biases)), Refined(networks)
+
+
+def _side_by_side(layers: Sequence[nn.Linear]) -> Linear:
+    """Layers of several networks as one, each of which sees its own network's values."""
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    return Linear(weight, torch.cat([layer.bias.detach() for layer in layers]), groups=len(layers))
+
+
+def _largest_channel(x: Tensor) -> Tensor:
+    """The largest value `(B, 1, h, w)` over the channels of maps `(B, C, h, w)`.
+
+    Halves are compared until one channel is left, which takes ONNX Runtime a third of the time of its own
+    reduction over an axis that is not the last.
+    """
+    channels = x.shape[1]
+    while channels > 1:
+        half = (channels + 1) // 2
+        x = torch.maximum(x[:, :half], x[:, channels - half :])
+        channels = half
+    return x
 
 
 def _sum_channels(x: Tensor) -> Tensor:
@@ -307,13 +343,13 @@ def _smoother(cells: int, side: int) -> Along | None:
     return Along(matrix.float())
 
 
-def _standardising(level: LevelModel, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _standardising(
+    standardisers: Sequence[PositionStandardiser], grid: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """What turns components into values: `(1, K, h, w)` factors and the `(h, w)` shift of their sum."""
-    spread = torch.stack(
-        [torch.from_numpy(s.std_).expand(1, grid[0] * grid[1]) for s in level.standardisers_]
-    )
-    mean = torch.stack([torch.from_numpy(s.mean_).expand_as(spread[0]) for s in level.standardisers_])
-    scale = 1 / (spread * len(level.standardisers_) ** 0.5)
+    spread = torch.stack([torch.from_numpy(s.std_).expand(1, grid[0] * grid[1]) for s in standardisers])
+    mean = torch.stack([torch.from_numpy(s.mean_).expand_as(spread[0]) for s in standardisers])
+    scale = 1 / (spread * len(standardisers) ** 0.5)
     shift = -(mean * scale).sum(0)
     return scale.view(1, -1, *grid).float(), shift.view(grid).float()
 

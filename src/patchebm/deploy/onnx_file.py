@@ -12,13 +12,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from patchebm.deploy.engines import INPUT, PICTURE_SIZE, PREPARED
+from patchebm.deploy.engines import INPUT, LARGEST_MAP, PICTURE_SIZE, PREPARED
 from patchebm.deploy.graph import ScoringGraph
 
 # Resize has `antialias` and `axes` from here on.
 OPSET = 18
 IR_VERSION = 8
 _AXES = ("N", "H", "W", "C")
+# Pixels along a side that no picture has.
+NO_LIMIT = 2**31 - 1
 
 
 def onnx_model(graph: ScoringGraph) -> onnx.ModelProto:
@@ -39,7 +41,10 @@ def onnx_model(graph: ScoringGraph) -> onnx.ModelProto:
     made = helper.make_graph(
         [_plain(node, number) for number, node in enumerate(nodes)],
         "patchebm",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, _AXES)],
+        [
+            helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, _AXES),
+            helper.make_tensor_value_info(LARGEST_MAP, TensorProto.INT64, [1]),
+        ],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
         initial,
     )
@@ -111,10 +116,13 @@ def _tail(names: tuple[str, ...], initial: list[TensorProto]) -> list[onnx.NodeP
         _constant("picture_axes", np.array([1, 2], dtype=np.int64)),
         _constant("channel_axis", np.array([1], dtype=np.int64)),
         _constant("levels_inverse", np.array(1 / len(names), dtype=np.float32)),
+        # What is both an input and an initialiser may be left out.
+        _constant(LARGEST_MAP, np.array([NO_LIMIT], dtype=np.int64)),
     ]
     nodes = [
         helper.make_node("Shape", [INPUT], ["pictures_shape"]),
-        helper.make_node("Gather", ["pictures_shape", "picture_axes"], [PICTURE_SIZE]),
+        helper.make_node("Gather", ["pictures_shape", "picture_axes"], ["whole_size"]),
+        helper.make_node("Min", ["whole_size", LARGEST_MAP], [PICTURE_SIZE]),
     ]
     for name in names:
         nodes += [

@@ -248,10 +248,10 @@ class EnsembleDetector:
             seen = [see(self._maps, picture, name) for picture, name in zip(pictures, names, strict=True)]
             for level in self.levels_.values():
                 scored = [level.views.for_scoring(picture) for picture in seen]
-                values = level.position_values(scored)
-                columns.append(level.pool(values))
+                judged = level.judge(scored, where=heat_maps)
+                columns.append(level.scores(judged))
                 if heat_maps:
-                    maps.append([self._inside(heat) for heat in level.heat_maps(scored, values)])
+                    maps.append([self._inside(heat) for heat in level.heat_maps(judged)])
             levels = np.stack(columns, axis=1)
             scores = (combine(levels) - self.mean_) / self.std_
             for i, score in enumerate(scores):

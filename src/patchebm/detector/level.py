@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,11 +64,12 @@ class Judged(NamedTuple):
 
     Attributes:
         components: `(G, K)` float64 of each grid position.
-        map: `(h, w)` float64, where the level sees the whole picture.
+        where: `(P, K')` float64, what is odd at each place of the map: the components, or, where the level
+            sees the whole picture as one view, what its energies say of pixels or cells, if asked for.
     """
 
     components: Tensor
-    map: Tensor | None
+    where: Tensor | None
 
 
 class Calibrated(NamedTuple):
@@ -93,9 +95,9 @@ class LevelModel:
 
     members_: list[Member]
     standardisers_: list[PositionStandardiser]
+    map_standardisers_: list[PositionStandardiser]
     mean_: float
     std_: float
-    map_standardiser_: PositionStandardiser | None
 
     def __init__(self, name: Level, config: Config, channels: int) -> None:
         self.name = name
@@ -170,66 +172,46 @@ class LevelModel:
             self.members_ = [self._fit_one(training, None, f"{fits}/{fits}", folder)]
         return self.calibrate([judged[i] for i in sorted(judged)])
 
-    def judge(self, scored: list[Tensor], members: list[Member] | None = None) -> list[Judged]:
+    def judge(
+        self, scored: list[Tensor], members: list[Member] | None = None, *, where: bool = True
+    ) -> list[Judged]:
         """What energies say of pictures resized for scoring, before calibration.
 
         Args:
             scored: the pictures.
             members: whose mean counts; None takes those that score new pictures.
+            where: whether maps are wanted.
         """
         members = self.members_ if members is None else members
         components = self._components(members, scored)
-        if self.views.positions > 1:
-            return [Judged(c, None) for c in components]
+        if self.views.positions > 1 or not where:
+            return [Judged(c, c if where else None) for c in components]
         maps = torch.stack([local_maps(member, scored) for member in members]).mean(0)
-        return [Judged(c, m) for c, m in zip(components, maps, strict=True)]
+        return [Judged(c, m.view(-1, 1)) for c, m in zip(components, maps, strict=True)]
 
     def calibrate(self, judged: list[Judged]) -> Calibrated:
         """Learn from good pictures that the energies were not fitted on what is common at each position."""
-        values = torch.stack([one.components for one in judged]).numpy()
-        per_position = self.config.score.standardise_positions
-        self.standardisers_ = [
-            PositionStandardiser(per_position=per_position) for _ in range(values.shape[2])
-        ]
-        left_out = _add(
-            [s.fit_transform_left_out(values[:, :, k]) for k, s in enumerate(self.standardisers_)]
+        score = self.config.score
+        self.standardisers_, left_out = _fit_left_out(
+            _stacked([one.components for one in judged]), score.standardise_positions
+        )
+        self.map_standardisers_, heat = _fit_left_out(
+            _stacked([one.where for one in judged]), score.map_positions
         )
         scores = self._top(left_out)
         self.mean_ = float(scores.mean())
         # Two identical normals have no spread: then any other score is far beyond them.
         self.std_ = max(float(scores.std(ddof=1)), 1e-6 * max(1.0, abs(self.mean_)))
-        self.map_standardiser_ = None
-        maps = [one.map for one in judged if one.map is not None]
-        heat = left_out[:MAP_PICTURES]
-        if maps:
-            flat = torch.stack(maps).flatten(1).numpy()
-            self.map_standardiser_ = PositionStandardiser()
-            heat = self.map_standardiser_.fit_transform_left_out(flat)[:MAP_PICTURES]
-        return Calibrated((scores - self.mean_) / self.std_, self._as_maps(heat))
+        return Calibrated((scores - self.mean_) / self.std_, self._as_maps(heat[:MAP_PICTURES]))
 
-    def pool(self, values: Values) -> Values:
-        """Scores `(N,)` from `position_values`; 0 and 1 are mean and spread of good parts."""
+    def scores(self, judged: list[Judged]) -> Values:
+        """Scores `(N,)` of pictures; 0 and 1 are mean and spread of good parts."""
+        values = _standardised(_stacked([one.components for one in judged]), self.standardisers_)
         return (self._top(values) - self.mean_) / self.std_
 
-    def position_values(self, scored: list[Tensor]) -> Values:
-        """Standardised values `(N, G)` of each grid position."""
-        mean = self._components(self.members_, scored).numpy()
-        return _add(
-            [s.transform(mean[:, :, k]) for k, s in enumerate(self.standardisers_)],
-        )
-
-    def heat_maps(self, scored: list[Tensor], values: Values) -> list[Tensor]:
-        """A map `(H, W)` float64 of each picture at the size at which it is scored.
-
-        Args:
-            scored: pictures resized for scoring.
-            values: their `position_values`.
-        """
-        if self.map_standardiser_ is None:
-            return self._as_maps(values)
-        maps = [local_maps(member, scored) for member in self.members_]
-        raw = torch.stack(maps).mean(0).numpy()
-        return self._as_maps(self.map_standardiser_.transform(raw.reshape(len(raw), -1)))
+    def heat_maps(self, judged: list[Judged]) -> list[Tensor]:
+        """A map `(H, W)` float64 of each picture at the size at which it is scored."""
+        return self._as_maps(_standardised(_stacked([one.where for one in judged]), self.map_standardisers_))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Everything fitted, as JSON facts and tensors."""
@@ -239,12 +221,10 @@ class LevelModel:
             member_facts, member_tensors = member_state(member)
             facts["members"].append(member_facts)
             tensors |= {f"member{i}.{name}": tensor for name, tensor in member_tensors.items()}
-        standardisers = {f"position{k}": s for k, s in enumerate(self.standardisers_)}
-        if self.map_standardiser_ is not None:
-            standardisers["map"] = self.map_standardiser_
-        for name, standardiser in standardisers.items():
-            tensors[f"{name}.mean"] = torch.from_numpy(standardiser.mean_)
-            tensors[f"{name}.std"] = torch.from_numpy(standardiser.std_)
+        for name, standardisers in self._named_standardisers().items():
+            for k, standardiser in enumerate(standardisers):
+                tensors[f"{name}{k}.mean"] = torch.from_numpy(standardiser.mean_)
+                tensors[f"{name}{k}.std"] = torch.from_numpy(standardiser.std_)
         return facts, tensors
 
     def restore(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -255,15 +235,12 @@ class LevelModel:
             prefix = f"member{i}."
             own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             self.members_.append(member_from_state(self.config.energy, self.channels, member_facts, own))
-        components = sum(name.startswith("position") and name.endswith(".mean") for name in tensors)
-        self.standardisers_ = [self._standardiser(f"position{k}", tensors) for k in range(components)]
-        self.map_standardiser_ = self._standardiser("map", tensors) if "map.mean" in tensors else None
+        score = self.config.score
+        self.standardisers_ = _restored("position", tensors, score.standardise_positions)
+        self.map_standardisers_ = _restored("map", tensors, score.map_positions)
 
-    def _standardiser(self, name: str, tensors: dict[str, Tensor]) -> PositionStandardiser:
-        standardiser = PositionStandardiser(per_position=self.config.score.standardise_positions)
-        standardiser.mean_ = tensors[f"{name}.mean"].numpy()
-        standardiser.std_ = tensors[f"{name}.std"].numpy()
-        return standardiser
+    def _named_standardisers(self) -> dict[str, list[PositionStandardiser]]:
+        return {"position": self.standardisers_, "map": self.map_standardisers_}
 
     def _pixel_views(self) -> PixelViews:
         assert isinstance(self.views, PatchViews | ImageViews)
@@ -271,7 +248,7 @@ class LevelModel:
 
     def _as_maps(self, values: Values) -> list[Tensor]:
         """Standardised values `(N, G)`, or `(N, h * w)` of whole views, as maps."""
-        if self.map_standardiser_ is None:
+        if self.views.positions > 1:
             return [self.views.spread_map(torch.from_numpy(row)) for row in values]
         return list(torch.from_numpy(values).view(-1, *self.views.view_size))
 
@@ -329,6 +306,35 @@ class LevelModel:
         return np.asarray(np.sort(values, axis=1)[:, -top:].mean(1), dtype=np.float64)
 
 
+def _stacked(parts: Sequence[Tensor | None]) -> Values:
+    """Components `(N, G, K)` of pictures."""
+    return np.stack([part.numpy() for part in parts if part is not None])
+
+
+def _fit_left_out(components: Values, per_position: bool) -> tuple[list[PositionStandardiser], Values]:
+    """A standardiser for each of the components `(N, G, K)`, and values of pictures that it did not see."""
+    standardisers = [PositionStandardiser(per_position=per_position) for _ in range(components.shape[2])]
+    left_out = [s.fit_transform_left_out(components[:, :, k]) for k, s in enumerate(standardisers)]
+    return standardisers, _add(left_out)
+
+
+def _standardised(components: Values, standardisers: list[PositionStandardiser]) -> Values:
+    """Values `(N, G)` of components `(N, G, K)`."""
+    return _add([s.transform(components[:, :, k]) for k, s in enumerate(standardisers)])
+
+
 def _add(standardised: list[Values]) -> Values:
     """Sum of components, each of unit spread; divided so that the sum of independent ones has it too."""
     return np.asarray(sum(standardised) / len(standardised) ** 0.5, dtype=np.float64)
+
+
+def _restored(name: str, tensors: dict[str, Tensor], per_position: bool) -> list[PositionStandardiser]:
+    """The standardisers that `state` wrote under a name."""
+    standardisers: list[PositionStandardiser] = []
+    while f"{name}{len(standardisers)}.mean" in tensors:
+        standardiser = PositionStandardiser(per_position=per_position)
+        prefix = f"{name}{len(standardisers)}"
+        standardiser.mean_ = tensors[f"{prefix}.mean"].numpy()
+        standardiser.std_ = tensors[f"{prefix}.std"].numpy()
+        standardisers.append(standardiser)
+    return standardisers
