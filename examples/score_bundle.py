@@ -29,7 +29,9 @@ def open_bundle(path):
 def main(path, picture):
     """Print the verdict, and where the heat is highest."""
     card, graph = open_bundle(path)
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=np.float32) / 255
     score, heat_map = session.run(["score", "heat_map"], {"pictures": pixels[None]})
     anomalous = score[0] > card["threshold"]["value"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -57,6 +58,25 @@ def test_a_bundle_scores_as_its_run(
     for model, name in ((run, "run.json"), (bundle, "bundle.json")):
         assert main(["predict", str(model), str(data / "test"), "--json", str(tmp_path / name)]) == 0
     assert scores(tmp_path / "bundle.json") == pytest.approx(scores(tmp_path / "run.json"), abs=1e-2)
+
+
+def test_a_bundle_is_measured_as_its_run_is(run: Path, data: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "part.patchebm"
+    assert main(["export", str(run), "--out", str(bundle)]) == 0
+    found = {}
+    for model, name in ((run, "run"), (bundle, "bundle")):
+        out = tmp_path / name
+        assert main(["evaluate", str(model), str(data), "--report", str(out), "--json", f"{out}.json"]) == 0
+        assert (out / "report.html").stat().st_size > 10_000
+        found[name] = json.loads(Path(f"{out}.json").read_text())
+    for key in ("image_auroc", "pixel_auroc", "aupro"):
+        assert found["bundle"][key] == pytest.approx(found["run"][key], abs=2e-3)
+    for key in ("false_alarm_count", "miss_count", "threshold"):
+        assert found["bundle"][key] == found["run"][key]
+    assert found["bundle"]["made_by"]["model_sha256"] == hashlib.sha256(bundle.read_bytes()).hexdigest()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "part.patchebm", "run", "bundle", "run.json", "bundle.json",
+    }  # fmt: skip
 
 
 def test_the_same_run_gives_the_same_bundle_whatever_it_is_compared_on(
@@ -155,12 +175,11 @@ def test_what_is_no_sound_bundle_is_one_sentence(
     assert "threads" in failure(capsys, "predict", str(tiny_bundle), str(good), "--threads", "0")
 
 
-@pytest.mark.parametrize("verb", ["calibrate", "evaluate"])
-def test_verbs_that_need_a_run_folder_say_so(
-    verb: str, tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]
+def test_calibrate_says_that_it_needs_a_run_folder(
+    tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tiny_bundle.read_bytes()
-    assert "only the run folder" in failure(capsys, verb, str(tiny_bundle), str(data))
+    assert "only the run folder" in failure(capsys, "calibrate", str(tiny_bundle), str(data))
     assert tiny_bundle.read_bytes() == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper
 
 from patchebm.config_parser import load_preset
 from patchebm.data.images import read_image
-from patchebm.deploy.engines import OnnxEngine, OpenVinoEngine
+from patchebm.deploy.engines import INPUT, LARGEST_MAP, OnnxEngine, OpenVinoEngine
 from patchebm.deploy.graph import ScoringGraph
 from patchebm.deploy.onnx_file import onnx_bytes, onnx_model
 from patchebm.deploy.openvino_file import openvino_files
@@ -144,3 +145,31 @@ def test_a_region_of_interest_and_tiles_are_in_the_graph(monkeypatch: pytest.Mon
         assert float(found["score"][0]) == pytest.approx(expected.score, rel=1e-5)
         assert expected.heat_map is not None
         np.testing.assert_allclose(found["heat_map"][0], expected.heat_map, atol=1e-3, rtol=1e-4)
+
+
+def test_maps_that_nobody_asked_for_are_not_made(
+    fitted: EnsembleDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime computes what is not fetched, too: the engine says that maps may be of one pixel."""
+    content = onnx_bytes(onnx_model(ScoringGraph(fitted)))
+    engine = OnnxEngine(content, 1, "onnx")
+    picture = noise((1, 900, 1300, 3))
+    session = engine._session
+    assert [one.name for one in session.get_inputs()] == [INPUT]
+    whole, small = (
+        session.run(["score", "heat_map"], {INPUT: picture} | limit)
+        for limit in ({}, {LARGEST_MAP: np.ones(1, dtype=np.int64)})
+    )
+    assert whole[1].shape == (1, 900, 1300)
+    assert small[1].shape == (1, 1, 1)
+    assert small[0] == whole[0] == engine.run(picture, ["score"])["score"]
+    limited = []
+
+    def heard(names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        limited.append(LARGEST_MAP in inputs)
+        return session.run(names, inputs)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(engine, "_session", SimpleNamespace(run=heard))
+    engine.run(picture, ["score", "levels"])
+    assert engine.run(picture, ["score", "heat_map"])["heat_map"].shape == (1, 900, 1300)
+    assert limited == [True, False]

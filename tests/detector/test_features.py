@@ -12,6 +12,7 @@ from torch import nn
 
 from patchebm.config import Level
 from patchebm.config_parser import build_config, load_preset
+from patchebm.data.views import to_tensor
 from patchebm.detector import EnsembleDetector, load, reading
 from patchebm.detector.level import LevelModel
 from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError
@@ -275,3 +276,26 @@ def test_a_background_outside_the_region_of_interest_changes_nothing(tmp_path: P
         EnsembleDetector(tiny_features()).fit(flanges(9), roi=np.zeros((10, 10), dtype=bool))
     with pytest.raises(ConfigError, match="needs features"):
         EnsembleDetector(load_preset("pixel-cpu")).fit(flanges(9), roi=roi)
+
+
+def test_a_map_by_one_mean_and_spread_ranks_places_as_the_energies_do() -> None:
+    """Place by place, what moves where good parts never change glows; for the whole map it does not."""
+    maps = {}
+    for per_position in (True, False):
+        config = tiny_features()
+        config.patch.score.map_positions = config.image.score.map_positions = per_position
+        config.levels = ["patch"]
+        config.patch.score.components = "network"
+        detector = EnsembleDetector(config).fit(flanges(9))
+        level = detector.levels_["patch"]
+        picture = flanges(1, split="test/good")[0]
+        maps[per_position] = detector.predict([picture])[0].level_maps["patch"]
+        assert detector._maps is not None
+        seen = reading.see(detector._maps, to_tensor(picture, 3), "picture")
+        judged = level.judge([level.views.for_scoring(seen)])
+        raw = judged[0].components[:, 0]
+        order = torch.equal(level.heat_maps(judged)[0].flatten().argsort(), raw.argsort())
+        assert order == (not per_position)
+        # The score is standardised place by place either way.
+        assert len(level.standardisers_[0].mean_.flatten()) == 64
+    assert np.abs(maps[True] - maps[False]).max() > 0.1

@@ -1,4 +1,4 @@
-"""`patchebm evaluate RUN DATA`: measure a detector on pictures with known truth, and report on it."""
+"""`patchebm evaluate MODEL DATA`: measure a model on pictures with known truth, and report on it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from patchebm.data.folders import ImageSet, check_pictures, open_image_set
 from patchebm.provenance import data_hash, file_hash, versions
 
 if TYPE_CHECKING:
+    from patchebm.deploy.runtime import BundlePredictor
     from patchebm.detector import EnsembleDetector
 
 
 def run(argv: Sequence[str]) -> None:
     """Evaluate as the arguments say."""
     parser = Parser(prog="patchebm evaluate", description=__doc__)
-    parser.add_argument("run", help="folder that `patchebm train` wrote; results are kept in its evaluation/")
+    parser.add_argument(
+        "model",
+        help="folder that `patchebm train` wrote, in whose evaluation/ results are kept, or a file that "
+        "`patchebm export` wrote",
+    )
     parser.add_argument("data", help="folder in MVTec AD layout with test pictures")
     parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
     parser.add_argument("--report", help="folder for report.html, results.json and predictions.csv")
@@ -34,7 +39,6 @@ def run(argv: Sequence[str]) -> None:
         # A bad picture or mask is named before the others are scored, not after.
         check_pictures(image_set.test)
 
-    from patchebm.detector import load
     from patchebm.evaluation.evaluate import evaluate
     from patchebm.evaluation.gallery import Gallery
     from patchebm.evaluation.results import (
@@ -43,21 +47,23 @@ def run(argv: Sequence[str]) -> None:
         write_predictions,
         write_results,
     )
+    from patchebm.loading import load
     from patchebm.progress import progress_bar
 
-    folder = Path(values.run)
-    detector = load(folder)
+    model = Path(values.model)
+    detector = load(model)
     if values.false_alarm_rate is not None:
         detector = detector.at_false_alarm_rate(values.false_alarm_rate)
-    duplicates, warnings = find_seen(folder, image_set)
+    duplicates, warnings = find_seen(model, image_set)
     gallery = Gallery(detector.heat_range) if values.report else None
     with progress_bar(len(image_set.test), "evaluate", "image") as bar:
         evaluation = evaluate(detector, image_set, watch=gallery.offer if gallery else None, tick=bar.update)
-    facts = made_by(folder, detector, image_set, ["patchebm", "evaluate", *argv])
+    facts = made_by(model, detector, image_set, ["patchebm", "evaluate", *argv])
     results = results_of(evaluation, image_set, duplicates=duplicates, warnings=warnings, facts=facts)
     for warning in results["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    write_results(results_file(folder, image_set.name), results)
+    if model.is_dir():
+        write_results(results_file(model, image_set.name), results)
     if values.json:
         write_results(values.json, results)
     if gallery is not None:
@@ -66,7 +72,7 @@ def run(argv: Sequence[str]) -> None:
         from patchebm.evaluation.training_log import training_figures
 
         out = Path(values.report)
-        sections = evaluation_sections(results, gallery.items(), training_figures(folder))
+        sections = evaluation_sections(results, gallery.items(), training_figures(model))
         write_report(out / "report.html", title=f"{image_set.name}: evaluation", sections=sections)
         write_results(out / "results.json", results)
         write_predictions(out / "predictions.csv", results)
@@ -75,7 +81,7 @@ def run(argv: Sequence[str]) -> None:
         print(f"open {(Path(values.report) / 'report.html').resolve()}")
 
 
-def find_seen(run: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[str]]:
+def find_seen(model: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[str]]:
     """Test pictures that training has seen, and what to say of them.
 
     Raises:
@@ -83,12 +89,12 @@ def find_seen(run: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[str
         ImageError: a picture cannot be read.
     """
     said = []
-    file = run / FINGERPRINTS
+    file = model / FINGERPRINTS
     if file.exists():
         train = load_fingerprints(file)
     else:
         said.append(
-            f"{run} does not know its training pictures; copies were looked for among those of "
+            f"{model} does not know its training pictures; copies were looked for among those of "
             f"{image_set.root}"
         )
         train = take_fingerprints([p.path for p in image_set.train], image_set.root)
@@ -106,18 +112,18 @@ def find_seen(run: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[str
 
 
 def made_by(
-    run: Path, detector: EnsembleDetector, image_set: ImageSet, command: Sequence[str]
+    model: Path, detector: EnsembleDetector | BundlePredictor, image_set: ImageSet, command: Sequence[str]
 ) -> dict[str, Any]:
     """What the figures come from: commands, seed, data and versions."""
     pictures = [p.path for p in image_set.test if p.anomalous is not None]
-    record = run / "run.json"
+    record = model / "run.json"
     training = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     return {
         "command": list(command),
         "data": str(image_set.root),
         "data_sha256": data_hash(pictures, image_set.root),
-        "model_sha256": file_hash(run / "model.json"),
-        "seed": detector.config.seed,
+        "model_sha256": file_hash(model / "model.json" if model.is_dir() else model),
+        "seed": detector.seed,
         "threshold": asdict(detector.threshold_),
         "training": {key: value for key, value in training.items() if key != "config"},
         "versions": versions(),

@@ -38,6 +38,7 @@ class BundlePredictor:
         threshold_: scores above it are anomalous.
         tail_: scores of good parts, which thresholds and tail probabilities stand on.
         level_names: names of the levels.
+        seed: that the model was trained with.
 
     Raises:
         ModelFileError: the card lacks what scoring needs.
@@ -59,6 +60,7 @@ class BundlePredictor:
             self.threshold_ = Threshold(**self.card["threshold"])
             self._heat_low, self._heat_high = float(heat["low"]), float(heat["high"])
             self.level_names = tuple(map(str, self.card["graph"]["levels"]))
+            self.seed = int(self.card["config"]["seed"])
             self.size: tuple[int, int] = tuple(map(int, self.card["graph"]["size"]))  # type: ignore[assignment]
             if not np.isfinite([self.threshold_.value, self._heat_low, self._heat_high]).all():
                 raise ValueError("a number is not finite")

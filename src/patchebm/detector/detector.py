@@ -296,6 +296,11 @@ class EnsembleDetector:
         return torch.where(outside, heat.min(), heat)
 
     @property
+    def seed(self) -> int:
+        """What decides everything random in `fit`."""
+        return self.config.seed
+
+    @property
     def region(self) -> Tensor | None:
         """The region of interest, `features.size` float32, 1 inside and 0 outside; None if there is none."""
         return None if self._maps is None else self._maps.region

@@ -17,6 +17,7 @@ from patchebm.evaluation.intervals import bootstrap_intervals
 from patchebm.evaluation.metrics import image_metrics, pixel_metrics, threshold_metrics
 
 if TYPE_CHECKING:
+    from patchebm.deploy.runtime import BundlePredictor
     from patchebm.detector import EnsembleDetector
     from patchebm.prediction import Prediction
 
@@ -52,7 +53,7 @@ class Evaluation:
 
 
 def evaluate(
-    detector: EnsembleDetector,
+    detector: EnsembleDetector | BundlePredictor,
     image_set: ImageSet,
     *,
     pixels: bool = True,
@@ -70,7 +71,7 @@ def evaluate(
     would expect.
 
     Args:
-        detector: fitted.
+        detector: fitted, or exported.
         image_set: with test pictures.
         pixels: whether maps are measured, where there are masks.
         watch: called with each picture and its prediction, heat map included.
