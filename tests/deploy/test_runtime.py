@@ -18,7 +18,11 @@ from PIL import Image
 
 import patchebm
 from patchebm.data.images import read_image
+from patchebm.deploy.engines import OnnxEngine
 from patchebm.deploy.export import build_bundle
+from patchebm.deploy.graph import ScoringGraph
+from patchebm.deploy.onnx_file import onnx_bytes, onnx_model
+from patchebm.deploy.quantise import quantised
 from patchebm.deploy.runtime import BundlePredictor
 from patchebm.detector import EnsembleDetector
 from patchebm.errors import ConfigError, ExportError, ImageError, PatchebmError
@@ -259,6 +263,30 @@ def test_what_does_not_score_as_its_detector_is_refused(
         ExportError, match=r"scores differ by more than 0\.01 .*scores differ by 0\.05 at most"
     ):
         build_bundle(fitted, verify=pictures)
+
+
+def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_same(
+    fitted: EnsembleDetector, pictures: list[Path]
+) -> None:
+    model = quantised(onnx_model(ScoringGraph(fitted)), pictures)
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
+    kinds: dict[str, set[tuple[int, ...]]] = {"int8": set(), "f32": set()}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            weights = made_by.get(node.input[1])
+            kind = "f32" if weights is None else "int8"
+            kinds[kind].add(shapes[node.input[1] if weights is None else weights.input[0]])
+    assert kinds["int8"]
+    assert all(shape[2:] == (1, 1) and max(shape) >= 200 for shape in kinds["int8"])
+    # What judges the features, 176 channels in, and the depthwise convolutions are as they were.
+    assert {(176, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
+    engine = OnnxEngine(onnx_bytes(model), 1, "int8")
+    for picture in pictures[:4]:
+        expected = fitted.score([picture])[0]
+        found = engine.run(read_image(picture)[None], ["score"])["score"][0]
+        assert found != expected
+        assert found == pytest.approx(expected, abs=0.5, rel=0.05)
 
 
 def test_precisions_that_are_not_offered_say_so(fitted: EnsembleDetector, pictures: list[Path]) -> None:
