@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.peers.clock import FIT_THREADS, PICTURES, SIZE
-from benchmarks.peers.methods import METHODS
+from benchmarks.turns import Contender
 
 MEASURED = (
     "brightness",
@@ -30,32 +29,19 @@ SETTINGS = ((1, 0), (1, 1), (2, 0), (2, 1))
 
 def measure() -> dict[str, Any]:
     """Fit each on 200 pictures of 256 px, one after the other, then time one picture at a time, by turns."""
-    workers: dict[str, subprocess.Popen[str]] = {}
     facts: dict[str, dict[str, Any]] = {}
     timings: dict[str, dict[str, list[float]]] = {}
-    try:
+    with ExitStack() as stack:
+        workers: dict[str, Contender] = {}
         for name in MEASURED:
             print(f"-- fit {name}", file=sys.stderr, flush=True)
-            workers[name] = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.peers.clock", name],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            facts[name] = _heard(name, workers[name])
+            workers[name] = stack.enter_context(Contender("benchmarks.peers.clock", name))
+            facts[name] = workers[name].hear()
             timings[name] = {_key(*setting): [] for setting in SETTINGS}
         for _ in range(ROUNDS):
             for threads, heat_map in SETTINGS:
                 for name, worker in workers.items():
-                    assert worker.stdin
-                    worker.stdin.write(f"{threads} {heat_map}\n")
-                    worker.stdin.flush()
-                    timings[name][_key(threads, heat_map)].append(_heard(name, worker))
-    finally:
-        for worker in workers.values():
-            worker.kill()
-            worker.wait()
+                    timings[name][_key(threads, heat_map)].append(worker.ask(f"{threads} {heat_map}"))
     return {
         "pictures": PICTURES,
         "size": SIZE,
@@ -74,13 +60,3 @@ def measure() -> dict[str, Any]:
 def _key(threads: int, heat_map: int) -> str:
     how = "1 thread, CPU time" if threads == 1 else f"{threads} threads, wall time"
     return f"{how}, {'with map' if heat_map else 'score alone'}"
-
-
-def _heard(name: str, worker: subprocess.Popen[str]) -> Any:
-    assert worker.stdout
-    line = worker.stdout.readline()
-    if not line:
-        raise RuntimeError(
-            f"{METHODS[name].title} died; run python -m benchmarks.peers.clock {name} to see why"
-        )
-    return json.loads(line)

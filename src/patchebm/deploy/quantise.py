@@ -1,9 +1,9 @@
 """The wide layers of the backbone in 8-bit integers, their ranges found on good pictures; the rest as before.
 
-Of an inverted residual block the two wide 1x1 convolutions do most of the work, and bear rounding well, since
-they sum over many channels. Depthwise convolutions and the first blocks do not. With all of EfficientNet-Lite0
-in int8 the ranks of 60 circuit boards correlated to less than .97 with those in float32, and scores moved by
-half a standard deviation; with the wide 1x1 convolutions alone to .996, and by less than a tenth.
+Of an inverted residual block the two wide 1x1 convolutions do most of the work, and bear rounding well,
+since they sum over many channels. Depthwise convolutions and the first blocks do not. With all of
+EfficientNet-Lite0 in int8 the ranks of 60 circuit boards correlated to less than .97 with those in float32,
+and scores moved by half a standard deviation; with the wide 1x1 convolutions alone to .996, and by a tenth.
 """
 
 from __future__ import annotations

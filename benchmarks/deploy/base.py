@@ -1,0 +1,107 @@
+"""An installation without torch: its size, its start, and the verbs that a line's PC runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchebm.data.folders import open_image_set
+
+ROOT = Path(__file__).parents[2]
+FACTS = (
+    ("install_mb", "size of a clean venv", "MB"),
+    ("import_seconds", "`import patchebm`", "s"),
+    ("first_verdict_seconds", "process start to first verdict", "s"),
+    ("resident_mb", "peak memory while scoring", "MB"),
+)
+FIRST_VERDICT = """
+import sys, time
+began = time.perf_counter()
+import patchebm
+imported = time.perf_counter() - began
+predictor = patchebm.load(sys.argv[1])
+predictor.predict(sys.argv[2])
+first = time.perf_counter() - began
+for _ in range(50):
+    predictor.predict(sys.argv[2])
+from patchebm.deploy.measure import peak_memory_mb
+print(imported, first, peak_memory_mb())
+"""
+
+
+def make_venv(folder: Path) -> None:
+    """A virtual environment with `pip install .` and nothing else; made anew, for the code as it is."""
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    command = [folder / "bin" / "python", "-m", "pip", "install", "-q", "-c", "constraints.txt", "."]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def footprint(venv: Path, bundle: Path, picture: Path) -> dict[str, float]:
+    """Seconds to import and, from process start, to the first verdict; MB resident, and of the install."""
+    python = venv / "bin" / "python"
+    rows, starts = [], []
+    for _ in range(5):
+        command = [python, "-c", FIRST_VERDICT, bundle, picture]
+        ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=venv)
+        rows.append([float(word) for word in ran.stdout.split()])
+        began = time.perf_counter()
+        subprocess.run([python, "-c", "pass"], check=True)
+        starts.append(time.perf_counter() - began)
+    imported, first, resident = np.median(rows, axis=0)
+    size = sum(f.stat().st_size for f in venv.rglob("*") if f.is_file() and not f.is_symlink())
+    return {
+        "import_seconds": round(float(imported), 3),
+        "first_verdict_seconds": round(float(first + np.median(starts)), 3),
+        "resident_mb": round(float(resident)),
+        "install_mb": round(size / 2**20),
+    }
+
+
+def verbs(venv: Path, bundle: Path, data: Path, scratch: Path) -> dict[str, Any]:
+    """`predict` and `watch` on all test pictures of a set, compared with each other.
+
+    Returns:
+        `pictures`; `predicted` and `watched`, how many came out; `differ`, how many got another verdict or a
+        score that differs by more than 1e-6.
+    """
+    program = venv / "bin" / "patchebm"
+    test = [picture.path for picture in open_image_set(data).test]
+    found = scratch / "predictions.json"
+    scratch.mkdir(parents=True, exist_ok=True)
+    command = [program, "predict", bundle, data / "test", "--json", found]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command = [program, "watch", data / "test", "--model", bundle, "--out", scratch / "watched", "--once"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    predicted = {Path(row["image"]).resolve(): row for row in json.loads(found.read_text())}
+    lines = (scratch / "watched" / "results.jsonl").read_text().splitlines()
+    watched = {(data / "test" / row["image"]).resolve(): row for row in map(json.loads, lines)}
+    both = predicted.keys() & watched.keys()
+    return {
+        "set": data.name,
+        "pictures": len(test),
+        "predicted": len(predicted),
+        "watched": len(watched),
+        "differ": sum(
+            predicted[path]["anomalous"] != watched[path]["anomalous"]
+            or abs(predicted[path]["score"] - watched[path]["score"]) > 1e-6
+            for path in both
+        ),
+    }
+
+
+def table(footprint: dict[str, float], verbs: list[dict[str, Any]]) -> str:
+    """Markdown: two tables."""
+    lines = ["| base install, without torch | |", "|---|---|"]
+    lines += [f"| {text} | {footprint[key]:g} {unit} |" for key, text, unit in FACTS]
+    lines += ["", "| set | test pictures | `predict` | `watch` | that differ |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['set']} | {row['pictures']} | {row['predicted']} | {row['watched']} | {row['differ']} |"
+        for row in verbs
+    ]
+    return "\n".join(lines) + "\n"
