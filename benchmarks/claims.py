@@ -169,6 +169,78 @@ def peers(found: dict[str, Any]) -> Iterator[Claim]:
         )
 
 
+def peers_cost(found: dict[str, Any]) -> Iterator[Claim]:
+    """Of anomalib's models, side by side."""
+    methods = found["methods"]
+    for key in next(iter(methods.values()))["ms_per_image"]:
+        if "score alone" in key:
+            ours = methods["features"]["ms_per_image"][key]
+            others = {n: methods[n]["ms_per_image"][key] for n in ("patchcore", "padim", "dfm")}
+            yield (
+                f"`features` in PyTorch beside anomalib's, one picture, {key}",
+                f"{ours:.1f} ms; " + ", ".join(f"{name} {ms:.1f}" for name, ms in others.items()),
+            )
+
+
+def held_out(found: dict[str, Any]) -> Iterator[Claim]:
+    """Of quarters of train/good."""
+    for rate, facts in found["rates"].items():
+        pool = facts["pooled"]
+        low, high = pool["interval"]
+        yield (
+            f"`features`: good parts called anomalous at a stated {rate}, on held-out quarters of train/good",
+            f"{pool['rate']:.3f} of {pool['good']} (95 % interval {low:.3f} to {high:.3f}); "
+            f"highest set {pool['largest_rate']:.3f}",
+        )
+
+
+def deploy(found: dict[str, Any]) -> Iterator[Claim]:
+    reference = {row["set"]: row for row in found["parity"] if row["variant"] == "PyTorch"}
+    for variant in dict.fromkeys(row["variant"] for row in found["parity"] if row["variant"] != "PyTorch"):
+        rows = [row for row in found["parity"] if row["variant"] == variant and "refused" not in row]
+        if not rows:
+            continue
+        off = max(abs(row["image_auroc"] - reference[row["set"]]["image_auroc"]) for row in rows)
+        moved = max(row["score_difference"] for row in rows)
+        flips, pictures = (sum(row[key] for row in rows) for key in ("verdict_flips", "pictures"))
+        yield (
+            f"exported as {variant}: sets that export offers it for; largest differences of AUROC and of a "
+            "score from PyTorch; verdicts that differ",
+            f"{len(rows)} of {len(reference)}; {off:.4f}, {moved:.1g}; {flips} of {pictures}",
+        )
+    for threads, times in found["latency"].items():
+        for variant in ("onnx f32", "openvino f32"):
+            ms, bare = times[variant]["ms"], times[times[variant]["bare"]]["ms"]
+            yield (
+                f"one picture of 256 px, {variant}, on {threads} thread{'s' if threads != '1' else ''}: times "
+                "the bare backbone there; PatchCore in PyTorch takes",
+                f"{ms:.1f} ms, {ms / bare:.2f}; {times['PatchCore, PyTorch']['ms'] / ms:.1f} times as long",
+            )
+    base = found["footprint"]
+    yield (
+        "base install; import; first verdict; peak memory",
+        f"{base['install_mb']} MB; {base['import_seconds']:.3f} s; {base['first_verdict_seconds']:.2f} s; "
+        f"{base['resident_mb']} MB",
+    )
+    rows = found["verbs"]
+    both = min(sum(row[verb] for row in rows) for verb in ("predicted", "watched"))
+    yield (
+        "`predict` and `watch` without torch on the test pictures of all sets: recorded by both; that differ",
+        f"{both} of {sum(row['pictures'] for row in rows)}; {sum(row['differ'] for row in rows)}",
+    )
+    yield (
+        "a picture of 8000 x 2000 px: peak memory, with its map",
+        "; ".join(f"{row['memory_mb']} MB at {row['looked_at']} px" for row in found["large"] if row["map"]),
+    )
+
+
+def watch(found: dict[str, Any]) -> Iterator[Claim]:
+    yield (
+        f"`watch` killed {len(found['killed_at'])} times over {found['files']} files: lost; scored twice",
+        f"{found['lost']}; {found['twice']}",
+    )
+
+
 SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[Claim]]] = {
     "features/results.json": features,
     "features/cost.json": cost,
@@ -176,6 +248,10 @@ SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[Claim]]] = {
     "sampler/results.json": sampler,
     "sets/results.json": sets,
     "peers/results.json": peers,
+    "peers/cost.json": peers_cost,
+    "alarms/results.json": held_out,
+    "deploy/results.json": deploy,
+    "watch/results.json": watch,
 }
 
 

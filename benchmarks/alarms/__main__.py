@@ -1,0 +1,101 @@
+"""Whether the stated false-alarm rate holds for good parts like those trained on.
+
+    python -m benchmarks.alarms     # writes log.jsonl as it goes, then results.json and table.md
+
+Four times a quarter of train/good is kept out of everything, the detector is fitted and calibrated on the
+rest, and judges that quarter: each good picture is judged once, by a detector that never saw it. Quarters are
+drawn at random, parts that are known (`groups.csv`) in one piece, so that what is judged is exchangeable with
+what was trained on. Test folders, whose good pictures may be others than those of train/good, stay closed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import Log, preset
+from patchebm.calibration.folds import assign_folds
+from patchebm.data.folders import ImageSet, open_image_set
+from patchebm.detector import EnsembleDetector
+from patchebm.evaluation import alarms
+from patchebm.files import write_text
+from patchebm.provenance import versions
+
+HERE = Path(__file__).parent
+SETS = ("circuitboard", "bottle", "cubes", "solar_poly", "tire", "magnetic_tile")
+QUARTERS = 4
+RATES = (0.01, 0.05, 0.1)
+
+
+def one_quarter(image_set: ImageSet, quarter: int) -> dict[str, Any]:
+    """How many pictures of a quarter are called anomalous by a detector of the others, at each of `RATES`."""
+    pictures = image_set.train
+    parts = [p.group or str(p.path) for p in pictures]
+    folds = assign_folds(parts, QUARTERS, np.random.default_rng(0))
+    fitted = [p for p, fold in zip(pictures, folds, strict=True) if fold != quarter]
+    judged = [p for p, fold in zip(pictures, folds, strict=True) if fold == quarter]
+    detector = EnsembleDetector(preset("features")(quarter)).fit(
+        [p.path for p in fitted], [p.group for p in fitted]
+    )
+    scores = detector.score([p.path for p in judged])
+    counts = [int(np.count_nonzero(scores > detector.tail_.threshold(rate).value)) for rate in RATES]
+    return {
+        "set": image_set.name,
+        "variant": "features",
+        "seed": quarter,
+        "judged": len(judged),
+        "parts": len({p.group or p.path for p in judged}),
+        "counts": dict(zip(map(str, RATES), counts, strict=True)),
+    }
+
+
+def summary(rows: list[dict[str, Any]], rate: float) -> dict[str, Any]:
+    """Rates by set and pooled. Pictures of a part do not alarm independently: the interval is too narrow."""
+    by_set = {}
+    for name in dict.fromkeys(row["set"] for row in rows):
+        own = [row for row in rows if row["set"] == name]
+        count = sum(row["counts"][str(rate)] for row in own)
+        by_set[name] = alarms.observed([count], sum(row["judged"] for row in own), rate)
+    return {"sets": by_set, "pooled": alarms.pooled(list(by_set.values()), rate)}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown: a row for each stated rate."""
+    names = list(next(iter(found.values()))["sets"])
+    lines = [f"| stated | {' | '.join(names)} | all | 95 % interval |", "|---" * (len(names) + 3) + "|"]
+    for rate, facts in found.items():
+        cells = [f"{one['rate']:.3f} of {one['good']}" for one in facts["sets"].values()]
+        pool = facts["pooled"]
+        low, high = pool["interval"]
+        cells += [f"{pool['rate']:.3f} of {pool['good']}", f"{low:.3f} to {high:.3f}"]
+        lines.append(f"| {rate} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("PATCHEBM_DATA", "../shared/data")))
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    arguments = parser.parse_args()
+    log = Log(HERE)
+    for name in arguments.sets:
+        for quarter in range(QUARTERS):
+            if (name, "features", quarter) not in log.done:
+                print(f"-- {name}, quarter {quarter + 1} of {QUARTERS}", file=sys.stderr)
+                log.keep(one_quarter(open_image_set(arguments.data / name), quarter))
+    rows = [row for row in log.rows if row["set"] in arguments.sets]
+    found = {str(rate): summary(rows, rate) for rate in RATES}
+    results = {"command": "python -m benchmarks.alarms", "versions": versions(), "rates": found, "runs": rows}
+    write_text(HERE / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text(HERE / "table.md", table(found))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
