@@ -212,8 +212,8 @@ def deploy(found: dict[str, Any]) -> Iterator[Claim]:
         for variant in ("onnx f32", "openvino f32"):
             ms, bare = times[variant]["ms"], times[times[variant]["bare"]]["ms"]
             yield (
-                f"one picture of 256 px, {variant}, threads: {threads}; times the bare backbone there; PatchCore in "
-                "PyTorch takes",
+                f"one picture of 256 px, {variant}, threads: {threads}; times the bare backbone there; "
+                "PatchCore in PyTorch takes",
                 f"{ms:.1f} ms, {ms / bare:.2f}; {times['PatchCore, PyTorch']['ms'] / ms:.1f} times as long",
             )
     base = found["footprint"]
