@@ -253,6 +253,9 @@ def _one_sentence(message: str) -> str:
         r"(?:does not accept (?:nested key|option)|[Uu]nrecognized arguments:?|Key) '?-{0,2}([\w.\-]+)", text
     )
     wrong_type = re.search(r'Parser key "([\w.]+)": Expected a <class \'(\w+)\'>. Got value: (.*)', text)
+    pair = re.search(r'Parser key "([\w.]+)": Expected a (?:<class \'tuple\'>|tuple).* Got value: (.*)', text)
+    if pair:
+        return f"{pair[1]} is '{pair[2]}'; it must be two numbers in brackets: '[A,B]'"
     if wrong_type:
         kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}
         return f"{wrong_type[1]} is '{wrong_type[3]}'; it must be {kind.get(wrong_type[2], wrong_type[2])}"

@@ -172,6 +172,8 @@ def test_bad_options_name_the_field(data: Path, tmp_path: Path, capsys: pytest.C
         (b"patch: 3\n", "patch is 3; it must hold keys"),
         (b"patch: {training: null}\n", "patch.training is None"),
         (b"patch: {training: {lr: .nan}}\n", "patch.training.lr"),
+        (b"features: {size: 512}\n", "features.size is '512'; it must be two numbers in brackets"),
+        (b"features: {size: [512]}\n", "features.size is '[512]'; it must be two numbers in brackets"),
         (b"\xff\xfe\x00", "configuration file"),
         (b"patch: &a [*a]\n", ""),
     ],
