@@ -299,3 +299,18 @@ def test_a_map_by_one_mean_and_spread_ranks_places_as_the_energies_do() -> None:
         # The score is standardised place by place either way.
         assert len(level.standardisers_[0].mean_.flatten()) == 64
     assert np.abs(maps[True] - maps[False]).max() > 0.1
+
+
+def test_neighbours_that_look_alike_are_noticed_unless_parts_are_known() -> None:
+    pictures = [picture for picture in flanges(6) for _ in range(3)]
+    light = np.random.default_rng(0).uniform(0.98, 1, len(pictures)).astype(np.float32)
+    pictures = [picture * one for picture, one in zip(pictures, light, strict=True)]
+    config = tiny_features()
+    config.levels = ["image"]
+    order = EnsembleDetector(config).fit(pictures).order_
+    assert order is not None
+    assert order.matters
+    assert order.alike == 18
+    assert EnsembleDetector(config).fit(pictures, [str(i // 3) for i in range(18)]).order_ is None
+    config.calibration.consecutive = True
+    assert EnsembleDetector(config).fit(pictures).order_ is None

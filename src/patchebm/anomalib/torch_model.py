@@ -78,7 +78,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
     def fit(self) -> None:
         """Fit on the pictures that were collected, in the order of their paths.
 
-        Loaders shuffle, and neighbours are held out together; see `calibration.consecutive`.
+        Loaders shuffle, and the same pictures are to give the same model.
 
         Raises:
             DataError: too few pictures.

@@ -83,4 +83,13 @@ def train_run(
         f"trained on {len(pictures)} pictures of {image_set.name} in {seconds:.0f} s; scores above "
         f"{threshold.value:.2f} are anomalous ({threshold.describe()})"
     )
+    order = detector.order_
+    if order is not None and order.matters:
+        print(
+            f"note: {order.alike} of {order.pictures} pictures look most like one of the next three by file "
+            f"name ({order.expected:.0f} would by chance). If such neighbours show one part or one moment, "
+            "the false-alarm rate holds for more of the same: name parts with --groups, or add "
+            "--calibration.consecutive true, which holds neighbours out together",
+            file=sys.stderr,
+        )
     print(f"model: {out}; next: patchebm evaluate {out} {image_set.root}")

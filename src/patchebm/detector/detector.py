@@ -15,13 +15,14 @@ from torch import Tensor
 
 from patchebm.calibration.combine import combine
 from patchebm.calibration.folds import outer_folds, parts_of
+from patchebm.calibration.order import Order, look_at_order
 from patchebm.calibration.tail import Tail, part_shares
 from patchebm.calibration.threshold import Threshold
 from patchebm.config import Config, Level
 from patchebm.config_parser import check_config
 from patchebm.data.views import resize, to_tensor
 from patchebm.detector.level import Calibrated, Judged, LevelModel, Values
-from patchebm.detector.reading import Image, array_of, name_of, read_training, see
+from patchebm.detector.reading import Image, array_of, looks_of, name_of, read_training, see
 from patchebm.errors import ConfigError, DataError, ImageError, PatchebmError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.maps import FeatureMaps
@@ -56,6 +57,8 @@ class EnsembleDetector:
         threshold_: scores above it are anomalous.
         mean_, std_: of the combined scores of good parts, by which scores are standardised.
         heat_low_, heat_high_: heat below the first is what good parts show, above the second glaring.
+        order_: whether training pictures that follow each other look alike; None after `load`, and where
+            parts are known or neighbours were held out together.
         tail_: out-of-sample scores of good pictures, which thresholds and tail probabilities stand on.
         card_: facts that were saved with the model: how it was trained, and on what.
         channels_: 1 where levels look at pixels and all good pictures were grey, else 3.
@@ -65,6 +68,7 @@ class EnsembleDetector:
 
     levels_: dict[str, LevelModel]
     threshold_: Threshold
+    order_: Order | None = None
     tail_: Tail
     mean_: float
     std_: float
@@ -149,6 +153,9 @@ class EnsembleDetector:
         sets = read_training(images, levels, self._maps, parts, folds, self.config.seed)
         if self._maps is None:
             self.channels_ = max(picture.shape[0] for own in sets.values() for picture in own.pictures)
+        unknown = groups is None or any(group is None for group in groups)
+        if unknown and not self.config.calibration.consecutive:
+            self.order_ = look_at_order(looks_of(next(iter(sets.values())).pictures))
         for name, training in sets.items():
             level = self.level(name)
             own_folder = None if folder is None else Path(folder) / name

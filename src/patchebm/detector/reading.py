@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from patchebm.config import Level
 from patchebm.data.images import read_image
@@ -84,6 +85,12 @@ def see(maps: FeatureMaps | None, picture: Tensor, name: str) -> Tensor:
         return maps(picture)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
+
+
+def looks_of(pictures: Sequence[Tensor]) -> NDArray[np.float64]:
+    """What pictures, or maps of features, look like from afar: `(N, 16 * C)`, the means of 4 x 4 cells."""
+    coarse = [adaptive_avg_pool2d(picture.float(), 4).flatten() for picture in pictures]
+    return torch.stack(coarse).double().numpy()
 
 
 def name_of(image: Image, index: int) -> str:
