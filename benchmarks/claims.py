@@ -184,11 +184,12 @@ def peers_cost(found: dict[str, Any]) -> Iterator[Claim]:
 
 def held_out(found: dict[str, Any]) -> Iterator[Claim]:
     """Of quarters of train/good."""
-    for rate, facts in found["rates"].items():
-        pool = facts["pooled"]
+    for variant, by_rate in found["rates"].items():
+        pool = by_rate["0.05"]["pooled"]
         low, high = pool["interval"]
         yield (
-            f"`features`: good parts called anomalous at a stated {rate}, on held-out quarters of train/good",
+            f"`features`, {variant}: good parts called anomalous at a stated 0.05, on quarters held out at "
+            "random from train/good",
             f"{pool['rate']:.3f} of {pool['good']} (95 % interval {low:.3f} to {high:.3f}); "
             f"highest set {pool['largest_rate']:.3f}",
         )
