@@ -85,7 +85,8 @@ def table(found: dict[str, Any]) -> str:
     ]
     for variant, by_rate in found.items():
         for rate, facts in by_rate.items():
-            cells = [f"{one['rate']:.3f} of {one['good']}" for one in facts["sets"].values()]
+            own = [facts["sets"][name] for name in names]
+            cells = [f"{one['rate']:.3f} of {one['good']}" for one in own]
             pool = facts["pooled"]
             low, high = pool["interval"]
             cells += [f"{pool['rate']:.3f} of {pool['good']}", f"{low:.3f} to {high:.3f}"]
