@@ -3,13 +3,15 @@
     python -m benchmarks.deploy.clock WHAT THREADS MODEL PICTURE
 
 WHAT is one of `CONTENDERS`; MODEL a run folder, or an exported file for `bundle` and `bundle-with-maps`. Each
-line read is answered by the milliseconds that the second of two calls took; decoding is not part of them.
+line read is answered by the median milliseconds of five calls, after two that warm the caches; decoding is not
+part of them.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -146,10 +148,12 @@ def main() -> None:
         call()
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
-        call()
-        began = time.perf_counter()
-        call()
-        print(json.dumps(1000 * (time.perf_counter() - began)), flush=True)
+        seconds = []
+        for _ in range(7):
+            began = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - began)
+        print(json.dumps(1000 * statistics.median(seconds[2:])), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.turns import Contender
 from patchebm.deploy.engines import available_threads
 
-ROUNDS = 40
+ROUNDS = 15
 SIZE = 256
 # Name in the table -> what `clock` calls it, and the name of what its time is divided by.
 ALWAYS = {

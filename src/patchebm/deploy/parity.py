@@ -27,8 +27,8 @@ MOST_DIFFERENCE = 0.01
 LEAST_AGREEMENT = 0.99
 LEAST_RANK = 0.99
 # Both hold easily on a sample of good pictures and corrupted ones. int8 models that passed them, and whose
-# scores moved by .05 to .28 typically, flipped up to 4 % of the verdicts on test pictures and moved AUROC by up
-# to .012.
+# scores moved by .05 to .28 typically, flipped up to 4 % of the verdicts on test pictures and moved AUROC by
+# up to .012.
 MOST_TYPICAL = 0.02
 
 
