@@ -251,6 +251,7 @@ SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[Claim]]] = {
     "peers/results.json": peers,
     "peers/cost.json": peers_cost,
     "alarms/results.json": held_out,
+    "deploy/results.json": deploy,
     "watch/results.json": watch,
 }
 

@@ -3,7 +3,7 @@
     python -m benchmarks.deploy.clock WHAT THREADS MODEL PICTURE
 
 WHAT is one of `CONTENDERS`; MODEL a run folder, or an exported file for `bundle` and `bundle-with-maps`. Each
-line read is answered by the median milliseconds of five calls, after two that warm the caches; decoding is not
+line read is answered by the median milliseconds of five calls, after two that warm the caches; decoding is no
 part of them.
 """
 
