@@ -307,6 +307,7 @@ def test_neighbours_that_look_alike_are_noticed_unless_parts_are_known() -> None
     pictures = [picture * one for picture, one in zip(pictures, light, strict=True)]
     config = tiny_features()
     config.levels = ["image"]
+    config.calibration.consecutive = False
     order = EnsembleDetector(config).fit(pictures).order_
     assert order is not None
     assert order.matters
