@@ -308,10 +308,12 @@ def test_neighbours_that_look_alike_are_noticed_unless_parts_are_known() -> None
     config = tiny_features()
     config.levels = ["image"]
     config.calibration.consecutive = False
-    order = EnsembleDetector(config).fit(pictures).order_
+    detector = EnsembleDetector(config)
+    order = detector.fit(pictures).order_
     assert order is not None
     assert order.matters
     assert order.alike == 18
-    assert EnsembleDetector(config).fit(pictures, [str(i // 3) for i in range(18)]).order_ is None
+    # Fitted anew it says nothing of the fit before.
+    assert detector.fit(pictures, [str(i // 3) for i in range(18)]).order_ is None
     config.calibration.consecutive = True
     assert EnsembleDetector(config).fit(pictures).order_ is None

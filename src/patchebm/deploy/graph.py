@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from patchebm.config import FeaturesConfig
-from patchebm.deploy.heads import Along, ImageHead, PatchHead, log_sum_exp
+from patchebm.deploy.heads import Along, ImageHead, PatchHead
+from patchebm.deploy.members import log_sum_exp
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ConfigError, PatchebmError
 from patchebm.features.region import cells_outside
@@ -135,7 +136,7 @@ class Joined(nn.Module):
         self.spread = nn.ModuleList(
             Separable(
                 [
-                    (_resizing(cells, seen, antialias=True) @ _to_grid(side // stride, cells, config.pool))
+                    _resizing(cells, seen, antialias=True) @ _to_grid(side // stride, cells, config.pool)
                     for side, cells, seen in zip(config.size, config.grid, view, strict=True)
                 ]
             )

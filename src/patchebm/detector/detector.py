@@ -154,6 +154,7 @@ class EnsembleDetector:
         if self._maps is None:
             self.channels_ = max(picture.shape[0] for own in sets.values() for picture in own.pictures)
         unknown = groups is None or any(group is None for group in groups)
+        self.order_ = None
         if unknown and not self.config.calibration.consecutive:
             self.order_ = look_at_order(looks_of(next(iter(sets.values())).pictures))
         for name, training in sets.items():

@@ -221,7 +221,7 @@ class LevelModel:
             member_facts, member_tensors = member_state(member)
             facts["members"].append(member_facts)
             tensors |= {f"member{i}.{name}": tensor for name, tensor in member_tensors.items()}
-        for name, standardisers in self._named_standardisers().items():
+        for name, standardisers in (("position", self.standardisers_), ("map", self.map_standardisers_)):
             for k, standardiser in enumerate(standardisers):
                 tensors[f"{name}{k}.mean"] = torch.from_numpy(standardiser.mean_)
                 tensors[f"{name}{k}.std"] = torch.from_numpy(standardiser.std_)
@@ -238,9 +238,6 @@ class LevelModel:
         score = self.config.score
         self.standardisers_ = _restored("position", tensors, score.standardise_positions)
         self.map_standardisers_ = _restored("map", tensors, score.map_positions)
-
-    def _named_standardisers(self) -> dict[str, list[PositionStandardiser]]:
-        return {"position": self.standardisers_, "map": self.map_standardisers_}
 
     def _pixel_views(self) -> PixelViews:
         assert isinstance(self.views, PatchViews | ImageViews)
