@@ -147,6 +147,14 @@ def test_a_region_of_interest_and_tiles_are_in_the_graph(monkeypatch: pytest.Mon
         np.testing.assert_allclose(found["heat_map"][0], expected.heat_map, atol=1e-3, rtol=1e-4)
 
 
+def test_the_graph_asks_no_map_for_its_size(fitted: EnsembleDetector) -> None:
+    """Sizes that are known are constants: a tracer puts a dozen operators where a module asks for one."""
+    kinds = [node.op_type for node in onnx_model(ScoringGraph(fitted)).graph.node]
+    # Of the pictures, whose size is that of their maps, and of a batch, which may have any.
+    assert kinds.count("Shape") <= 3
+    assert "Range" not in kinds
+
+
 def test_maps_that_nobody_asked_for_are_not_made(
     fitted: EnsembleDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

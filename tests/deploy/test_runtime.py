@@ -280,7 +280,7 @@ def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_
     assert kinds["int8"]
     assert all(shape[2:] == (1, 1) and max(shape) >= 200 for shape in kinds["int8"])
     # What judges the features, 176 channels in, and the depthwise convolutions are as they were.
-    assert {(176, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
+    assert {(112, 112, 1, 1), (64, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
     engine = OnnxEngine(onnx_bytes(model), 1, "int8")
     for picture in pictures[:4]:
         expected = fitted.score([picture])[0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from patchebm.calibration.positions import PositionStandardiser
+from patchebm.deploy.joining import Along, Separable
 from patchebm.deploy.members import CellMember, ViewMembers
 from patchebm.detector.level import LevelModel
 from patchebm.energy import CellsEnergy, Energy, GaussianEnergy, MixtureEnergy, ResidualEnergy, TiltedEnergy
@@ -19,6 +20,9 @@ class PatchHead(nn.Module):
 
     Args:
         level: fitted, on features.
+        spreads: for each block what brings its map to the grid.
+        channels: of each block.
+        grid: height and width.
     """
 
     scale: Tensor
@@ -26,13 +30,20 @@ class PatchHead(nn.Module):
     map_scale: Tensor
     map_shift: Tensor
 
-    def __init__(self, level: LevelModel, grid: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        level: LevelModel,
+        spreads: Sequence[Separable],
+        channels: Sequence[int],
+        grid: tuple[int, int],
+    ) -> None:
         super().__init__()
         _check(level, (MixtureEnergy, ResidualEnergy))
         score = level.config.score
         alone = score.components == "network"
+        self.spreads = nn.ModuleList(spreads)
         self.members = nn.ModuleList(
-            CellMember(m, level.channels, network_only=alone) for m in level.members_
+            CellMember(m, channels, grid, network_only=alone) for m in level.members_
         )
         self.rows = _smoother(grid[0], score.smooth)
         self.columns = _smoother(grid[1], score.smooth)
@@ -45,9 +56,15 @@ class PatchHead(nn.Module):
         self.top = min(score.top, grid[0] * grid[1])
         self.mean, self.std = level.mean_, level.std_
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `(B,)` and heat maps `(B, h, w)` of maps of features `(B, C, h, w)`."""
-        components = _mean([member(x) for member in self.members])
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Scores `(B,)` and heat maps `(B, h, w)` of the blocks' maps `(B, c, h', w')`."""
+        *early, last = self.spreads
+        spread = [one(each) for one, each in zip(early, maps[:-1], strict=True)]
+        parts = []
+        for member in self.members:
+            assert isinstance(member, CellMember)
+            parts.append(member(spread, last(member.deep(maps[-1]))))
+        components = _mean(parts)
         if self.rows is not None and self.columns is not None:
             components = self.rows(self.columns(components.transpose(2, 3)).transpose(2, 3))
         values = (components * self.scale).sum(1) + self.shift
@@ -61,16 +78,18 @@ class ImageHead(nn.Module):
 
     Args:
         level: fitted, on features.
+        spreads: for each block what brings its map to the cells that the level sees.
     """
 
     scale: Tensor
     map_scale: Tensor
     map_shift: Tensor
 
-    def __init__(self, level: LevelModel) -> None:
+    def __init__(self, level: LevelModel, spreads: Sequence[Separable]) -> None:
         super().__init__()
         _check(level, (GaussianEnergy, CellsEnergy))
         alone = level.config.score.components == "network"
+        self.spreads = nn.ModuleList(spreads)
         view = level.views.view_size
         self.members = ViewMembers(level.members_, level.channels, view, network_only=alone)
         scale, shift = _standardising(level.standardisers_, (1, 1))
@@ -81,29 +100,12 @@ class ImageHead(nn.Module):
         self.register_buffer("map_scale", scale[0, 0])
         self.register_buffer("map_shift", shift)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores `(B,)` and heat maps `(B, h, w)` of maps of features `(B, C, h, w)`."""
-        components, cells = self.members(x)
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Scores `(B,)` and heat maps `(B, h, w)` of the blocks' maps `(B, c, h', w')`."""
+        spread = [one(each) for one, each in zip(self.spreads, maps, strict=True)]
+        components, cells = self.members(torch.cat(spread, dim=1))
         score = (components.mean(1) * self.scale).sum(1) + self.shift
         return score, cells.mean(1) * self.map_scale + self.map_shift
-
-
-class Along(nn.Module):
-    """A linear operator along the rows of maps, `(.., h, w) -> (.., H, w)`.
-
-    Args:
-        matrix: `(H, h)`.
-    """
-
-    matrix: Tensor
-
-    def __init__(self, matrix: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("matrix", matrix.contiguous())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps `(.., H, w)` of maps `(.., h, w)`."""
-        return self.matrix @ x
 
 
 def _check(level: LevelModel, kinds: tuple[type[Energy], ...]) -> None:

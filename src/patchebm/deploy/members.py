@@ -61,6 +61,27 @@ class Refined(nn.Module):
         return energies
 
 
+class ChannelSum(nn.Module):
+    """The sum over the channels of maps, as a product, which runtimes do faster than a sum.
+
+    Args:
+        channels: of a map.
+        grid: height and width, given for the reason that `_largest_channel` tells.
+    """
+
+    ones: Tensor
+
+    def __init__(self, channels: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        self.register_buffer("ones", torch.ones(1, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sums `(B, 1, h, w)` of maps `(B, C, h, w)`."""
+        height, width = self.grid
+        return (self.ones @ x.reshape(-1, self.ones.shape[1], height * width)).reshape(-1, 1, height, width)
+
+
 def log_sum_exp(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Log-sum-exp that keeps its axes and cannot overflow.
 
@@ -73,41 +94,73 @@ def log_sum_exp(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 class CellMember(nn.Module):
     """One member's components of every cell, where each cell is a view.
 
+    What it needs of whitened features y = A x + b is |y|^2 and linear functions. With A = Q R and R upper
+    triangular, |y|^2 = |R x + Q' b|^2, and the rows of R for the last block's channels need no other block.
+    They are computed where its map is still coarse, and resized to the grid in place of the block's channels,
+    so that only the rows for the other blocks are left to compute on the grid.
+
     Args:
         member: its energy is a mixture, a `ResidualEnergy`, or a mixture that the latter tilts.
-        channels: of a map.
+        channels: of each block.
+        grid: height and width.
         network_only: whether the network alone counts.
     """
 
-    def __init__(self, member: Member, channels: int, *, network_only: bool) -> None:
+    offset: Tensor
+
+    def __init__(
+        self, member: Member, channels: Sequence[int], grid: tuple[int, int], *, network_only: bool
+    ) -> None:
         super().__init__()
         energy = member.energy
         base = energy.base if isinstance(energy, TiltedEnergy) else energy
         judge = energy.network if isinstance(energy, TiltedEnergy) else energy
         network = judge.cell if isinstance(judge, CellsEnergy) else judge
-        matrix, shift = _space(member, channels)
+        matrix, shift = _space(member, sum(channels))
+        early = sum(channels[:-1])
+        q, triangle = torch.linalg.qr(matrix)
+        last = triangle[early:, early:]
+        self.deep = Linear(last, torch.zeros(len(last)))
+        # What is linear in x as a function of x with R x in place of the last block's channels.
+        back = torch.eye(sum(channels), dtype=torch.float64)
+        back[early:, early:] = torch.linalg.inv(last)
         self.mixture = isinstance(base, MixtureEnergy) and not network_only
         if self.mixture:
             assert isinstance(base, MixtureEnergy)
             # |y - c|^2 / 2v = |y|^2 / 2v - (y c / v - |c|^2 / 2v): the first term is the same for all
             # components, so that it leaves the log-sum-exp, and the second is linear.
-            width = (2 * base.variance.double()).rsqrt()
             centres, variance = base.centres.double(), base.variance.double()
             offsets = base.log_weights.double() - centres.square().sum(1) / (2 * variance)
-            self.whiten = Linear(width * matrix, width * shift)
-            self.assign = Linear(centres @ matrix / variance, centres @ shift / variance + offsets)
+            self.assign = Linear(centres @ matrix @ back / variance, centres @ shift / variance + offsets)
+            self.half_precision = float(0.5 / variance)
+            self.components = len(centres)
+            self.sum_components = ChannelSum(self.components, grid)
+            self.sum_deep = ChannelSum(len(last), grid)
+            self.sum_early = ChannelSum(early, grid)
+            turned = q.T @ shift
+            self.turn = Linear((triangle @ back)[:early], turned[:early]) if early else None
+            self.register_buffer("offset", turned[early:, None, None].float())
         self.enter: Linear | None = None
         if isinstance(network, ResidualEnergy):
-            self.enter, self.network = _entered([network], [(matrix, shift)])
+            self.enter, self.network = _entered([network], [(matrix @ back, shift)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Components `(B, K, h, w)` of maps of features `(B, C, h, w)`."""
+    def forward(self, early: list[Tensor], deep: Tensor) -> Tensor:
+        """Components `(B, K, h, w)`.
+
+        Args:
+            early: maps `(B, c, h, w)` of all blocks but the last, resized to the grid.
+            deep: `self.deep` of the last block's map, resized to the grid.
+        """
+        x = torch.cat([*early, deep], dim=1)
         components = []
         if self.mixture:
             logits = self.assign(x)
-            top = _largest_channel(logits)
-            assigned = _sum_channels((logits - top).exp()).log() + top
-            components.append(_sum_channels(self.whiten(x).square()) - assigned)
+            top = _largest_channel(logits, self.components)
+            assigned = self.sum_components((logits - top).exp()).log() + top
+            square = self.sum_deep((deep + self.offset).square())
+            if self.turn is not None:
+                square = square + self.sum_early(self.turn(x).square())
+            components.append(square * self.half_precision - assigned)
         if self.enter is not None:
             components.append(self.network(self.enter(x)))
         return torch.cat(components, dim=1)
@@ -192,24 +245,18 @@ def _side_by_side(layers: Sequence[nn.Linear]) -> Linear:
     return Linear(weight, torch.cat([layer.bias.detach() for layer in layers]), groups=len(layers))
 
 
-def _largest_channel(x: Tensor) -> Tensor:
-    """The largest value `(B, 1, h, w)` over the channels of maps `(B, C, h, w)`.
+def _largest_channel(x: Tensor, channels: int) -> Tensor:
+    """The largest value `(B, 1, h, w)` over the channels of maps `(B, channels, h, w)`.
 
     Halves are compared until one channel is left, which takes ONNX Runtime a third of the time of its own
-    reduction over an axis that is not the last.
+    reduction over an axis that is not the last. The number is given, because one that a traced graph asks its
+    maps for is computed anew, by a dozen operators a step, for each picture.
     """
-    channels = x.shape[1]
     while channels > 1:
         half = (channels + 1) // 2
         x = torch.maximum(x[:, :half], x[:, channels - half :])
         channels = half
     return x
-
-
-def _sum_channels(x: Tensor) -> Tensor:
-    """The sum `(B, 1, h, w)` of maps `(B, C, h, w)`, as a product, which runtimes do faster than a sum."""
-    ones = torch.ones(1, x.shape[1])
-    return (ones @ x.flatten(2)).view(-1, 1, x.shape[2], x.shape[3])
 
 
 def _space(member: Member, channels: int) -> tuple[Tensor, Tensor]:

@@ -96,16 +96,14 @@ def _front(size: tuple[int, int], initial: list[TensorProto]) -> list[onnx.NodeP
     """From pictures to `PREPARED`."""
     initial += [
         _constant("prepared_size", np.array(size, dtype=np.int64)),
-        _constant("prepared_shape", np.array([1, 3, 1, 1], dtype=np.int64)),
-        _constant("two", np.array(2, dtype=np.float32)),
+        _constant("two", np.full((3, 1, 1), 2, dtype=np.float32)),
         _constant("one", np.array(1, dtype=np.float32)),
     ]
     return [
         helper.make_node("Transpose", [INPUT], ["planes"], perm=[0, 3, 1, 2]),
         _resize("planes", "prepared_size", "resized"),
         # Grey becomes three equal channels, three stay as they are.
-        helper.make_node("Expand", ["resized", "prepared_shape"], ["colour"]),
-        helper.make_node("Mul", ["colour", "two"], ["doubled"]),
+        helper.make_node("Mul", ["resized", "two"], ["doubled"]),
         helper.make_node("Sub", ["doubled", "one"], [PREPARED]),
     ]
 
