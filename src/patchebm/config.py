@@ -43,21 +43,21 @@ class NetworkConfig:
     Args:
         kind: wrn for pixels; for features an mlp of the whole view, or one that judges each cell of the
             view, the oddest of which decide.
-        hidden: units of both hidden layers on features; the other arguments are those of a wrn.
+        hidden: units of both hidden layers on features.
+        activation: after each hidden layer, or each block; the other arguments are those of a wrn.
         depth: 6n + 4: 10, 16, 22, 28.
         width: widening factor k.
         norm: normalisation layers.
-        activation: activation function.
         pooling: how the last features become one energy: their mean goes through the linear head, or each
             pixel does and the log-mean-exp of the pixels' energies counts, which the oddest pixels decide.
     """
 
     kind: Literal["wrn", "mlp", "cells"] = "wrn"
     hidden: int = 256
+    activation: Literal["leaky_relu", "silu"] = "silu"
     depth: int = 10
     width: int = 1
     norm: Literal["batch", "group", "none"] = "none"
-    activation: Literal["leaky_relu", "silu"] = "silu"
     pooling: Literal["mean", "logsumexp"] = "mean"
 
 

@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
 from patchebm.energy import MixtureEnergy, ResidualEnergy, TiltedEnergy, Whitening
+from patchebm.energy.activation import Activation
 from patchebm.errors import ConfigError
 from patchebm.sampling import PYLD, NoisedStart
 
@@ -133,13 +134,29 @@ def test_simple_whitening_gives_unit_spread(covariance: str) -> None:
     assert (float(spread.max() / spread.min()) < 1.01) == (covariance == "diagonal")
 
 
-def test_the_residual_network_starts_at_zero_and_its_first_stage_is_affine() -> None:
-    network = ResidualEnergy(12, 8, generator=generator())
+@pytest.mark.parametrize("activation", ["silu", "leaky_relu"])
+def test_the_residual_network_starts_at_zero_and_its_first_stage_is_affine(activation: Activation) -> None:
+    network = ResidualEnergy(12, 8, activation, generator=generator())
     x = torch.randn((5, 3, 2, 2), generator=generator())
     assert torch.equal(network(x), torch.zeros(5))
     a, b = network.first_stage(x)[0], network.first_stage(2 * x)[0]
     zero = network.first_stage(torch.zeros_like(x))[0]
     torch.testing.assert_close(b - zero, 2 * (a - zero), rtol=1e-5, atol=1e-5)
+
+
+def test_the_residual_network_by_hand() -> None:
+    network = ResidualEnergy(1, 1, "leaky_relu", generator=generator())
+    weights = {"enter": (2.0, -4.0), "residual": (-1.0, 0.5), "leave": (3.0, 0.25)}
+    network.load_state_dict(
+        {
+            f"{layer}.{name}": torch.tensor([[value]]) if name == "weight" else torch.tensor([value])
+            for layer, values in weights.items()
+            for name, value in zip(("weight", "bias"), values, strict=True)
+        }
+    )
+    # x = 1: h = leaky(-2) = -.4, leaky(.4 + .5) = .9, 3 (-.4 + .9) + .25; x = 4: 4, leaky(-3.5) = -.7.
+    found = network(torch.tensor([[1.0], [4.0]]))
+    torch.testing.assert_close(found, torch.tensor([1.75, 10.15]))
 
 
 def test_pyld_on_features_is_unbound_and_its_closed_form_is_the_loop() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, silu
+from torch.nn.functional import conv2d
 
 from patchebm.detector.scoring import Member
 from patchebm.energy import CellsEnergy, GaussianEnergy, MixtureEnergy, ResidualEnergy, TiltedEnergy
@@ -46,18 +46,19 @@ class Refined(nn.Module):
     """Networks after their first layer, which is folded into what comes before: one value each a cell.
 
     Args:
-        networks: of one width.
+        networks: of one width and activation.
     """
 
     def __init__(self, networks: Sequence[ResidualEnergy]) -> None:
         super().__init__()
+        self.activate = networks[0].activate
         self.residual = _side_by_side([network.residual for network in networks])
         self.leave = _side_by_side([network.leave for network in networks])
 
     def forward(self, first: Tensor) -> Tensor:
         """Energies `(B, M, h, w)` of the first layers' values `(B, M * hidden, h, w)`."""
-        h = silu(first)
-        energies: Tensor = self.leave(h + silu(self.residual(h)))
+        h = self.activate(first)
+        energies: Tensor = self.leave(h + self.activate(self.residual(h)))
         return energies
 
 

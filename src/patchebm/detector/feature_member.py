@@ -88,7 +88,9 @@ def _train_network(
 ) -> Energy:
     """Train the network of views, alone or as a tilt of the base."""
     config = task.config.energy
-    network = ResidualEnergy(views[0].numel(), config.network.hidden, generator=generator)
+    network = ResidualEnergy(
+        views[0].numel(), config.network.hidden, config.network.activation, generator=generator
+    )
     energy: Energy = network
     if base is not None:
         weight, offset = 0.0, 0.0

@@ -19,6 +19,7 @@ from patchebm.energy import (
     TiltedEnergy,
     Whitening,
 )
+from patchebm.energy.activation import Activation
 
 _GAUSSIAN = ("mean", "axes", "variances", "floor")
 _MIXTURE = ("centres", "log_weights", "variance")
@@ -61,9 +62,9 @@ def _energy(config: EnergyConfig, channels: int, facts: dict[str, Any], tensors:
     own = tensors if config.kind == "network" else _under("network.", tensors)
     network: Energy
     if config.network.kind == "mlp":
-        network = _residual(own, generator)
+        network = _residual(own, config.network.activation, generator)
     elif config.network.kind == "cells":
-        network = CellsEnergy(_residual(_under("cell.", own), generator))
+        network = CellsEnergy(_residual(_under("cell.", own), config.network.activation, generator))
     else:
         sees = config.kind == "tilted" and config.sees_gradient
         network = build_network(config.network, channels * (2 if sees else 1), generator)
@@ -77,9 +78,11 @@ def _energy(config: EnergyConfig, channels: int, facts: dict[str, Any], tensors:
     return energy.eval()
 
 
-def _residual(tensors: dict[str, Tensor], generator: torch.Generator) -> ResidualEnergy:
+def _residual(
+    tensors: dict[str, Tensor], activation: Activation, generator: torch.Generator
+) -> ResidualEnergy:
     hidden, dimensions = tensors["enter.weight"].shape
-    return ResidualEnergy(dimensions, hidden, generator=generator)
+    return ResidualEnergy(dimensions, hidden, activation, generator=generator)
 
 
 def _base(kind: str, tensors: dict[str, Tensor]) -> Energy:

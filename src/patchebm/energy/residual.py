@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
+from patchebm.energy.activation import Activation, build_activation
 from patchebm.energy.base import Energy
 
 
@@ -15,14 +15,18 @@ class ResidualEnergy(Energy):
     Args:
         dimensions: of a flattened view.
         hidden: width of both hidden layers.
+        activation: after each of them: `leaky_relu`, which runtimes compute in passing, or `silu`.
         generator: draws the weights: He-normal, and zeros at the read-out, so that E starts at 0.
     """
 
     # One linear layer: PYLD's inner loop collapses into one step.
     first_stage_is_affine = True
 
-    def __init__(self, dimensions: int, hidden: int, *, generator: torch.Generator) -> None:
+    def __init__(
+        self, dimensions: int, hidden: int, activation: Activation = "silu", *, generator: torch.Generator
+    ) -> None:
         super().__init__()
+        self.activate = build_activation(activation)
         self.enter = nn.Linear(dimensions, hidden)
         self.residual = nn.Linear(hidden, hidden)
         self.leave = nn.Linear(hidden, 1)
@@ -36,6 +40,6 @@ class ResidualEnergy(Energy):
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Energies `(B,)`."""
-        h = silu(hidden[0])
-        h = h + silu(self.residual(h))
+        h = self.activate(hidden[0])
+        h = h + self.activate(self.residual(h))
         return self.leave(h).squeeze(1)  # type: ignore[no-any-return]

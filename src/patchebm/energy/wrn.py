@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from patchebm.energy.activation import Activation, build_activation
 from patchebm.energy.base import Energy
 from patchebm.errors import ConfigError
 
 Norm = Literal["batch", "group", "none"]
-Activation = Literal["leaky_relu", "silu"]
 Pooling = Literal["mean", "logsumexp"]
 
 
@@ -28,22 +28,17 @@ def _norm(kind: Norm, channels: int) -> nn.Module:
     return nn.Identity()
 
 
-def _activation(kind: Activation) -> nn.Module:
-    # 0.2 is the slope of JEM's and JEM++'s networks.
-    return nn.LeakyReLU(0.2) if kind == "leaky_relu" else nn.SiLU()
-
-
 class _Block(nn.Module):
     """Pre-activation residual block: norm, activation, 3x3 convolution, twice."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm, activation: Activation) -> None:
         super().__init__()
         bias = norm == "none"
-        self.before = nn.Sequential(_norm(norm, inputs), _activation(activation))
+        self.before = nn.Sequential(_norm(norm, inputs), build_activation(activation))
         self.body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=bias),
             _norm(norm, outputs),
-            _activation(activation),
+            build_activation(activation),
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=bias),
         )
         self.shortcut: nn.Module = nn.Identity()
@@ -102,7 +97,7 @@ class WideResNetEnergy(Energy):
                 layers.append(_Block(inputs, outputs, stride, norm, activation))
                 inputs = outputs
         self.blocks = nn.Sequential(*layers)
-        self.final = nn.Sequential(_norm(norm, inputs), _activation(activation))
+        self.final = nn.Sequential(_norm(norm, inputs), build_activation(activation))
         self.head = nn.Linear(inputs, 1)
         self._pooling = pooling
         self._initialise(generator)
