@@ -100,10 +100,17 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     arguments = parser.parse_args()
     log = Log(HERE)
+    first = next(iter(VARIANTS))
     for name, variant, quarter in itertools.product(arguments.sets, VARIANTS, range(QUARTERS)):
-        if (name, variant, quarter) not in log.done:
-            print(f"-- {name}, {variant}, quarter {quarter + 1} of {QUARTERS}", file=sys.stderr)
-            log.keep(one_quarter(open_image_set(arguments.data / name), variant, quarter))
+        if (name, variant, quarter) in log.done:
+            continue
+        print(f"-- {name}, {variant}, quarter {quarter + 1} of {QUARTERS}", file=sys.stderr)
+        image_set = open_image_set(arguments.data / name)
+        if variant != first and all(p.group is not None for p in image_set.train):
+            same = next(r for r in log.rows if (r["set"], r["variant"], r["seed"]) == (name, first, quarter))
+            log.keep({**same, "variant": variant})
+        else:
+            log.keep(one_quarter(image_set, variant, quarter))
     rows = [row for row in log.rows if row["set"] in arguments.sets]
     found = {
         variant: {str(rate): summary([r for r in rows if r["variant"] == variant], rate) for rate in RATES}

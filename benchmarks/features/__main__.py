@@ -74,10 +74,15 @@ def with_chains(config: Config) -> None:
 
 
 def members(*changes: Callable[[Config], None]) -> Callable[[Config], None]:
-    """Changes on top of the mean over members at both levels, in which the parts are compared."""
+    """Changes on top of the mean over members at both levels, in which the parts are compared.
+
+    Of the sizes and the activation of `features-max`: those of `features` were made smaller and faster later.
+    """
 
     def change(config: Config) -> None:
         config.calibration.refit = []
+        config.patch.energy.mixture.components = 128
+        config.patch.energy.network.activation = "silu"
         for own in changes:
             own(config)
 
