@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,8 +17,10 @@ from anomalib.metrics import AUROC as TheirAUROC
 
 from patchebm.anomalib import EnergyEnsemble
 from patchebm.anomalib.metrics import AUROC, squashed
-from patchebm.errors import ConfigError, ImageError, PatchebmError
-from tests.tiny import flanges, tiny_config
+from patchebm.anomalib.torch_model import EnergyEnsembleModel
+from patchebm.detector import EnsembleDetector
+from patchebm.errors import ConfigError, DataError, ImageError, PatchebmError
+from tests.tiny import flanges, tiny_config, tiny_features
 
 
 def scored(scores: list[float], labels: list[int]) -> ImageBatch:
@@ -72,3 +76,25 @@ def test_grey_pictures_and_state_go_round_on_pixels() -> None:
     assert torch.equal(other(batch).pred_score, model(batch).pred_score)
     with pytest.raises(ImageError, match="outside"):
         model(batch * 2 - 1)
+
+
+def test_pictures_of_a_part_are_held_out_together(tmp_path: Path) -> None:
+    config, pictures = tiny_features(), flanges(9)
+    batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    paths = [str(tmp_path / "train" / "good" / f"{i}.png") for i in range(9)]
+    file = tmp_path / "groups.csv"
+    lines = [f"train/good/{i}.png,part {i % 3}" for i in range(9)]
+    file.write_text("\n".join(["file,group", *lines]) + "\n")
+    grouped, alone = EnergyEnsembleModel(config, str(file)), EnergyEnsembleModel(config)
+    for model in (grouped, alone):
+        model.collect(batch, paths)
+        model.fit()
+    expected = EnsembleDetector(config).fit(pictures, [f"part {i % 3}" for i in range(9)])
+    assert grouped.detector.score(pictures).tolist() == expected.score(pictures).tolist()
+    # Two of three folds calibrate.
+    assert grouped.detector.threshold_.parts == 2
+    assert alone.detector.threshold_.parts == 6
+    file.write_text("file,group\n")
+    grouped.collect(batch, paths)
+    with pytest.raises(DataError, match="names none of the training pictures"):
+        grouped.fit()

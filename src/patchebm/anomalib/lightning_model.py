@@ -42,6 +42,9 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         seed: decides everything random.
         false_alarm_rate: share of good parts that may be called anomalous.
         config: keys of patchebm's configuration that differ from the preset's, nested as in its YAML.
+        groups: which pictures show the same physical part: a csv file with the columns file,group, in which
+            paths start at the file's own folder, or a regular expression for the names of pictures, as
+            `patchebm train --groups` takes. None: nothing is known.
         pre_processor: as for every model of anomalib; the default does nothing.
         post_processor: the default does nothing: the scores are calibrated. anomalib's `PostProcessor` maps
             them to [0, 1] by the extremes of the validation pictures and leaves the verdict as it is.
@@ -60,6 +63,7 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         seed: int = 0,
         false_alarm_rate: float = 0.05,
         config: dict[str, Any] | None = None,
+        groups: str | None = None,
         pre_processor: nn.Module | bool = True,
         post_processor: nn.Module | bool = True,
         evaluator: Evaluator | bool = True,
@@ -73,7 +77,7 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         )
         values = yaml.safe_load(preset_file(preset).read_text(encoding="utf-8"))
         changes = {**(config or {}), "seed": seed, "false_alarm_rate": false_alarm_rate}
-        self.model = EnergyEnsembleModel(build_config(_merged(values, changes)))
+        self.model = EnergyEnsembleModel(build_config(_merged(values, changes)), groups)
 
     def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Tensor:
         """Collect the pictures of a batch."""

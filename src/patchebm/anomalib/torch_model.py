@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from patchebm.anomalib.metrics import squashed
 from patchebm.config import Config
+from patchebm.data.groups import read_groups
 from patchebm.detector import EnsembleDetector, load
 from patchebm.detector.modelfile import CARD, model_files
-from patchebm.errors import PatchebmError
+from patchebm.errors import DataError, PatchebmError
 
 
 class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
@@ -32,14 +33,16 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
 
     Args:
         config: what is fitted.
+        groups: a csv file or a pattern that says which pictures show the same part, or None.
     """
 
     card: Tensor
     tensors: Tensor
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, groups: str | None = None) -> None:
         super().__init__()
         self.config = config
+        self.groups = groups
         self.register_buffer("card", torch.empty(0, dtype=torch.uint8))
         self.register_buffer("tensors", torch.empty(0, dtype=torch.uint8))
         self._detector: EnsembleDetector | None = None
@@ -81,14 +84,16 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         Loaders shuffle, and the same pictures are to give the same model.
 
         Raises:
-            DataError: too few pictures.
+            DataError: too few pictures, or groups that do not fit them.
             TrainingError: the energy diverged for good.
         """
-        pictures = [picture for _, picture in sorted(self._pictures, key=lambda one: one[0])]
+        ordered = sorted(self._pictures, key=lambda one: one[0])
+        pictures = [picture for _, picture in ordered]
+        parts = _parts([path for path, _ in ordered], self.groups)
         self._pictures.clear()
         # Lightning calls where no gradient is kept, and energies are trained by gradients.
         with torch.inference_mode(mode=False), torch.enable_grad():
-            detector = EnsembleDetector(self.config).fit(_Unpacked(pictures))
+            detector = EnsembleDetector(self.config).fit(_Unpacked(pictures), parts)
         self.hold(detector)
 
     def hold(self, detector: EnsembleDetector) -> None:
@@ -162,6 +167,19 @@ class _Unpacked(Sequence[NDArray[np.float32]]):
 
     def __getitem__(self, index: Any) -> Any:
         return _unpacked(self._packed[index])
+
+
+def _parts(paths: Sequence[str], groups: str | None) -> list[str | None] | None:
+    """The part that each picture shows, where it is known."""
+    if groups is None:
+        return None
+    pictures = [Path(path).resolve() for path in paths]
+    root = Path(groups).resolve().parent
+    found = read_groups(pictures, root, groups)
+    parts = [found.get(picture) for picture in pictures]
+    if not any(parts):
+        raise DataError(f"groups file {groups} names none of the training pictures; paths start at {root}")
+    return parts
 
 
 def _batch(
