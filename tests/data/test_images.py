@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from patchebm.data import images
-from patchebm.data.images import IMAGE_SUFFIXES, MAX_PIXELS, read_image, read_mask
+from patchebm.data import decoding
+from patchebm.data.decoding import MAX_PIXELS
+from patchebm.data.images import IMAGE_SUFFIXES, read_image, read_mask
 from patchebm.errors import ImageError
 
 RNG = np.random.default_rng(0)
@@ -440,7 +441,7 @@ def test_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def fail(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(images, "_decode", fail)
+    monkeypatch.setattr(decoding, "_decode", fail)
     assert "more memory" in sentence(save(tmp_path / "a.png", GREY))
 
 
@@ -448,7 +449,7 @@ def test_read_and_disk_errors_keep_their_reason(tmp_path: Path, monkeypatch: pyt
     def fail(*_: Any) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(images, "_decode", fail)
+    monkeypatch.setattr(decoding, "_decode", fail)
     assert "Input/output error" in sentence(save(tmp_path / "a.png", GREY))
 
 

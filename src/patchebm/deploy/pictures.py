@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from patchebm.data.images import MAX_PIXELS, decode_image, picture_of, read_image
+from patchebm.data.decoding import MAX_PIXELS
+from patchebm.data.images import decode_image, picture_of, read_image
 from patchebm.errors import ImageError
 
 Image: TypeAlias = "str | Path | bytes | NDArray[np.generic] | Pillow.Image"
