@@ -35,6 +35,10 @@ def features(found: dict[str, Any]) -> Iterator[Claim]:
         f"{value(ours)}; " + ", ".join(f"{name} {value(columns[name])}" for name in peers),
     )
     yield (
+        "`features-fast`, and `features-max`: the same mean",
+        ", ".join(value(columns[f"{name} ensemble"]) for name in ("features-fast", "features-max")),
+    )
+    yield (
         "sets on which a peer ranks better than `features`",
         where_better({name: columns[name] for name in peers}, ours),
     )
@@ -210,7 +214,8 @@ def deploy(found: dict[str, Any]) -> Iterator[Claim]:
             f"{len(rows)} of {len(reference)}; {off:.4f}, {moved:.1g}; {flips} of {pictures}",
         )
     for threads, times in found["latency"].items():
-        for variant in ("onnx f32", "openvino f32"):
+        timed = ("onnx f32", "openvino f32", "onnx f32, features-fast", "openvino f32, features-fast")
+        for variant in (name for name in timed if name in times):
             ms, bare = times[variant]["ms"], times[times[variant]["bare"]]["ms"]
             yield (
                 f"one picture of 256 px, {variant}, threads: {threads}; times the bare backbone there; "

@@ -22,6 +22,7 @@ import patchebm
 from benchmarks.common import Log
 from benchmarks.deploy import base, large, latency
 from patchebm.cli.main import main as cli
+from patchebm.config import DEFAULT_PRESET
 from patchebm.data.folders import open_image_set
 from patchebm.deploy.export import FORMATS, PRECISIONS, build_bundle
 from patchebm.detector import EnsembleDetector
@@ -34,32 +35,36 @@ from patchebm.provenance import versions
 HERE = Path(__file__).parent
 RUNS = HERE.parents[1] / "runs" / "deploy"
 DATA = Path(os.environ.get("PATCHEBM_DATA", HERE.parents[2] / "shared" / "data"))
+FAST = "features-fast"
 PARTS = ["parity", "latency", "footprint", "verbs", "large"]
 SETS = ["bottle", "tire", "magnetic_tile", "solar_poly", "circuitboard", "cubes"]
 
 
-def exported(name: str) -> dict[str, Path]:
-    """The bundles of a set that are there, by format and precision: what parity refused is not."""
+def exported(stem: str) -> dict[str, Path]:
+    """The bundles of a run that are there, by format and precision: what parity refused is not."""
     files = {
-        f"{form} {precision}": RUNS / f"{name}-{form}-{precision}.patchebm"
+        f"{form} {precision}": RUNS / f"{stem}-{form}-{precision}.patchebm"
         for form in FORMATS
         for precision in PRECISIONS
     }
     return {key: file for key, file in files.items() if file.exists()}
 
 
-def bundles(name: str) -> tuple[EnsembleDetector, dict[str, Path], dict[str, str]]:
+def bundles(
+    name: str, preset: str = DEFAULT_PRESET
+) -> tuple[EnsembleDetector, dict[str, Path], dict[str, str]]:
     """The detector of a set, its bundles by format and precision, and what was refused and why."""
-    run = RUNS / name
+    stem = stem_of(name, preset)
+    run = RUNS / stem
     if not (run / "model.json").exists():
-        cli(["train", str(DATA / name), "--out", str(run), "--overwrite"])
+        cli(["train", str(DATA / name), "--preset", preset, "--out", str(run), "--overwrite"])
     detector = load_run(run)
     training = [picture.path for picture in open_image_set(DATA / name).train]
     files, refused = {}, {}
     for form in FORMATS:
         for precision in PRECISIONS:
             key = f"{form} {precision}"
-            file = RUNS / f"{name}-{form}-{precision}.patchebm"
+            file = RUNS / f"{stem}-{form}-{precision}.patchebm"
             try:
                 if not file.exists():
                     build_bundle(
@@ -73,6 +78,23 @@ def bundles(name: str) -> tuple[EnsembleDetector, dict[str, Path], dict[str, str
             except PatchebmError as error:
                 refused[key] = str(error)
     return detector, files, refused
+
+
+def stem_of(name: str, preset: str) -> str:
+    """What a run folder and its bundles are called."""
+    return name if preset == DEFAULT_PRESET else f"{name}-{preset}"
+
+
+def to_time(name: str) -> dict[str, Path]:
+    """The bundles of a set whose time is measured: of the default preset, and of the fast one."""
+    files: dict[str, Path] = {}
+    for preset in (DEFAULT_PRESET, FAST):
+        stem = stem_of(name, preset)
+        if not exported(stem):
+            bundles(name, preset)
+        ending = "" if preset == DEFAULT_PRESET else f", {preset}"
+        files |= {f"{key}{ending}": file for key, file in exported(stem).items()}
+    return files
 
 
 def parity(name: str) -> list[dict[str, Any]]:
@@ -153,7 +175,7 @@ def main() -> None:
     if "parity" in only:
         results["parity"] = all_parities(Log(HERE), names)
     if "latency" in only:
-        results["latency"] = latency.measure(RUNS / first, exported(first), pictures)
+        results["latency"] = latency.measure(RUNS / first, to_time(first), pictures)
     venv = RUNS / "venv-base"
     if {"footprint", "verbs", "large"} & set(only):
         base.make_venv(venv)

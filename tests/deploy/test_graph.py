@@ -45,7 +45,7 @@ def test_the_module_is_the_detector(levels: dict[str, EnsembleDetector], which: 
         np.testing.assert_allclose(found.heat_map[0], expected.heat_map, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("preset", ["features-max", "features"])
+@pytest.mark.parametrize("preset", ["features-max", "features-fast", "features"])
 def test_real_pictures(preset: str, fitted: EnsembleDetector, real_data: Path) -> None:
     detector = fitted if preset == "features" else EnsembleDetector(tiny_features(preset)).fit(flanges(9))
     graph = ScoringGraph(detector)
