@@ -16,8 +16,8 @@ from patchebm.deploy.bundle import read_bundle
 WIDTH, HEIGHT = 8000, 2000
 CELL = 300
 PANELS = 9
-# Input size and grid: a megapixel, the largest picture that is looked at in one piece.
-SIZES = {"512 x 2048": ("[512,2048]", "[64,256]")}
+# Input size and grid: a megapixel, the largest picture that is looked at in one piece, and four, in tiles.
+SIZES = {"512 x 2048": ("[512,2048]", "[64,256]"), "1024 x 4096": ("[1024,4096]", "[128,512]")}
 # What a score costs does not depend on how long the model was trained.
 SHORT = ["--patch.training.steps", "40", "--image.training.steps", "40", "--calibration.folds", "3"]
 SHORT += ["--patch.training.warmup", "4", "--image.training.warmup", "4", "--calibration.members", "2"]

@@ -83,7 +83,8 @@ def one_run(image_set: ImageSet, variant: str, split: int) -> dict[str, Any]:
     masks: list[Mask] = []
     labels: list[bool] = []
     for number, one in enumerate(judged):
-        good = resize(to_tensor(read_image(one.path), 3), (SIDE, SIDE)).permute(1, 2, 0).numpy() / 2 + 0.5
+        resized = resize(to_tensor(read_image(one.path), 3), (SIDE, SIDE))
+        good = (resized.permute(1, 2, 0) / 2 + 0.5).clamp(0, 1).numpy()
         cases = [(good, np.zeros((SIDE, SIDE), dtype=bool)), *drawn(good, (split, number))]
         pictures += [picture for picture, _ in cases]
         masks += [mask for _, mask in cases]
