@@ -2,7 +2,7 @@
 
 A process each, because a runtime keeps the threads that it was started with, and lets them spin for a while
 after each call: in one process contenders would slow each other down. While others have their turn a process
-waits for a line on its standard input, and costs nothing.
+waits for a line on its standard input, and costs nothing once its threads have settled.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from types import TracebackType
 from typing import Any
+
+# Seconds before each turn: threads of the one before still spin.
+SETTLE = 0.3
 
 
 class Contender:
@@ -50,7 +54,8 @@ class Contender:
         return json.loads(line)
 
     def ask(self, line: str) -> Any:
-        """What it answers to a line. Raises RuntimeError if it died."""
+        """What it answers to a line, after `SETTLE`. Raises RuntimeError if it died."""
+        time.sleep(SETTLE)
         assert self._process.stdin
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()

@@ -24,7 +24,8 @@ from patchebm.deploy.measure import peak_memory_mb
 
 PICTURES = 200
 SIZE = 256
-FIT_THREADS = 2
+# With two, PaDiM's inversion of its covariances fails in torch 2.14.1.
+FIT_THREADS = 1
 
 
 def main(name: str, out: TextIO) -> None:
