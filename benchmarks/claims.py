@@ -76,8 +76,9 @@ def cost(found: dict[str, Any]) -> Iterator[Claim]:
     )
     state = found["state_bytes"]
     yield (
-        "`features`: model but for the backbone; peers",
-        f"{found['model_bytes']['features'] / 1e6:.1f} MB; "
+        "`features`, `features-fast`: model but for the backbone; peers",
+        ", ".join(f"{found['model_bytes'][name] / 1e6:.1f} MB" for name in ("features", "features-fast"))
+        + "; "
         + "; ".join(f"{name} {state[name] / 1e6:.1f} MB" for name in state),
     )
     yield (
@@ -215,7 +216,7 @@ def deploy(found: dict[str, Any]) -> Iterator[Claim]:
         )
     for threads, times in found["latency"].items():
         timed = ("onnx f32", "openvino f32", "onnx f32, features-fast", "openvino f32, features-fast")
-        for variant in (name for name in timed if name in times):
+        for variant in timed:
             ms, bare = times[variant]["ms"], times[times[variant]["bare"]]["ms"]
             yield (
                 f"one picture of 256 px, {variant}, threads: {threads}; times the bare backbone there; "

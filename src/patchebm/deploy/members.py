@@ -137,10 +137,12 @@ class CellMember(nn.Module):
             self.components = len(centres)
             self.sum_components = ChannelSum(self.components, grid)
             self.sum_deep = ChannelSum(len(last), grid)
-            self.sum_early = ChannelSum(early, grid)
             turned = q.T @ shift
-            self.turn = Linear((triangle @ back)[:early], turned[:early]) if early else None
             self.register_buffer("offset", turned[early:, None, None].float())
+            self.turn: Linear | None = None
+            if early:
+                self.turn = Linear((triangle @ back)[:early], turned[:early])
+                self.sum_early = ChannelSum(early, grid)
         self.enter: Linear | None = None
         if isinstance(network, ResidualEnergy):
             self.enter, self.network = _entered([network], [(matrix @ back, shift)])
