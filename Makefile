@@ -15,7 +15,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,backbones,export,openvino,dev]'
 	touch $@
 
-# Two of the presets' four members: half the time, and the same picture.
+# Two of the presets' four members: half the time, and the same image.
 demo: install
 	$(BIN)/patchebm demo --out demo --calibration.members 2
 

@@ -70,7 +70,7 @@ def cost(found: dict[str, Any]) -> Iterator[Claim]:
     peers = list(found["state_bytes"])
     bare = ms["bare backbone, folded (ours)"]
     yield (
-        f"`features`: one picture of {found['size']} px on {found['threads']} cores; peers",
+        f"`features`: one image of {found['size']} px on {found['threads']} cores; peers",
         f"{ours:.1f} ms, {ours / bare:.1f} times the bare backbone; "
         + "; ".join(f"{name} {ms[name]:.1f} ms" for name in peers),
     )
@@ -82,7 +82,7 @@ def cost(found: dict[str, Any]) -> Iterator[Claim]:
         + "; ".join(f"{name} {state[name] / 1e6:.1f} MB" for name in state),
     )
     yield (
-        f"`features`: fitting {found['pictures']} pictures on {found['threads']} cores",
+        f"`features`: fitting {found['images']} images on {found['threads']} cores",
         f"{found['fit_seconds']['features']:.0f} s",
     )
 
@@ -182,7 +182,7 @@ def peers_cost(found: dict[str, Any]) -> Iterator[Claim]:
             ours = methods["features"]["ms_per_image"][key]
             others = {n: methods[n]["ms_per_image"][key] for n in ("patchcore", "padim", "dfm")}
             yield (
-                f"`features` in PyTorch beside anomalib's, one picture, {key}",
+                f"`features` in PyTorch beside anomalib's, one image, {key}",
                 f"{ours:.1f} ms; " + ", ".join(f"{name} {ms:.1f}" for name, ms in others.items()),
             )
 
@@ -208,18 +208,18 @@ def deploy(found: dict[str, Any]) -> Iterator[Claim]:
             continue
         off = max(abs(row["image_auroc"] - reference[row["set"]]["image_auroc"]) for row in rows)
         moved = max(row["score_difference"] for row in rows)
-        flips, pictures = (sum(row[key] for row in rows) for key in ("verdict_flips", "pictures"))
+        flips, images = (sum(row[key] for row in rows) for key in ("verdict_flips", "images"))
         yield (
             f"exported as {variant}: sets that export offers it for; largest differences of AUROC and of a "
             "score from PyTorch; verdicts that differ",
-            f"{len(rows)} of {len(reference)}; {off:.4f}, {moved:.1g}; {flips} of {pictures}",
+            f"{len(rows)} of {len(reference)}; {off:.4f}, {moved:.1g}; {flips} of {images}",
         )
     for threads, times in found["latency"].items():
         timed = ("onnx f32", "openvino f32", "onnx f32, features-fast", "openvino f32, features-fast")
         for variant in timed:
             ms, bare = times[variant]["ms"], times[times[variant]["bare"]]["ms"]
             yield (
-                f"one picture of 256 px, {variant}, threads: {threads}; times the bare backbone there; "
+                f"one image of 256 px, {variant}, threads: {threads}; times the bare backbone there; "
                 "PatchCore in PyTorch takes",
                 f"{ms:.1f} ms, {ms / bare:.2f}; {times['PatchCore, PyTorch']['ms'] / ms:.1f} times as long",
             )
@@ -232,11 +232,11 @@ def deploy(found: dict[str, Any]) -> Iterator[Claim]:
     rows = found["verbs"]
     both = min(sum(row[verb] for row in rows) for verb in ("predicted", "watched"))
     yield (
-        "`predict` and `watch` without torch on the test pictures of all sets: recorded by both; that differ",
-        f"{both} of {sum(row['pictures'] for row in rows)}; {sum(row['differ'] for row in rows)}",
+        "`predict` and `watch` without torch on the test images of all sets: recorded by both; that differ",
+        f"{both} of {sum(row['images'] for row in rows)}; {sum(row['differ'] for row in rows)}",
     )
     yield (
-        "a picture of 8000 x 2000 px: peak memory, with its map",
+        "an image of 8000 x 2000 px: peak memory, with its map",
         "; ".join(f"{row['memory_mb']} MB at {row['looked_at']} px" for row in found["large"] if row["map"]),
     )
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from patchebm.config import Config
-from patchebm.config_parser import load_preset
+from patchebm.config.parser import load_preset
+from patchebm.config.schema import Config
 from patchebm.evaluation.runlog import RunLog
 
 

@@ -1,7 +1,7 @@
 """A bank of features for nearest-neighbour methods: the greedy coreset of PatchCore on a random sample.
 
 PatchCore (Roth et al. 2022, arXiv 2106.08265) picks each next feature as the farthest from those so far. On
-all features of 700 pictures that takes hours here, so the rule is run on 30,000 of them projected to 64
+all features of 700 images that takes hours here, so the rule is run on 30,000 of them projected to 64
 dimensions.
 """
 

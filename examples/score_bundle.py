@@ -1,6 +1,6 @@
-"""Score a picture with a bundle of patchebm by ONNX Runtime, numpy and Pillow alone.
+"""Score an image with a bundle of patchebm by ONNX Runtime, numpy and Pillow alone.
 
-python score_bundle.py part.patchebm picture.png
+python score_bundle.py part.patchebm image.png
 """
 
 import hashlib
@@ -26,14 +26,14 @@ def open_bundle(path):
     return json.loads(members["card.json"]), members["graph.onnx"]
 
 
-def main(path, picture):
+def main(path, image):
     """Print the verdict, and where the heat is highest."""
     card, graph = open_bundle(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    pixels = np.asarray(Image.open(picture).convert("RGB"), dtype=np.float32) / 255
-    score, heat_map = session.run(["score", "heat_map"], {"pictures": pixels[None]})
+    pixels = np.asarray(Image.open(image).convert("RGB"), dtype=np.float32) / 255
+    score, heat_map = session.run(["score", "heat_map"], {"images": pixels[None]})
     anomalous = score[0] > card["threshold"]["value"]
     row, column = np.unravel_index(heat_map[0].argmax(), heat_map[0].shape)
     verdict = "ANOMALOUS" if anomalous else "normal"

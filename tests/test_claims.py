@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from patchebm.config_parser import load_preset
-from patchebm.data.folders import open_image_set
-from patchebm.data.synthetic import write_synthetic_set
+from patchebm.config.parser import load_preset
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.evaluate import evaluate
+from patchebm.images.folders import open_image_set
+from patchebm.synthetic import write_synthetic_set
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A configuration that trains in a second, and pictures to train it on."""
+"""A configuration that trains in a second, and images to train it on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchebm.config import Config
-from patchebm.config_parser import load_preset
-from patchebm.data.synthetic import draw
+from patchebm.config.parser import load_preset
+from patchebm.config.schema import Config
+from patchebm.synthetic import draw
 
 TINY = [
     "--preset", "pixel-cpu",
@@ -34,7 +34,7 @@ def tiny_config(seed: int = 0) -> Config:
 
 
 def tiny_features(preset: str = "features", seed: int = 0) -> Config:
-    """A preset on features with small pictures and a few steps."""
+    """A preset on features with small images and a few steps."""
     config = load_preset(preset)
     config.seed = seed
     config.features.size, config.features.grid = (64, 64), (8, 8)
@@ -47,7 +47,7 @@ def tiny_features(preset: str = "features", seed: int = 0) -> Config:
 
 
 def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDArray[np.float32]]:
-    """n pictures `(64, 64, 3)` float32 in [0, 1]."""
+    """n images `(64, 64, 3)` float32 in [0, 1]."""
     return [
         draw("flange", seed=0, split=split, index=i, defect=defect, size=64)[0].astype(np.float32) / 255
         for i in range(n)
@@ -56,6 +56,6 @@ def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDA
 
 def write_set(root: Path, train: int = 9, test: int = 3, product: str = "flange") -> Path:
     """A small synthetic set on disk in MVTec AD layout."""
-    from patchebm.data.synthetic import write_synthetic_set
+    from patchebm.synthetic import write_synthetic_set
 
     return write_synthetic_set(root, product, train=train, test_good=test, per_defect=1, size=64)

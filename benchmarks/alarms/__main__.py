@@ -3,7 +3,7 @@
     python -m benchmarks.alarms     # writes log.jsonl as it goes, then results.json and table.md
 
 Four times a quarter of train/good is kept out of everything, the detector is fitted and calibrated on the
-rest, and judges that quarter: each good picture is judged once, by a detector that never saw it. Quarters are
+rest, and judges that quarter: each good image is judged once, by a detector that never saw it. Quarters are
 drawn at random, parts that are known (`groups.csv`) in one piece, so that what is judged is exchangeable with
 what was trained on: the kindest case there is. Once calibration holds neighbours in file order out together,
 as `features` does, once it draws its folds at random, which is the same where all parts are known. Test
@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Log, preset
-from patchebm.calibration.folds import assign_folds
-from patchebm.config import Config
-from patchebm.data.folders import ImageSet, open_image_set
+from patchebm.config.schema import Config
 from patchebm.detector import EnsembleDetector
+from patchebm.detector.folds import assign_folds
 from patchebm.evaluation import alarms
 from patchebm.files import write_text
+from patchebm.images.folders import ImageSet, open_image_set
 from patchebm.provenance import versions
 
 HERE = Path(__file__).parent
@@ -45,12 +45,12 @@ VARIANTS = {"neighbours together": preset("features"), "folds at random": preset
 
 
 def one_quarter(image_set: ImageSet, variant: str, quarter: int) -> dict[str, Any]:
-    """How many pictures of a quarter are called anomalous by a detector of the others, at each of `RATES`."""
-    pictures = image_set.train
-    parts = [p.group or str(p.path) for p in pictures]
+    """How many images of a quarter are called anomalous by a detector of the others, at each of `RATES`."""
+    images = image_set.train
+    parts = [p.group or str(p.path) for p in images]
     folds = assign_folds(parts, QUARTERS, np.random.default_rng(0))
-    fitted = [p for p, fold in zip(pictures, folds, strict=True) if fold != quarter]
-    judged = [p for p, fold in zip(pictures, folds, strict=True) if fold == quarter]
+    fitted = [p for p, fold in zip(images, folds, strict=True) if fold != quarter]
+    judged = [p for p, fold in zip(images, folds, strict=True) if fold == quarter]
     detector = EnsembleDetector(VARIANTS[variant](quarter)).fit(
         [p.path for p in fitted], [p.group for p in fitted]
     )
@@ -67,7 +67,7 @@ def one_quarter(image_set: ImageSet, variant: str, quarter: int) -> dict[str, An
 
 
 def summary(rows: list[dict[str, Any]], rate: float) -> dict[str, Any]:
-    """Rates by set and pooled. Pictures of a part do not alarm independently: the interval is too narrow."""
+    """Rates by set and pooled. Images of a part do not alarm independently: the interval is too narrow."""
     by_set = {}
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]

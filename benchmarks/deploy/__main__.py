@@ -22,14 +22,14 @@ import patchebm
 from benchmarks.common import Log
 from benchmarks.deploy import base, large, latency
 from patchebm.cli.main import main as cli
-from patchebm.config import DEFAULT_PRESET
-from patchebm.data.folders import open_image_set
-from patchebm.deploy.export import FORMATS, PRECISIONS, build_bundle
+from patchebm.config.schema import DEFAULT_PRESET
 from patchebm.detector import EnsembleDetector
 from patchebm.detector import load as load_run
 from patchebm.errors import PatchebmError
 from patchebm.evaluation.metrics import image_metrics
+from patchebm.export.build import FORMATS, PRECISIONS, build_bundle
 from patchebm.files import write_text
+from patchebm.images.folders import open_image_set
 from patchebm.provenance import versions
 
 HERE = Path(__file__).parent
@@ -59,7 +59,7 @@ def bundles(
     if not (run / "model.json").exists():
         cli(["train", str(DATA / name), "--preset", preset, "--out", str(run), "--overwrite"])
     detector = load_run(run)
-    training = [picture.path for picture in open_image_set(DATA / name).train]
+    training = [image.path for image in open_image_set(DATA / name).train]
     files, refused = {}, {}
     for form in FORMATS:
         for precision in PRECISIONS:
@@ -98,11 +98,11 @@ def to_time(name: str) -> dict[str, Path]:
 
 
 def parity(name: str) -> list[dict[str, Any]]:
-    """AUROC on the test pictures by PyTorch and by each bundle, score differences and verdict flips."""
+    """AUROC on the test images by PyTorch and by each bundle, score differences and verdict flips."""
     detector, files, refused = bundles(name)
     test = open_image_set(DATA / name).test
-    labels = np.array([picture.anomalous for picture in test])
-    paths = [picture.path for picture in test]
+    labels = np.array([image.anomalous for image in test])
+    paths = [image.path for image in test]
     reference = list(detector.iterate(paths, heat_maps=False))
     scores = np.array([p.score for p in reference])
     rows = [{"variant": "PyTorch", "image_auroc": image_metrics(labels, scores)["image_auroc"]}]
@@ -120,7 +120,7 @@ def parity(name: str) -> list[dict[str, Any]]:
             }
         )
     rows += [{"variant": key, "refused": why} for key, why in refused.items()]
-    return [{"set": name, "seed": 0, "pictures": len(paths), **row} for row in rows]
+    return [{"set": name, "seed": 0, "images": len(paths), **row} for row in rows]
 
 
 def table(results: dict[str, Any]) -> str:
@@ -135,7 +135,7 @@ def table(results: dict[str, Any]) -> str:
             refused.setdefault(row["variant"], []).append(row["set"])
         else:
             difference = f"{row['score_difference']:.2g}" if "score_difference" in row else ""
-            flips = f"{row['verdict_flips']} of {row['pictures']}" if "verdict_flips" in row else ""
+            flips = f"{row['verdict_flips']} of {row['images']}" if "verdict_flips" in row else ""
             lines.append(
                 f"| {row['set']} | {row['variant']} | {row['image_auroc']:.4f} | {difference} | {flips} |"
             )
@@ -162,7 +162,7 @@ def all_parities(log: Log, names: list[str]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sets", nargs="*", default=SETS, metavar="SET")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure anew")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure again")
     arguments = parser.parse_args()
     names, only = arguments.sets, arguments.only
     file = HERE / "results.json"
@@ -171,16 +171,16 @@ def main() -> None:
     )
     results |= {"command": "python -m benchmarks.deploy", "versions": versions()}
     first = names[0]
-    pictures = [picture.path for picture in open_image_set(DATA / first).train]
+    images = [image.path for image in open_image_set(DATA / first).train]
     if "parity" in only:
         results["parity"] = all_parities(Log(HERE), names)
     if "latency" in only:
-        results["latency"] = latency.measure(RUNS / first, to_time(first), pictures)
+        results["latency"] = latency.measure(RUNS / first, to_time(first), images)
     venv = RUNS / "venv-base"
     if {"footprint", "verbs", "large"} & set(only):
         base.make_venv(venv)
     if "footprint" in only:
-        results["footprint"] = base.footprint(venv, exported(first)["onnx f32"], pictures[0])
+        results["footprint"] = base.footprint(venv, exported(first)["onnx f32"], images[0])
     if "verbs" in only:
         results["verbs"] = [
             base.verbs(venv, exported(n)["onnx f32"], DATA / n, RUNS / "verbs" / n) for n in names

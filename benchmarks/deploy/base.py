@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from patchebm.data.folders import open_image_set
+from patchebm.images.folders import open_image_set
 
 ROOT = Path(__file__).parents[2]
 FACTS = (
@@ -30,24 +30,24 @@ predictor.predict(sys.argv[2])
 first = time.perf_counter() - began
 for _ in range(50):
     predictor.predict(sys.argv[2])
-from patchebm.deploy.measure import peak_memory_mb
+from patchebm.line.measure import peak_memory_mb
 print(imported, first, peak_memory_mb())
 """
 
 
 def make_venv(folder: Path) -> None:
-    """A virtual environment with `pip install .` and nothing else; made anew, for the code as it is."""
+    """A virtual environment with `pip install .` and nothing else; made again, for the code as it is."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     command = [folder / "bin" / "python", "-m", "pip", "install", "-q", "-c", "constraints.txt", "."]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
-def footprint(venv: Path, bundle: Path, picture: Path) -> dict[str, float]:
+def footprint(venv: Path, bundle: Path, image: Path) -> dict[str, float]:
     """Seconds to import and, from process start, to the first verdict; MB resident, and of the install."""
     python = venv / "bin" / "python"
     rows, starts = [], []
     for _ in range(5):
-        command = [python, "-c", FIRST_VERDICT, bundle, picture]
+        command = [python, "-c", FIRST_VERDICT, bundle, image]
         ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=venv)
         rows.append([float(word) for word in ran.stdout.split()])
         began = time.perf_counter()
@@ -64,14 +64,14 @@ def footprint(venv: Path, bundle: Path, picture: Path) -> dict[str, float]:
 
 
 def verbs(venv: Path, bundle: Path, data: Path, scratch: Path) -> dict[str, Any]:
-    """`predict` and `watch` on all test pictures of a set, compared with each other.
+    """`predict` and `watch` on all test images of a set, compared with each other.
 
     Returns:
-        `pictures`; `predicted` and `watched`, how many came out; `differ`, how many got another verdict or a
+        `images`; `predicted` and `watched`, how many came out; `differ`, how many got another verdict or a
         score that differs by more than 1e-6.
     """
     program = venv / "bin" / "patchebm"
-    test = [picture.path for picture in open_image_set(data).test]
+    test = [image.path for image in open_image_set(data).test]
     found = scratch / "predictions.json"
     scratch.mkdir(parents=True, exist_ok=True)
     command = [program, "predict", bundle, data / "test", "--json", found]
@@ -84,7 +84,7 @@ def verbs(venv: Path, bundle: Path, data: Path, scratch: Path) -> dict[str, Any]
     both = predicted.keys() & watched.keys()
     return {
         "set": data.name,
-        "pictures": len(test),
+        "images": len(test),
         "predicted": len(predicted),
         "watched": len(watched),
         "differ": sum(
@@ -99,9 +99,9 @@ def table(footprint: dict[str, float], verbs: list[dict[str, Any]]) -> str:
     """Markdown: two tables."""
     lines = ["| base install, without torch | |", "|---|---|"]
     lines += [f"| {text} | {footprint[key]:g} {unit} |" for key, text, unit in FACTS]
-    lines += ["", "| set | test pictures | `predict` | `watch` | that differ |", "|---|---|---|---|---|"]
+    lines += ["", "| set | test images | `predict` | `watch` | that differ |", "|---|---|---|---|---|"]
     lines += [
-        f"| {row['set']} | {row['pictures']} | {row['predicted']} | {row['watched']} | {row['differ']} |"
+        f"| {row['set']} | {row['images']} | {row['predicted']} | {row['watched']} | {row['differ']} |"
         for row in verbs
     ]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
-"""One contender in a process of its own, which times a picture whenever it reads a line.
+"""One contender in a process of its own, which times an image whenever it reads a line.
 
-    python -m benchmarks.deploy.clock WHAT THREADS MODEL PICTURE
+    python -m benchmarks.deploy.clock WHAT THREADS MODEL IMAGE
 
 WHAT is one of `CONTENDERS`; MODEL a run folder, or an exported file for `bundle` and `bundle-with-maps`. Each
 line read is answered by the median milliseconds of five calls, after two that warm the caches; decoding is no
@@ -20,36 +20,36 @@ from typing import Any
 
 import numpy as np
 
-from patchebm.data.images import read_image
-from patchebm.deploy.engines import INPUT
+from patchebm.images.reading import read_image
+from patchebm.runtime.engines import INPUT
 
 Call = Callable[[], object]
-# Pictures that PatchCore's bank is chosen from: more would not make it slower, its size is fixed.
-BANK_PICTURES = 60
+# Images that PatchCore's bank is chosen from: more would not make it slower, its size is fixed.
+BANK_IMAGES = 60
 
 
-def bundle(model: Path, picture: Path, threads: int, *, heat_maps: bool = False) -> Call:
+def bundle(model: Path, image: Path, threads: int, *, heat_maps: bool = False) -> Call:
     """An exported model, without torch in the process."""
     from patchebm.loading import load
 
-    predictor, pixels = load(model, threads=threads), read_image(picture)
+    predictor, pixels = load(model, threads=threads), read_image(image)
     return lambda: predictor.predict([pixels], heat_maps=heat_maps)
 
 
-def bundle_with_maps(model: Path, picture: Path, threads: int) -> Call:
-    return bundle(model, picture, threads, heat_maps=True)
+def bundle_with_maps(model: Path, image: Path, threads: int) -> Call:
+    return bundle(model, image, threads, heat_maps=True)
 
 
-def pytorch(model: Path, picture: Path, threads: int) -> Call:
-    detector, pixels = _detector(model, threads), read_image(picture)
+def pytorch(model: Path, image: Path, threads: int) -> Call:
+    detector, pixels = _detector(model, threads), read_image(image)
     return lambda: detector.score([pixels])
 
 
-def pytorch_bare(model: Path, picture: Path, threads: int) -> Call:
+def pytorch_bare(model: Path, image: Path, threads: int) -> Call:
     import torch
 
     backbone = _detector(model, threads).backbone
-    prepared = torch.from_numpy(_prepared(model, picture))
+    prepared = torch.from_numpy(_prepared(model, image))
 
     def call() -> object:
         with torch.inference_mode():
@@ -58,34 +58,34 @@ def pytorch_bare(model: Path, picture: Path, threads: int) -> Call:
     return call
 
 
-def patchcore(model: Path, picture: Path, threads: int) -> Call:
+def patchcore(model: Path, image: Path, threads: int) -> Call:
     """PatchCore with a bank of 8,192 on the same backbone, in PyTorch."""
     import torch
 
     from benchmarks.features.peers import PatchCore, PeerMaps
-    from patchebm.data.views import resize, to_tensor
     from patchebm.features.backbone import load_backbone
+    from patchebm.features.views import resize, to_tensor
 
     features = _detector(model, threads).config.features
     seen = PeerMaps(load_backbone(features.backbone or "", features.blocks[1:]), features.size)
-    pictures = sorted(picture.parent.iterdir())[:BANK_PICTURES]
-    sized = [resize(to_tensor(read_image(path), 3), features.size) for path in pictures]
+    images = sorted(image.parent.iterdir())[:BANK_IMAGES]
+    sized = [resize(to_tensor(read_image(path), 3), features.size) for path in images]
     judge = PatchCore(torch.stack([seen(s) for s in sized]), torch.Generator().manual_seed(0))
     return lambda: judge.score(seen(sized[0]))
 
 
-def onnx_bare(model: Path, picture: Path, threads: int) -> Call:
+def onnx_bare(model: Path, image: Path, threads: int) -> Call:
     """The backbone alone in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(_exported(model), options, providers=["CPUExecutionProvider"])
-    prepared = _prepared(model, picture)
+    prepared = _prepared(model, image)
     return lambda: session.run(None, {INPUT: prepared})
 
 
-def openvino_bare(model: Path, picture: Path, threads: int) -> Call:
+def openvino_bare(model: Path, image: Path, threads: int) -> Call:
     """The backbone alone in OpenVINO, at f32."""
     import openvino
 
@@ -96,7 +96,7 @@ def openvino_bare(model: Path, picture: Path, threads: int) -> Call:
         "INFERENCE_NUM_THREADS": threads,
     }
     compiled = core.compile_model(core.read_model(_exported(model)), "CPU", settings)
-    request, prepared = compiled.create_infer_request(), _prepared(model, picture)
+    request, prepared = compiled.create_infer_request(), _prepared(model, image)
     return lambda: request.infer([prepared], share_inputs=True)
 
 
@@ -120,12 +120,12 @@ def _detector(model: Path, threads: int) -> Any:
     return load(model)
 
 
-def _prepared(model: Path, picture: Path) -> np.ndarray[Any, Any]:
-    """The picture as the backbone takes it, `(1, 3, *size)`."""
-    from patchebm.data.views import resize, to_tensor
+def _prepared(model: Path, image: Path) -> np.ndarray[Any, Any]:
+    """The image as the backbone takes it, `(1, 3, *size)`."""
+    from patchebm.features.views import resize, to_tensor
 
     size = _detector(model, 1).config.features.size
-    return resize(to_tensor(read_image(picture), 3), size)[None].contiguous().numpy()  # type: ignore[no-any-return]
+    return resize(to_tensor(read_image(image), 3), size)[None].contiguous().numpy()  # type: ignore[no-any-return]
 
 
 def _exported(model: Path) -> bytes:
@@ -142,8 +142,8 @@ def _exported(model: Path) -> bytes:
 
 
 def main() -> None:
-    what, threads, model, picture = sys.argv[1:]
-    call = CONTENDERS[what](Path(model), Path(picture), int(threads))
+    what, threads, model, image = sys.argv[1:]
+    call = CONTENDERS[what](Path(model), Path(image), int(threads))
     for _ in range(10):
         call()
     print(json.dumps("ready"), flush=True)

@@ -1,4 +1,4 @@
-"""Pictures of 8000 x 2000 px: panels put together from single solar cells, and the memory that they take."""
+"""Images of 8000 x 2000 px: panels put together from single solar cells, and the memory that they take."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from patchebm.cli.main import main as cli
-from patchebm.data.folders import open_image_set
-from patchebm.deploy.bundle import read_bundle
+from patchebm.images.folders import open_image_set
+from patchebm.runtime.bundle import read_bundle
 
 WIDTH, HEIGHT = 8000, 2000
 CELL = 300
 PANELS = 9
-# Input size and grid: a megapixel, the largest picture that is looked at in one piece, and four, in tiles.
+# Input size and grid: a megapixel, the largest image that is looked at in one piece, and four, in tiles.
 SIZES = {"512 x 2048": ("[512,2048]", "[64,256]"), "1024 x 4096": ("[1024,4096]", "[128,512]")}
 # What a score costs does not depend on how long the model was trained.
 SHORT = ["--patch.training.steps", "40", "--image.training.steps", "40", "--calibration.folds", "3"]
@@ -28,13 +28,13 @@ predictor = patchebm.load(sys.argv[1])
 began = time.perf_counter()
 prediction = predictor.predict(sys.argv[2], heat_maps=sys.argv[3] == "1")[0]
 seconds = time.perf_counter() - began
-from patchebm.deploy.measure import peak_memory_mb
+from patchebm.line.measure import peak_memory_mb
 print(prediction.score, seconds, peak_memory_mb())
 """
 
 
 def panels(cells: list[Path], folder: Path) -> list[Path]:
-    """Write `PANELS` pictures, each of good cells drawn at random."""
+    """Write `PANELS` images, each of good cells drawn at random."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     files = [folder / f"{i:02d}.png" for i in range(PANELS)]
@@ -56,10 +56,10 @@ def measure(python: Path, data: Path, scratch: Path) -> list[dict[str, Any]]:
 
     Args:
         python: of the base install.
-        data: a set whose good pictures are single cells.
+        data: a set whose good images are single cells.
         scratch: for panels and models.
     """
-    files = panels([picture.path for picture in open_image_set(data).train], scratch / "panels")
+    files = panels([image.path for image in open_image_set(data).train], scratch / "panels")
     rows = []
     for name, (size, grid) in SIZES.items():
         run, bundle = scratch / name.replace(" ", ""), scratch / f"{name.replace(' ', '')}.patchebm"

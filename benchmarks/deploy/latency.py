@@ -1,4 +1,4 @@
-"""Milliseconds for one decoded picture of 256 px: contenders by turns, with one thread and with all."""
+"""Milliseconds for one decoded image of 256 px: contenders by turns, with one thread and with all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.turns import Contender
-from patchebm.deploy.engines import available_threads
+from patchebm.runtime.engines import available_threads
 
 ROUNDS = 15
 SIZE = 256
@@ -25,13 +25,13 @@ ALWAYS = {
 }
 
 
-def measure(run: Path, bundles: dict[str, Path], pictures: list[Path]) -> dict[str, Any]:
+def measure(run: Path, bundles: dict[str, Path], images: list[Path]) -> dict[str, Any]:
     """Time the contenders.
 
     Args:
         run: folder of a trained model.
         bundles: what it was exported to, by format and precision.
-        pictures: good ones; the first is scored.
+        images: good ones; the first is scored.
 
     Returns:
         `threads` -> contender -> `ms`, the median, and `bare`, by which it is to be divided.
@@ -43,17 +43,17 @@ def measure(run: Path, bundles: dict[str, Path], pictures: list[Path]) -> dict[s
         contenders[f"{key}, with maps"] = ("bundle-with-maps", file, bare)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        sized = [_at_size(path, Path(folder) / f"{i:03d}.png") for i, path in enumerate(pictures[:60])]
+        sized = [_at_size(path, Path(folder) / f"{i:03d}.png") for i, path in enumerate(images[:60])]
         for threads in sorted({1, available_threads()}):
             found[str(threads)] = _by_turns(contenders, threads, sized[0])
     return found
 
 
-def _by_turns(contenders: dict[str, tuple[str, Path, str]], threads: int, picture: Path) -> dict[str, Any]:
+def _by_turns(contenders: dict[str, tuple[str, Path, str]], threads: int, image: Path) -> dict[str, Any]:
     with ExitStack() as stack:
         running = {}
         for name, (what, model, _) in contenders.items():
-            arguments = (what, str(threads), str(model), str(picture))
+            arguments = (what, str(threads), str(model), str(image))
             running[name] = stack.enter_context(Contender("benchmarks.deploy.clock", *arguments))
             running[name].hear()
         times: dict[str, list[float]] = {name: [] for name in running}
@@ -67,8 +67,8 @@ def _by_turns(contenders: dict[str, tuple[str, Path, str]], threads: int, pictur
 
 
 def _at_size(source: Path, target: Path) -> Path:
-    with Image.open(source) as picture:
-        picture.convert("RGB").resize((SIZE, SIZE)).save(target)
+    with Image.open(source) as image:
+        image.convert("RGB").resize((SIZE, SIZE)).save(target)
     return target
 
 
@@ -76,7 +76,7 @@ def table(found: dict[str, Any]) -> str:
     """Markdown: a row for each contender."""
     threads = list(found)
     head = "".join(f" ms, {n} thread{'s' if n != '1' else ''} | / bare backbone there |" for n in threads)
-    lines = [f"| one picture, {SIZE} px, batch 1 |{head}", "|---" * (1 + 2 * len(threads)) + "|"]
+    lines = [f"| one image, {SIZE} px, batch 1 |{head}", "|---" * (1 + 2 * len(threads)) + "|"]
     for name in found[threads[0]]:
         cells = []
         for n in threads:

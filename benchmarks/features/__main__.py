@@ -24,18 +24,18 @@ import torch
 from benchmarks.common import Log, preset
 from benchmarks.features import cost
 from benchmarks.features.peers import PaDiM, PatchCore, PeerMaps
-from patchebm.config import Config
-from patchebm.config_parser import load_preset
-from patchebm.data.folders import ImageSet, open_image_set
-from patchebm.data.images import read_image
-from patchebm.data.views import to_tensor
+from patchebm.config.parser import load_preset
+from patchebm.config.schema import Config
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation import alarms
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.evaluation.metrics import image_metrics
 from patchebm.evaluation.summary import Columns, summarise, table
 from patchebm.features.backbone import load_backbone
+from patchebm.features.views import to_tensor
 from patchebm.files import write_text
+from patchebm.images.folders import ImageSet, open_image_set
+from patchebm.images.reading import read_image
 from patchebm.provenance import versions
 
 HERE = Path(__file__).parent
@@ -143,8 +143,8 @@ def peers(image_set: ImageSet, seed: int) -> list[dict[str, Any]]:
     began = time.perf_counter()
     maps = torch.stack([look(p.path).half() for p in image_set.train])
     read = time.perf_counter() - began
-    pictures = [p for p in image_set.test if p.anomalous is not None]
-    labels = np.array([bool(p.anomalous) for p in pictures])
+    images = [p for p in image_set.test if p.anomalous is not None]
+    labels = np.array([bool(p.anomalous) for p in images])
     rows = []
     began = time.perf_counter()
     models: dict[str, PatchCore | PaDiM] = {"PatchCore": PatchCore(maps, torch.Generator().manual_seed(seed))}
@@ -155,8 +155,8 @@ def peers(image_set: ImageSet, seed: int) -> list[dict[str, Any]]:
         models["PaDiM"] = PaDiM(maps)
         seconds["PaDiM"] = time.perf_counter() - began
     scores: dict[str, list[float]] = {name: [] for name in models}
-    for picture in pictures:
-        features_map = look(picture.path)
+    for image in images:
+        features_map = look(image.path)
         for name, model in models.items():
             scores[name].append(model.score(features_map))
     for name in models:
@@ -233,8 +233,8 @@ def pooled_alarms(rows: list[dict[str, Any]], sets: list[str]) -> str:
     facts = alarms.pooled(by_set, stated)
     low, high = facts["interval"]
     return (
-        f"\n`features`, all {facts['good']} good test pictures together: {facts['rate']:.3f} (95 % interval "
-        f"{low:.3f} to {high:.3f}, the mean count of three seeds on the same pictures); the stated rate lies "
+        f"\n`features`, all {facts['good']} good test images together: {facts['rate']:.3f} (95 % interval "
+        f"{low:.3f} to {high:.3f}, the mean count of three seeds on the same images); the stated rate lies "
         f"{'within it' if facts['within'] else 'outside it'}.\n"
     )
 

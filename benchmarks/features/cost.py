@@ -14,30 +14,30 @@ import numpy as np
 import torch
 
 from benchmarks.features.peers import PaDiM, PatchCore, PeerMaps
-from patchebm.config_parser import load_preset
-from patchebm.data.synthetic import draw
-from patchebm.deploy.measure import peak_memory_mb
+from patchebm.config.parser import load_preset
 from patchebm.detector import EnsembleDetector
 from patchebm.features.backbone import load_backbone
 from patchebm.features.efficientnet_lite import RELEASES
+from patchebm.line.measure import peak_memory_mb
+from patchebm.synthetic import draw
 
-PICTURES = 200
+IMAGES = 200
 SIZE = 256
 ROUNDS = 30
 PRESETS = ("features", "features-fast", "features-max")
 
 
 def measure() -> dict[str, Any]:
-    """Fit on 200 pictures of 256 px, then time one picture at a time, all contenders in turn."""
-    pictures = [
+    """Fit on 200 images of 256 px, then time one image at a time, all contenders in turn."""
+    images = [
         draw("flange", seed=0, split="train/good", index=i, defect="good", size=SIZE)[0].astype(np.float32)
         / 255
-        for i in range(PICTURES)
+        for i in range(IMAGES)
     ]
     fits, detectors, sizes = {}, {}, {}
     for name in PRESETS:
         began = time.perf_counter()
-        detectors[name] = EnsembleDetector(load_preset(name)).fit(pictures)
+        detectors[name] = EnsembleDetector(load_preset(name)).fit(images)
         fits[name] = time.perf_counter() - began
         with tempfile.TemporaryDirectory() as folder:
             detectors[name].save(folder)
@@ -46,8 +46,8 @@ def measure() -> dict[str, Any]:
     backbone = detectors["features"].backbone
     assert backbone is not None
     seen = PeerMaps(load_backbone(config.backbone or "", config.blocks[1:]), config.size)
-    as_tensors = [torch.from_numpy(picture).permute(2, 0, 1) * 2 - 1 for picture in pictures]
-    maps = torch.stack([seen(picture) for picture in as_tensors])
+    as_tensors = [torch.from_numpy(image).permute(2, 0, 1) * 2 - 1 for image in images]
+    maps = torch.stack([seen(image) for image in as_tensors])
     generator = torch.Generator().manual_seed(0)
     patchcore, padim = PatchCore(maps, generator), PaDiM(maps)
     batch = as_tensors[0][None].contiguous()
@@ -63,7 +63,7 @@ def measure() -> dict[str, Any]:
     contenders: dict[str, Callable[[], object]] = {
         "backbone as its package runs it, to the last block used": package,
         "bare backbone, folded (ours)": lambda: backbone(batch),
-        **{name: partial(detectors[name].score, pictures[:1]) for name in PRESETS},
+        **{name: partial(detectors[name].score, images[:1]) for name in PRESETS},
         "PatchCore, bank of 8,192": lambda: patchcore.score(seen(as_tensors[0])),
         "PaDiM": lambda: padim.score(seen(as_tensors[0])),
     }
@@ -75,7 +75,7 @@ def measure() -> dict[str, Any]:
             call()
             timings[name].append(time.perf_counter() - began)
     return {
-        "pictures": PICTURES,
+        "images": IMAGES,
         "size": SIZE,
         "threads": torch.get_num_threads(),
         "fit_seconds": {name: round(seconds, 1) for name, seconds in fits.items()},
@@ -93,7 +93,7 @@ def table(cost: dict[str, Any]) -> str:
     """Markdown: milliseconds, ratios, seconds to fit, size."""
     bare = cost["ms_per_image"]["bare backbone, folded (ours)"]
     lines = [
-        "| one picture, 256 px, batch 1 | ms | / bare backbone | fit 200 pictures | state but for backbone |",
+        "| one image, 256 px, batch 1 | ms | / bare backbone | fit 200 images | state but for backbone |",
         "|---|---|---|---|---|",
     ]
     for name, ms in cost["ms_per_image"].items():

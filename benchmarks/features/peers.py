@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from benchmarks.coreset import coreset
-from patchebm.data.views import resize
 from patchebm.features.backbone import Backbone
+from patchebm.features.views import resize
 
 NEIGHBOURS = 9
 
@@ -33,9 +33,9 @@ class PeerMaps:
         self._size = size
 
     @torch.inference_mode()
-    def __call__(self, picture: Tensor) -> Tensor:
-        """The map `(C, H, W)` of a picture `(3, H, W)` in [-1, 1]."""
-        maps = [avg_pool2d(m, 3, 1, 1) for m in self._backbone(resize(picture, self._size)[None])]
+    def __call__(self, image: Tensor) -> Tensor:
+        """The map `(C, H, W)` of an image `(3, H, W)` in [-1, 1]."""
+        maps = [avg_pool2d(m, 3, 1, 1) for m in self._backbone(resize(image, self._size)[None])]
         grid = maps[0].shape[-2:]
         return torch.cat([interpolate(m, size=grid, mode="bilinear") for m in maps], dim=1)[0]
 

@@ -1,9 +1,9 @@
-"""One method in a process of its own, fitted on drawn pictures, that times a score when it is told to.
+"""One method in a process of its own, fitted on drawn images, that times a score when it is told to.
 
     python -m benchmarks.peers.clock METHOD
 
 Writes a line of JSON after the fit. Then, for each line `THREADS MAP` that it reads (`1 0`: one thread, no
-map), scores a picture twice and writes how long the second time took, in milliseconds: of this process's CPU
+map), scores an image twice and writes how long the second time took, in milliseconds: of this process's CPU
 time with one thread, of wall time with more.
 """
 
@@ -19,10 +19,10 @@ import torch
 
 from benchmarks.peers.methods import METHODS
 from benchmarks.peers.output import own_output
-from patchebm.data.synthetic import draw
-from patchebm.deploy.measure import peak_memory_mb
+from patchebm.line.measure import peak_memory_mb
+from patchebm.synthetic import draw
 
-PICTURES = 200
+IMAGES = 200
 SIZE = 256
 # With two, PaDiM's inversion of its covariances fails in torch 2.14.1.
 FIT_THREADS = 1
@@ -34,18 +34,18 @@ def main(name: str, out: TextIO) -> None:
         out.flush()
 
     torch.set_num_threads(FIT_THREADS)
-    pictures = [
+    images = [
         draw("flange", seed=0, split="train/good", index=i, defect="good", size=SIZE)[0].astype(np.float32)
         / 255
-        for i in range(PICTURES)
+        for i in range(IMAGES)
     ]
     method = METHODS[name].make()
     before = peak_memory_mb() or 0
     began = time.perf_counter()
-    facts = method.fit(pictures, [None] * PICTURES, 0)
+    facts = method.fit(images, [None] * IMAGES, 0)
     fitted = time.perf_counter() - began
     # Once before the memory is read: a score may hold more than the fit did.
-    method.score(pictures[0], heat_map=True)
+    method.score(images[0], heat_map=True)
     say(
         {
             "fit_seconds": round(fitted, 1),
@@ -59,9 +59,9 @@ def main(name: str, out: TextIO) -> None:
         torch.set_num_threads(threads)
         clock = time.process_time if threads == 1 else time.perf_counter
         # The first call warms the caches that the method before left cold.
-        method.score(pictures[0], heat_map=bool(heat_map))
+        method.score(images[0], heat_map=bool(heat_map))
         start = clock()
-        method.score(pictures[0], heat_map=bool(heat_map))
+        method.score(images[0], heat_map=bool(heat_map))
         say(round(1000 * (clock() - start), 3))
 
 

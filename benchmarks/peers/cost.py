@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.peers.clock import FIT_THREADS, PICTURES, SIZE
+from benchmarks.peers.clock import FIT_THREADS, IMAGES, SIZE
 from benchmarks.turns import Contender
 
 MEASURED = (
@@ -28,7 +28,7 @@ SETTINGS = ((1, 0), (1, 1), (2, 0), (2, 1))
 
 
 def measure() -> dict[str, Any]:
-    """Fit each on 200 pictures of 256 px, one after the other, then time one picture at a time, by turns."""
+    """Fit each on 200 images of 256 px, one after the other, then time one image at a time, by turns."""
     facts: dict[str, dict[str, Any]] = {}
     timings: dict[str, dict[str, list[float]]] = {}
     with ExitStack() as stack:
@@ -43,7 +43,7 @@ def measure() -> dict[str, Any]:
                 for name, worker in workers.items():
                     timings[name][_key(threads, heat_map)].append(worker.ask(f"{threads} {heat_map}"))
     return {
-        "pictures": PICTURES,
+        "images": IMAGES,
         "size": SIZE,
         "rounds": ROUNDS,
         "fit_threads": FIT_THREADS,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """Fitted on good pictures, then scores one picture at a time."""
+    """Fitted on good images, then scores one image at a time."""
 
     def fit(self, images: Sequence[Image], groups: Sequence[str | None], seed: int) -> dict[str, Any]:
         """Fit. Returns what a reader should know of it, as JSON facts: the steps of a training, say."""

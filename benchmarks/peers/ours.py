@@ -47,7 +47,7 @@ class Ours:
 
 
 class Control:
-    """The distance of one number of a picture from its mean over good ones."""
+    """The distance of one number of an image from its mean over good ones."""
 
     def __init__(self, name: str) -> None:
         self._value = CONTROLS[name]

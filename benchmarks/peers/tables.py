@@ -39,8 +39,8 @@ def cost(facts: dict[str, Any]) -> str:
     clocks = list(next(iter(methods.values()))["ms_per_image"])
     fitted_with = f"{facts['fit_threads']} thread{'s' if facts['fit_threads'] > 1 else ''}"
     caption = (
-        f"Fitted on {facts['pictures']} drawn pictures of {facts['size']} px with {fitted_with}, then one "
-        f"picture at a time, all methods by turns; median of {facts['rounds']}. Peak "
+        f"Fitted on {facts['images']} drawn images of {facts['size']} px with {fitted_with}, then one "
+        f"image at a time, all methods by turns; median of {facts['rounds']}. Peak "
         "memory is above what the imports take, state without the frozen backbone. anomalib makes the map in "
         "any case."
     )

@@ -28,10 +28,10 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Resize
 
 from benchmarks.coreset import coreset
-from patchebm.config_parser import load_preset
-from patchebm.data.views import resize, to_tensor
+from patchebm.config.parser import load_preset
 from patchebm.detector.reading import Image, array_of
 from patchebm.features.efficientnet_lite import EfficientNetLite
+from patchebm.features.views import resize, to_tensor
 
 # Strides 8 and 16, which PatchCore and PaDiM take of their own backbones, too.
 LAYERS = ("body.4", "body.10")
@@ -68,7 +68,7 @@ def prepared(image: Image, size: tuple[int, int] = SIZE) -> Tensor:
 
 
 class Peer:
-    """A torch model of anomalib that collects good pictures in training mode and is fitted by one call."""
+    """A torch model of anomalib that collects good images in training mode and is fitted by one call."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -160,9 +160,9 @@ class GANomaly:
             [prepared(image, side) for image in images],  # type: ignore[arg-type]
             batch_size=BATCH,
             shuffle=True,
-            # A last batch of one picture has no variance for a batch norm.
+            # A last batch of one image has no variance for a batch norm.
             drop_last=len(images) >= BATCH,
-            collate_fn=lambda pictures: ImageBatch(image=torch.stack(pictures)),
+            collate_fn=lambda images: ImageBatch(image=torch.stack(images)),
         )
         trainer = Trainer(
             accelerator="cpu",

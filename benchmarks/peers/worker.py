@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.methods import METHODS
 from benchmarks.peers.output import own_output
-from patchebm.data.folders import open_image_set
-from patchebm.data.images import read_image, read_mask
-from patchebm.data.views import resize
 from patchebm.evaluation.metrics import image_metrics, pixel_metrics
+from patchebm.features.views import resize
+from patchebm.images.folders import open_image_set
+from patchebm.images.reading import read_image, read_mask
 
 
 def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
-    """Fit on train/good, score the test pictures once, measure."""
+    """Fit on train/good, score the test images once, measure."""
     entry = METHODS[name]
     image_set = open_image_set(folder)
-    pictures = [p for p in image_set.test if p.anomalous is not None]
+    images = [p for p in image_set.test if p.anomalous is not None]
     method = entry.make()
     # Time of this process: the machine may be shared.
     began = time.process_time()
@@ -37,15 +37,15 @@ def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
     scores: list[float] = []
     maps: list[NDArray[np.float32]] = []
     masks: list[NDArray[np.bool_]] = []
-    for picture in pictures:
-        pixels = read_image(picture.path)
+    for image in images:
+        pixels = read_image(image.path)
         score, heat = method.score(pixels, heat_map=entry.maps and image_set.has_masks)
         scores.append(score)
-        if heat is not None and (picture.mask or not picture.anomalous):
+        if heat is not None and (image.mask or not image.anomalous):
             size = (pixels.shape[0], pixels.shape[1])
             maps.append(resize(torch.from_numpy(heat)[None], size)[0].numpy())
-            masks.append(read_mask(picture.mask, size) if picture.mask else np.zeros(size, dtype=bool))
-    labels = np.array([bool(p.anomalous) for p in pictures])
+            masks.append(read_mask(image.mask, size) if image.mask else np.zeros(size, dtype=bool))
+    labels = np.array([bool(p.anomalous) for p in images])
     return {
         "set": image_set.name,
         "variant": name,

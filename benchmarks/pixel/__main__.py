@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Log, preset
-from patchebm.config import Config
-from patchebm.data.folders import ImageSet, open_image_set
+from patchebm.config.schema import Config
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.controls import evaluate_controls
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.evaluation.summary import summarise, table
 from patchebm.files import write_text
+from patchebm.images.folders import ImageSet, open_image_set
 from patchebm.provenance import versions
 
 HERE = Path(__file__).parent

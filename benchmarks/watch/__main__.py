@@ -1,9 +1,9 @@
-"""`patchebm watch` killed five times while pictures arrive, and its speed against the model's own.
+"""`patchebm watch` killed five times while images arrive, and its speed against the model's own.
 
     python -m benchmarks.watch --model part.patchebm     # writes benchmarks/watch/results.json and table.md
 
-First a camera writes pictures at the speed at which the model scores them, while the watcher is killed with
-SIGKILL at random moments and started again. Then one watcher scores the same pictures without
+First a camera writes images at the speed at which the model scores them, while the watcher is killed with
+SIGKILL at random moments and started again. Then one watcher scores the same images without
 interruption, and before and after it the model alone, from the same files on as many threads. Only the ratio
 is to be compared between machines.
 """
@@ -26,19 +26,19 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.watch.killing import Camera, tally, watch_and_kill, watch_command
-from patchebm.data.synthetic import draw
-from patchebm.deploy.measure import peak_memory_mb
 from patchebm.files import write_text
+from patchebm.line.measure import peak_memory_mb
 from patchebm.loading import load
 from patchebm.provenance import versions
+from patchebm.synthetic import draw
 
 HERE = Path(__file__).parent
 SIDE = 256
-# Pictures that differ; the camera writes them in turn.
+# Images that differ; the camera writes them in turn.
 DRAWN = 64
 
 
-def picture_files(seed: int) -> list[bytes]:
+def image_files(seed: int) -> list[bytes]:
     contents = []
     for i in range(DRAWN):
         pixels = draw("flange", seed=seed, split="train/good", index=i, defect="good", size=SIDE)[0]
@@ -49,7 +49,7 @@ def picture_files(seed: int) -> list[bytes]:
 
 
 def own_speed(model: Any, paths: Sequence[Path]) -> float:
-    """Pictures per second of the model alone."""
+    """Images per second of the model alone."""
     began = time.perf_counter()
     for _ in model.iterate(paths, heat_maps=False):
         pass
@@ -57,7 +57,7 @@ def own_speed(model: Any, paths: Sequence[Path]) -> float:
 
 
 def watched_speed(results: Path) -> float:
-    """Pictures per second between the first and the last record: without loading and settling."""
+    """Images per second between the first and the last record: without loading and settling."""
     lines = results.read_text(encoding="utf-8").splitlines()
     first, last = (datetime.fromisoformat(json.loads(lines[i])["time"]) for i in (0, -1))
     return (len(lines) - 1) / (last - first).total_seconds()
@@ -76,7 +76,7 @@ def run_whole(command: list[str]) -> int:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    contents = picture_files(arguments.seed)
+    contents = image_files(arguments.seed)
     samples = []
     for i, content in enumerate(contents):
         samples.append(folder / f"{i}.png")

@@ -1,4 +1,4 @@
-"""A camera that writes pictures while `patchebm watch` is killed, and what became of each picture."""
+"""A camera that writes images while `patchebm watch` is killed, and what became of each image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 
 
 class Camera(threading.Thread):
-    """Writes pictures into sub-folders, each in two halves, some under a temporary name first.
+    """Writes images into sub-folders, each in two halves, some under a temporary name first.
 
     Args:
         folder: made if it does not exist.
-        contents: bytes of picture files, taken in turn.
+        contents: bytes of image files, taken in turn.
         files: how many are written.
         pause: seconds between two files.
         seed: of which files are written in which way.
@@ -72,7 +72,7 @@ def watch_and_kill(
         command: starts the watcher.
         results: its `results.jsonl`.
         camera: has been started, or has written everything.
-        kills: how often the watcher is killed, spread over the pictures.
+        kills: how often the watcher is killed, spread over the images.
         seed: of the moments.
         timeout: seconds after which this gives up.
 
@@ -122,7 +122,7 @@ def watch_and_kill(
 
 
 def tally(results: Path, names: Sequence[str]) -> dict[str, Any]:
-    """What became of the pictures: how many were lost, recorded twice, and so on."""
+    """What became of the images: how many were lost, recorded twice, and so on."""
     records = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     times = Counter(record["image"] for record in records)
     table = (results.parent / "results.csv").read_text(encoding="utf-8").splitlines()

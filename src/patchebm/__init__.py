@@ -15,13 +15,13 @@ from patchebm._version import __version__
 
 # Imported when first used: the command line's help and the configuration need no torch.
 _HOMES = {
-    "Config": "patchebm.config",
+    "Config": "patchebm.config.schema",
     "EnsembleDetector": "patchebm.detector",
     "ImageDetector": "patchebm.detector",
     "PatchDetector": "patchebm.detector",
-    "Prediction": "patchebm.prediction",
+    "Prediction": "patchebm.runtime.prediction",
     "load": "patchebm.loading",
-    "load_preset": "patchebm.config_parser",
+    "load_preset": "patchebm.config.parser",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -1,4 +1,4 @@
-"""The errors that a user can mend.
+"""The errors that a user can fix.
 
 Every message is one sentence that names the file or the field and says what to do about it. The command
 line prints it without a traceback and exits with status 2; from Python they are ordinary exceptions.
@@ -10,11 +10,11 @@ class PatchebmError(Exception):
 
 
 class ImageError(PatchebmError):
-    """A picture cannot be read or does not fit what it is used for."""
+    """An image cannot be read or does not fit what it is used for."""
 
 
 class DataError(PatchebmError):
-    """A folder of pictures does not have the layout or the content that is needed."""
+    """A folder of images does not have the layout or the content that is needed."""
 
 
 class ConfigError(PatchebmError):

@@ -41,8 +41,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
     except OSError as error:
-        mend = "free some space" if error.errno == errno.ENOSPC else "choose another file or folder"
-        raise PatchebmError(f"cannot write {target}: {error.strerror or error}; {mend}") from error
+        fix = "free some space" if error.errno == errno.ENOSPC else "choose another file or folder"
+        raise PatchebmError(f"cannot write {target}: {error.strerror or error}; {fix}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from patchebm.errors import ConfigError, ModelFileError
 
 if TYPE_CHECKING:
-    from patchebm.deploy.runtime import BundlePredictor
     from patchebm.detector import EnsembleDetector
     from patchebm.features.backbone import Backbone
+    from patchebm.runtime.predictor import BundlePredictor
 
 
 def load(
@@ -27,8 +27,8 @@ def load(
         path: a run folder, or a bundle that `patchebm export` wrote.
         backbone: for a run folder, the feature extractor that it was fitted with, if that was your own.
         threads: for a bundle, how many one call uses; None takes all cores that this process may run on.
-        batch: for a bundle, how many pictures of one size are scored together, at most.
-        warm_up: for a bundle, whether a grey picture is scored at once, so that the first does not wait.
+        batch: for a bundle, how many images of one size are scored together, at most.
+        warm_up: for a bundle, whether a grey image is scored at once, so that the first does not wait.
 
     Raises:
         ModelFileError: missing, truncated, altered or of another version; says which.
@@ -37,7 +37,7 @@ def load(
     if Path(path).is_file():
         if backbone is not None:
             raise ConfigError(f"{path} holds its own backbone; hand over none")
-        from patchebm.deploy.runtime import load_bundle
+        from patchebm.runtime.predictor import load_bundle
 
         return load_bundle(path, threads=threads, batch=batch, warm_up=warm_up)
     if not Path(path).exists():

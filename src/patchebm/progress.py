@@ -12,7 +12,7 @@ def progress_bar(total: int, label: str, unit: str, **settings: Any) -> tqdm[Any
     """A bar on standard error; one inside another goes when it is full.
 
     Args:
-        total: steps or pictures.
+        total: steps or images.
         label: in front of the bar.
         unit: what is counted.
         settings: further ones of tqdm.

@@ -1,4 +1,4 @@
-"""What a figure or a model was made from: pictures and versions."""
+"""What a figure or a model was made from: images and versions."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ from anomalib.utils.serialization import anomalib_safe_globals
 
 from patchebm.anomalib import EnergyEnsemble
 from patchebm.anomalib.metrics import squashed
-from patchebm.config_parser import load_preset
-from patchebm.data.folders import ImageSet, open_image_set
-from patchebm.data.images import read_image
+from patchebm.config.parser import load_preset
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.metrics import image_metrics
+from patchebm.images.folders import ImageSet, open_image_set
+from patchebm.images.reading import read_image
 from tests.tiny import write_set
 
 # A fit of seconds.
@@ -50,7 +50,7 @@ def folder(image_set: ImageSet, batch: int = 2) -> Folder:
         normal_test_dir="test/good",
         abnormal_dir=[f"test/{defect}" for defect in image_set.defects],
         mask_dir=[f"ground_truth/{defect}" for defect in image_set.defects],
-        # So that all test pictures stay test pictures; the model chooses nothing on validation pictures.
+        # So that all test images stay test images; the model chooses nothing on validation images.
         val_split_mode="same_as_test",
         train_batch_size=4,
         eval_batch_size=batch,
@@ -82,10 +82,10 @@ def detector(image_set: ImageSet) -> EnsembleDetector:
 
 
 def through_anomalib(model: EnergyEnsemble, engine: Engine, image_set: ImageSet, **how: Any) -> list[Any]:
-    """One item for each test picture, in the order of the set's."""
+    """One item for each test image, in the order of the set's."""
     batches = engine.predict(model, datamodule=folder(image_set), **how)
     items = {Path(item.image_path).resolve(): item for batch in batches for item in batch}
-    return [items[picture.path.resolve()] for picture in image_set.test]
+    return [items[image.path.resolve()] for image in image_set.test]
 
 
 def test_scores_verdicts_and_maps_are_those_of_the_detector(
@@ -95,7 +95,7 @@ def test_scores_verdicts_and_maps_are_those_of_the_detector(
 ) -> None:
     model, engine, _ = trained
     items = through_anomalib(model, engine, image_set)
-    expected = detector.predict([picture.path for picture in image_set.test])
+    expected = detector.predict([image.path for image in image_set.test])
     # To the last bit of float32.
     assert [float(i.pred_score) for i in items] == [float(np.float32(p.score)) for p in expected]
     assert [bool(i.pred_label) for i in items] == [p.anomalous for p in expected]
@@ -114,12 +114,12 @@ def test_the_evaluator_agrees_and_the_visualiser_draws(
     image_set: ImageSet,
 ) -> None:
     _, engine, figures = trained
-    labels = [bool(picture.anomalous) for picture in image_set.test]
-    scores = detector.score([picture.path for picture in image_set.test])
+    labels = [bool(image.anomalous) for image in image_set.test]
+    scores = detector.score([image.path for image in image_set.test])
     assert figures["image_AUROC"] == pytest.approx(image_metrics(labels, scores)["image_auroc"], abs=1e-6)
     assert {"image_F1Score", "pixel_AUROC", "pixel_F1Score"} <= set(figures)
     drawn = list(Path(engine.trainer.default_root_dir).rglob("images/**/*.png"))
-    assert len({file.name for file in drawn}) >= len({picture.path.name for picture in image_set.test})
+    assert len({file.name for file in drawn}) >= len({image.path.name for image in image_set.test})
 
 
 def test_a_checkpoint_holds_plain_tensors_and_gives_the_same_scores(
@@ -151,8 +151,8 @@ def test_the_export_to_torch_gives_the_same_scores(
     monkeypatch.setenv("TRUST_REMOTE_CODE", "1")
     inferencer = TorchInferencer(file, device="cpu")
     items = through_anomalib(model, engine, image_set)
-    for picture, item in zip(image_set.test[:3], items, strict=False):
-        assert float(inferencer.predict(picture.path).pred_score) == pytest.approx(
+    for image, item in zip(image_set.test[:3], items, strict=False):
+        assert float(inferencer.predict(image.path).pred_score) == pytest.approx(
             float(item.pred_score), rel=1e-6
         )
 
@@ -170,21 +170,21 @@ def test_the_export_to_onnx_gives_the_same_scores(
     session = runtime.InferenceSession(str(file))
     names = [output.name for output in session.get_outputs()]
     items = through_anomalib(model, engine, image_set)
-    for picture, item in zip(image_set.test, items, strict=True):
-        pixels = read_image(picture.path).transpose(2, 0, 1)[None]
+    for image, item in zip(image_set.test, items, strict=True):
+        pixels = read_image(image.path).transpose(2, 0, 1)[None]
         said = dict(zip(names, session.run(None, {"input": pixels}), strict=True))
         assert float(said["pred_score"][0]) == pytest.approx(float(item.pred_score), abs=1e-3)
         assert bool(said["pred_label"][0]) == bool(item.pred_label)
         np.testing.assert_allclose(said["anomaly_map"].squeeze(), item.anomaly_map.squeeze(), atol=1e-3)
 
 
-def test_pictures_that_nobody_labelled_are_predicted(
+def test_images_that_nobody_labelled_are_predicted(
     trained: tuple[EnergyEnsemble, Engine, dict[str, float]], image_set: ImageSet
 ) -> None:
     model, engine, _ = trained
-    pictures = image_set.root / "test" / image_set.defects[0]
-    batches = engine.predict(model, dataset=PredictDataset(pictures))
-    assert sum(len(batch.pred_score) for batch in batches) == len(list(pictures.iterdir()))
+    images = image_set.root / "test" / image_set.defects[0]
+    batches = engine.predict(model, dataset=PredictDataset(images))
+    assert sum(len(batch.pred_score) for batch in batches) == len(list(images.iterdir()))
 
 
 def test_the_command_line_trains_it(image_set: ImageSet, tmp_path: Path) -> None:

@@ -63,11 +63,11 @@ def test_a_model_without_a_fit_says_so() -> None:
         EnergyEnsemble()(torch.zeros(1, 3, 64, 64))
 
 
-def test_grey_pictures_and_state_go_round_on_pixels() -> None:
+def test_grey_images_and_state_go_round_on_pixels() -> None:
     model = EnergyEnsemble(preset="pixel-cpu").model
     model.config = tiny_config()
-    pictures = [flange.mean(axis=2, keepdims=True).repeat(3, axis=2) for flange in flanges(9)]
-    batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    images = [flange.mean(axis=2, keepdims=True).repeat(3, axis=2) for flange in flanges(9)]
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     model.collect(batch, [f"{i}.png" for i in range(9)])
     model.fit()
     assert model.detector.channels_ == 1
@@ -78,9 +78,9 @@ def test_grey_pictures_and_state_go_round_on_pixels() -> None:
         model(batch * 2 - 1)
 
 
-def test_pictures_of_a_part_are_held_out_together(tmp_path: Path) -> None:
-    config, pictures = tiny_features(), flanges(9)
-    batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+def test_images_of_a_part_are_held_out_together(tmp_path: Path) -> None:
+    config, images = tiny_features(), flanges(9)
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     paths = [str(tmp_path / "train" / "good" / f"{i}.png") for i in range(9)]
     file = tmp_path / "groups.csv"
     lines = [f"train/good/{i}.png,part {i % 3}" for i in range(9)]
@@ -89,12 +89,12 @@ def test_pictures_of_a_part_are_held_out_together(tmp_path: Path) -> None:
     for model in (grouped, alone):
         model.collect(batch, paths)
         model.fit()
-    expected = EnsembleDetector(config).fit(pictures, [f"part {i % 3}" for i in range(9)])
-    assert grouped.detector.score(pictures).tolist() == expected.score(pictures).tolist()
+    expected = EnsembleDetector(config).fit(images, [f"part {i % 3}" for i in range(9)])
+    assert grouped.detector.score(images).tolist() == expected.score(images).tolist()
     # Two of three folds calibrate.
     assert grouped.detector.threshold_.parts == 2
     assert alone.detector.threshold_.parts == 6
     file.write_text("file,group\n")
     grouped.collect(batch, paths)
-    with pytest.raises(DataError, match="names none of the training pictures"):
+    with pytest.raises(DataError, match="names none of the training images"):
         grouped.fit()

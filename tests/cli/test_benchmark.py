@@ -182,20 +182,20 @@ def test_what_is_killed_or_stopped_goes_on_with_nothing_lost_or_repeated(
     assert results_of(out)["complete"] is True
 
 
-def test_changed_pictures_or_keys_are_measured_again(
+def test_changed_images_or_keys_are_measured_again(
     whole: Path, root: Path, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, changed = tmp_path / "bench", tmp_path / "sets"
     shutil.copytree(whole, out)
     shutil.copytree(root, changed)
-    picture = sorted((changed / "flange" / "test" / "good").iterdir())[0]
-    with Image.open(picture) as opened:
+    image = sorted((changed / "flange" / "test" / "good").iterdir())[0]
+    with Image.open(image) as opened:
         flipped = opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    flipped.save(picture)
+    flipped.save(image)
     capsys.readouterr()
     assert main([*arguments(changed, keys, out, "--seeds", "0")]) == 0
     said = capsys.readouterr().err
-    assert "flange, pixel-cpu, seed 0: the configuration or the pictures have changed" in said
+    assert "flange, pixel-cpu, seed 0: the configuration or the images have changed" in said
     assert "board, pixel-cpu" not in said
     rows = log_of(out)
     assert rows[:4] == log_of(whole)
@@ -216,8 +216,8 @@ def test_bad_sets_do_not_cost_the_good_one(
     for name in ("a_broken", "b_few", "c_untested", "d_link", "flange"):
         shutil.copytree(root / "flange", sets / name)
     broken = sorted((sets / "a_broken" / "test" / "good").iterdir())[0]
-    picture = broken.read_bytes()
-    broken.write_bytes(picture[: len(picture) // 2])
+    image = broken.read_bytes()
+    broken.write_bytes(image[: len(image) // 2])
     for file in sorted((sets / "b_few" / "train" / "good").iterdir())[2:]:
         file.unlink()
     shutil.rmtree(sets / "c_untested" / "test")
@@ -229,7 +229,7 @@ def test_bad_sets_do_not_cost_the_good_one(
     found = results_of(out)
     errors = {error["set"]: error for error in found["errors"]}
     assert str(broken) in errors["a_broken"]["error"]
-    assert "good pictures" in errors["b_few"]["error"]
+    assert "good images" in errors["b_few"]["error"]
     assert errors["b_few"]["preset"] == "pixel-cpu"
     assert errors["b_few"]["seed"] == 0
     assert "test" in errors["c_untested"]["error"]
@@ -241,7 +241,7 @@ def test_bad_sets_do_not_cost_the_good_one(
     assert "| b_few, pixel-cpu, seed 0 |" in table
 
     # Mended, it is measured, and the good one is not measured again.
-    broken.write_bytes(picture)
+    broken.write_bytes(image)
     assert main(arguments(sets, keys, out, "--seeds", "0", "--sets", "a_broken", "flange")) == 0
     assert [row["set"] for row in log_of(out)] == ["flange", "a_broken"]
     assert results_of(out)["errors"] == []

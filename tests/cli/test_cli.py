@@ -85,7 +85,7 @@ def tensors_of(run: Path) -> bytes:
 
 def test_train_leaves_a_complete_run(run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
-    assert record["pictures"] == 9
+    assert record["images"] == 9
     assert record["command"][:2] == ["patchebm", "train"]
     assert "torch" in record["versions"]
     assert yaml.safe_load((run / "config.yaml").read_text())["calibration"]["folds"] == 3
@@ -124,15 +124,15 @@ def test_predict_writes_records_and_overlays(run: Path, data: Path, tmp_path: Pa
         overlays.add(record["overlay"])
         with Image.open(record["overlay"]) as overlay:
             assert overlay.size[1] >= 64
-    assert len(overlays) == len(records), "pictures of one name must not overwrite each other"
+    assert len(overlays) == len(records), "images of one name must not overwrite each other"
 
 
-def test_a_plain_folder_of_pictures_is_enough(data: Path, tmp_path: Path) -> None:
+def test_a_plain_folder_of_images_is_enough(data: Path, tmp_path: Path) -> None:
     plain = tmp_path / "photos"
     plain.mkdir()
     for i, file in enumerate(sorted((data / "train" / "good").iterdir())[:6]):
-        with Image.open(file) as picture:
-            picture.convert("L").resize((70, 50 + i)).save(plain / f"{i}.jpg")
+        with Image.open(file) as image:
+            image.convert("L").resize((70, 50 + i)).save(plain / f"{i}.jpg")
     assert main(["train", str(plain), "--out", str(tmp_path / "run"), *TINY]) == 0
     assert main(["predict", str(tmp_path / "run"), str(plain / "0.jpg")]) == 0
 
@@ -187,7 +187,7 @@ def test_bad_configuration_files(
     assert not (tmp_path / "r").exists()
 
 
-def test_overlays_replace_neither_pictures_nor_each_other(
+def test_overlays_replace_neither_images_nor_each_other(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = sorted((data / "train" / "good").iterdir())[0].read_bytes()
@@ -200,7 +200,7 @@ def test_overlays_replace_neither_pictures_nor_each_other(
     assert main(["predict", str(run), str(tmp_path / "in"), "--out", str(tmp_path / "in")]) == 0
     assert single.read_bytes() == source
     assert len(list((tmp_path / "in").glob("*_heat.png"))) == 3
-    # An overlay of `a.png` would be called like this picture.
+    # An overlay of `a.png` would be called like this image.
     again = [str(tmp_path / "in" / "a.png"), str(tmp_path / "in" / "a_heat.png")]
     assert "would replace" in failure(capsys, "predict", str(run), *again, "--out", str(tmp_path / "in"))
 
@@ -234,11 +234,11 @@ def test_bad_data_stops_before_training(
     few.mkdir()
     for i in range(3):
         Image.new("RGB", (64, 64), (i, 0, 0)).save(few / f"{i}.png")
-    assert "3 good pictures" in failure(capsys, "train", str(few), "--out", out)
+    assert "3 good images" in failure(capsys, "train", str(few), "--out", out)
     assert not (tmp_path / "r" / "model.json").exists()
 
 
-def test_a_bad_picture_is_named_or_skipped(
+def test_a_bad_image_is_named_or_skipped(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write_set(tmp_path / "set")
@@ -269,10 +269,10 @@ def test_runs_without_a_model_are_named(
     assert "nope.png" in failure(capsys, "predict", str(tmp_path), str(tmp_path / "nope.png"))
 
 
-def test_test_pictures_are_needed_to_evaluate(
+def test_test_images_are_needed_to_evaluate(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "no test pictures" in failure(capsys, "evaluate", str(run), str(data / "train" / "good"))
+    assert "no test images" in failure(capsys, "evaluate", str(run), str(data / "train" / "good"))
 
 
 def test_a_mask_of_another_size_is_named(
@@ -304,13 +304,13 @@ def test_calibrate_moves_the_threshold_and_leaves_the_energies(
     out = tmp_path / "b"
     good = str(data / "test" / "good")
     assert main(["calibrate", str(run), "--false-alarm-rate", "0.3", "--out", str(out)]) == 0
-    assert "false-alarm rate 0.3, observed on 3 held-out good pictures" in capsys.readouterr().out
+    assert "false-alarm rate 0.3, observed on 3 held-out good images" in capsys.readouterr().out
     assert main(["calibrate", str(out), good, good, "--false-alarm-rate=0.01"]) == 2
-    assert "3 good pictures are too few" in capsys.readouterr().err
+    assert "3 good images are too few" in capsys.readouterr().err
     train = str(data / "train" / "good")
     assert main(["calibrate", str(out), good, train, "--false-alarm-rate=0.01"]) == 0
     printed = capsys.readouterr()
-    assert "extrapolated by a fitted tail: 12 held-out good pictures can show 0.077 at best" in printed.out
+    assert "extrapolated by a fitted tail: 12 held-out good images can show 0.077 at best" in printed.out
     assert "give at least 101 good parts" in printed.err
     assert len(list(out.glob("model-*.safetensors"))) == 1
     assert main(["predict", str(out), good, "--false-alarm-rate", "0.5"]) == 0
@@ -318,7 +318,7 @@ def test_calibrate_moves_the_threshold_and_leaves_the_energies(
     assert "false-alarm rate 0.5, observed on 12" in printed.err
     assert " in " in printed.out
     for arguments, words in (
-        ([], "name pictures of good parts, or a rate"),
+        ([], "name images of good parts, or a rate"),
         (["--false-alarm-rate", "7"], "false_alarm_rate 7.0 is not between 0 and 1"),
         ([good, "--groups", "("], "no regular expression"),
         ([str(tmp_path / "nowhere")], "does not exist"),

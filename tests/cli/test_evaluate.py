@@ -48,7 +48,7 @@ def evaluate(run: Path, data: Path, *options: str) -> dict[str, Any]:
     return results
 
 
-def pictures(folder: Path) -> list[Path]:
+def images(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
@@ -57,7 +57,7 @@ def test_the_report_the_results_and_the_table(run: Path, data: Path, tmp_path: P
     results = evaluate(run, data, "--report", str(out), "--json", str(tmp_path / "r.json"))
     assert json.loads((out / "results.json").read_text()) == results
     assert json.loads((tmp_path / "r.json").read_text()) == results
-    # Every figure can be recomputed from what is kept of the pictures.
+    # Every figure can be recomputed from what is kept of the images.
     scores = np.array([record["score"] for record in results["predictions"]])
     labels = np.array([record["defect"] != "good" for record in results["predictions"]])
     assert results["image_auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
@@ -100,19 +100,19 @@ def test_without_defects_false_alarms_are_counted_and_the_rest_says_why(
     assert len(results["false_alarm_rate_interval"]) == 2
     assert "image_auroc" not in results
     for name in ("image_auroc", "image_ap", "miss_rate", "f1", "pixel_auroc", "aupro", "oracle_f1"):
-        assert results["not_computed"][name] == "no anomalous test pictures"
-    assert "no image_auroc: no anomalous test pictures" in capsys.readouterr().out
-    assert "no anomalous test pictures" in (tmp_path / "report" / "report.html").read_text()
+        assert results["not_computed"][name] == "no anomalous test images"
+    assert "no image_auroc: no anomalous test images" in capsys.readouterr().out
+    assert "no anomalous test images" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_without_good_pictures_misses_are_counted_and_the_rest_says_why(
+def test_without_good_images_misses_are_counted_and_the_rest_says_why(
     run: Path, own: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(own / "test" / "good")
     results = evaluate(run, own, "--report", str(tmp_path / "report"))
     assert results["recall"] == pytest.approx(1 - results["miss_rate"])
     for name in ("image_auroc", "false_alarm_rate_observed", "f1", "precision"):
-        assert results["not_computed"][name] == "no good test pictures"
+        assert results["not_computed"][name] == "no good test images"
     # The pixels of defective parts are of both kinds.
     assert 0 <= results["pixel_auroc"] <= 1
     assert (tmp_path / "report" / "report.html").exists()
@@ -138,20 +138,20 @@ def test_empty_masks_are_named(run: Path, own: Path, capsys: pytest.CaptureFixtu
     assert "mark no pixel" in evaluate(run, own)["not_computed"]["aupro"]
 
 
-def test_pictures_of_unknown_truth_are_left_out_and_named(run: Path, own: Path) -> None:
-    shutil.copy(pictures(own / "test" / "good")[0], own / "test" / "loose.png")
+def test_images_of_unknown_truth_are_left_out_and_named(run: Path, own: Path) -> None:
+    shutil.copy(images(own / "test" / "good")[0], own / "test" / "loose.png")
     results = evaluate(run, own)
     assert "loose.png" in results["warnings"][0]
     assert results["good_count"] == 3
 
 
-def test_copies_of_training_pictures_are_named(
+def test_copies_of_training_images_are_named(
     run: Path, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = pictures(own / "train" / "good")[:2]
+    first, second = images(own / "train" / "good")[:2]
     shutil.copy(first, own / "test" / "good" / "copied.png")
-    with Image.open(second) as picture:
-        picture.convert("L").save(own / "test" / "good" / "again.png")
+    with Image.open(second) as image:
+        image.convert("L").save(own / "test" / "good" / "again.png")
     results = evaluate(run, own, "--report", str(tmp_path / "report"))
     assert [(d["test"], d["train"], d["exact"]) for d in results["duplicates"]] == [
         ("test/good/again.png", f"train/good/{second.name}", False),
@@ -163,21 +163,21 @@ def test_copies_of_training_pictures_are_named(
         assert "test/good/again.png = train/good/" in said
 
 
-def test_the_run_knows_its_pictures_wherever_it_is_evaluated(run: Path, data: Path, own: Path) -> None:
-    """The training pictures of the data at hand need not be those of the run."""
-    seen = pictures(own / "train" / "good")[0]
+def test_the_run_knows_its_images_wherever_it_is_evaluated(run: Path, data: Path, own: Path) -> None:
+    """The training images of the data at hand need not be those of the run."""
+    seen = images(own / "train" / "good")[0]
     seen.rename(own / "test" / "good" / "moved.png")
     assert evaluate(run, own)["duplicates"][0]["train"] == f"train/good/{seen.name}"
-    (run / "training_pictures.npz").unlink()
+    (run / "training_images.npz").unlink()
     results = evaluate(run, own)
     assert results["duplicates"] == []
-    assert "does not know its training pictures" in results["warnings"][0]
+    assert "does not know its training images" in results["warnings"][0]
 
 
 def test_damaged_fingerprints_are_named(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = run / "training_pictures.npz"
+    file = run / "training_images.npz"
     file.write_bytes(file.read_bytes()[:100])
-    assert "training_pictures.npz" in failure(capsys, "evaluate", str(run), str(data))
+    assert "training_images.npz" in failure(capsys, "evaluate", str(run), str(data))
 
 
 def test_a_run_without_a_model_is_named(
@@ -210,17 +210,17 @@ def test_compare_puts_runs_side_by_side(run: Path, data: Path, tmp_path: Path) -
     assert "http" not in page.split("base64")[0]
 
 
-def test_runs_on_other_pictures_are_shown_and_not_tested(
+def test_runs_on_other_images_are_shown_and_not_tested(
     run: Path, data: Path, own: Path, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(run, tmp_path / "other"))
     evaluate(run, data)
     changed = own.rename(own.parent / data.name)
-    pictures(changed / "test" / "good")[0].unlink()
+    images(changed / "test" / "good")[0].unlink()
     evaluate(other, changed)
     assert main(["compare", str(run), str(other), "--out", str(tmp_path / "both")]) == 0
     (facts,) = json.loads((tmp_path / "both" / "compare.json").read_text())
-    assert "different pictures" in facts["pairs"][0]["not_compared"]
+    assert "different images" in facts["pairs"][0]["not_compared"]
 
 
 def test_what_cannot_be_compared_is_named(

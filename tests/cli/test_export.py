@@ -107,7 +107,7 @@ def test_what_cannot_be_exported_is_one_sentence(
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_run_whose_pictures_are_gone_needs_others_to_compare_on(
+def test_a_run_whose_images_are_gone_needs_others_to_compare_on(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moved = tmp_path / "moved"
@@ -125,13 +125,13 @@ def test_a_run_whose_pictures_are_gone_needs_others_to_compare_on(
 def test_predict_with_a_bundle(
     tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures, maps, out = data / "test", tmp_path / "maps", tmp_path / "p.json"
-    command = ["predict", str(tiny_bundle), str(pictures), "--out", str(maps), "--json", str(out)]
+    images, maps, out = data / "test", tmp_path / "maps", tmp_path / "p.json"
+    command = ["predict", str(tiny_bundle), str(images), "--out", str(maps), "--json", str(out)]
     assert main(command) == 0
     told = capsys.readouterr()
     records = json.loads(out.read_text())
-    assert len(records) == len(list(pictures.rglob("*.png"))) == told.out.count("\n")
-    assert "pictures are anomalous" in told.err
+    assert len(records) == len(list(images.rglob("*.png"))) == told.out.count("\n")
+    assert "images are anomalous" in told.err
     for record in records:
         assert record["anomalous"] == (record["score"] > record["threshold"])
         with Image.open(record["overlay"]) as overlay:
@@ -169,8 +169,8 @@ def test_what_is_no_sound_bundle_is_one_sentence(
     good = data / "test" / "good"
     cut = tmp_path / "cut.patchebm"
     cut.write_bytes(tiny_bundle.read_bytes()[:-1000])
-    picture = shutil.copy(next(good.iterdir()), tmp_path / "picture.png")
-    for model in (cut, picture):
+    image = shutil.copy(next(good.iterdir()), tmp_path / "image.png")
+    for model in (cut, image):
         assert "truncated, damaged or no bundle" in failure(capsys, "predict", str(model), str(good))
     assert "threads" in failure(capsys, "predict", str(tiny_bundle), str(good), "--threads", "0")
 
@@ -188,7 +188,7 @@ def test_a_region_of_interest_is_looked_at_before_anything_is_written(
 ) -> None:
     for name, size, white in (("black", 64, 0), ("dot", 1, 0), ("white", 64, 255)):
         Image.new("L", (size, size), white).save(tmp_path / f"{name}.png")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     features = ["--config", str(config)]
     for mask, options, words in (
         ("black", features, "too few to inspect"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from patchebm.config_parser import load_preset
+from patchebm.config.parser import load_preset
 from patchebm.detector import EnsembleDetector, ImageDetector, PatchDetector, load
 from patchebm.detector.modelfile import load_model, save_model
 from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError, PatchebmError, TrainingError
@@ -47,17 +47,17 @@ def test_one_seed_gives_one_detector(fitted: EnsembleDetector) -> None:
 
 
 def test_a_score_depends_neither_on_order_nor_on_company(fitted: EnsembleDetector) -> None:
-    pictures = flanges(20, split="test/good")
-    together = fitted.score(pictures)
-    backwards = fitted.score(pictures[::-1])[::-1]
-    alone = np.concatenate([fitted.score([picture]) for picture in pictures])
+    images = flanges(20, split="test/good")
+    together = fitted.score(images)
+    backwards = fitted.score(images[::-1])[::-1]
+    alone = np.concatenate([fitted.score([image]) for image in images])
     np.testing.assert_allclose(together, backwards, atol=1e-4)
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
-def test_predictions_carry_verdicts_levels_and_maps_of_the_pictures_size(fitted: EnsembleDetector) -> None:
-    picture = flanges(1)[0][:50, :40]
-    prediction = fitted.predict([picture])[0]
+def test_predictions_carry_verdicts_levels_and_maps_of_the_images_size(fitted: EnsembleDetector) -> None:
+    image = flanges(1)[0][:50, :40]
+    prediction = fitted.predict([image])[0]
     assert set(prediction.levels) == {"patch", "image"}
     assert prediction.anomalous == (prediction.score > fitted.threshold_.value)
     assert prediction.heat_map is not None
@@ -74,21 +74,21 @@ def test_normal_scores_are_standardised_and_out_of_sample(fitted: EnsembleDetect
 
 
 def test_a_verdict_is_a_tail_probability_below_the_rate(fitted: EnsembleDetector) -> None:
-    pictures = [*flanges(3, split="test/good"), *flanges(3, "missing")]
+    images = [*flanges(3, split="test/good"), *flanges(3, "missing")]
     for rate in (0.05, 0.3):
         detector = fitted.at_false_alarm_rate(rate)
-        for prediction in detector.predict(pictures, heat_maps=False):
+        for prediction in detector.predict(images, heat_maps=False):
             assert prediction.anomalous == (prediction.tail_probability <= rate)
             assert prediction.extrapolated == (prediction.score > fitted.tail_.scores[-1])
     assert fitted.threshold_.false_alarm_rate == 0.05
 
 
-def test_refit_scores_by_an_energy_of_all_pictures() -> None:
+def test_refit_scores_by_an_energy_of_all_images() -> None:
     config = tiny_config()
     config.calibration.refit = ["patch"]
     detector = EnsembleDetector(config).fit(flanges(9))
     assert [len(level.members_) for level in detector.levels_.values()] == [1, 2]
-    # Calibration still comes from the energies that did not see the pictures they judge.
+    # Calibration still comes from the energies that did not see the images they judge.
     members = EnsembleDetector(tiny_config()).fit(flanges(9))
     np.testing.assert_array_equal(detector.tail_.scores, members.tail_.scores)
     assert detector.score(flanges(1, split="test/good")) != members.score(flanges(1, split="test/good"))
@@ -97,12 +97,12 @@ def test_refit_scores_by_an_energy_of_all_pictures() -> None:
 def test_calibrating_anew_follows_another_camera(fitted: EnsembleDetector, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
-    def noisy(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.clip(picture + rng.normal(0, 0.1, picture.shape), 0, 1).astype(np.float32)
+    def noisy(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.clip(image + rng.normal(0, 0.1, image.shape), 0, 1).astype(np.float32)
 
     fitted.save(tmp_path)
     detector = load(tmp_path)
-    new = [noisy(picture) for picture in flanges(12, split="test/good")]
+    new = [noisy(image) for image in flanges(12, split="test/good")]
     before = detector.score(new[8:])
     assert detector.calibrate(new[:8], false_alarm_rate=0.2) is detector
     after = detector.score(new[8:])
@@ -111,7 +111,7 @@ def test_calibrating_anew_follows_another_camera(fitted: EnsembleDetector, tmp_p
     assert detector.tail_.parts == 8
     detector.save(tmp_path)
     np.testing.assert_array_equal(load(tmp_path).score(new[8:]), after)
-    with pytest.raises(DataError, match="5 good pictures are too few"):
+    with pytest.raises(DataError, match="5 good images are too few"):
         detector.calibrate(new[:5])
     with pytest.raises(ConfigError, match="false_alarm_rate 2"):
         detector.calibrate(new[:8], false_alarm_rate=2)
@@ -128,7 +128,7 @@ def test_a_glaring_defect_scores_high_and_is_shown_where_it_is() -> None:
     defective = flanges(1, split="test/good")[0].copy()
     defective[10:20, 40:50] = [1.0, 0.0, 0.0]
     prediction = detector.predict([defective])[0]
-    # Six good pictures cannot show a rate of 0.05, and the tail that stands in is cautious.
+    # Six good images cannot show a rate of 0.05, and the tail that stands in is cautious.
     assert detector.threshold_.extrapolated
     assert detector.at_false_alarm_rate(0.15).predict([defective])[0].anomalous
     assert prediction.score > detector.score(flanges(6, split="test/good")).max()
@@ -163,8 +163,8 @@ def test_every_energy_survives_saving(kind: str, per_position: bool, tilt: bool,
     detector = EnsembleDetector(config).fit(flanges(6))
     detector.save(tmp_path)
     restored = load(tmp_path)
-    pictures = flanges(2, split="test/good")
-    for a, b in zip(detector.predict(pictures), restored.predict(pictures), strict=True):
+    images = flanges(2, split="test/good")
+    for a, b in zip(detector.predict(images), restored.predict(images), strict=True):
         assert a.record() == b.record()
         assert np.array_equal(a.heat_map, b.heat_map)  # type: ignore[arg-type]
     assert restored.threshold_ == detector.threshold_
@@ -182,16 +182,16 @@ def test_every_start_and_sampler_trains(start: str, sampler: str) -> None:
     assert np.isfinite(scores).all()
 
 
-def test_grey_and_colour_pictures_meet(fitted: EnsembleDetector) -> None:
+def test_grey_and_colour_images_meet(fitted: EnsembleDetector) -> None:
     colour = flanges(8)
-    grey = [picture.mean(2, keepdims=True) for picture in colour]
+    grey = [image.mean(2, keepdims=True) for image in colour]
     assert np.isfinite(fitted.score(grey)).all()
     detector = ImageDetector(tiny_config()).fit(grey)
     assert detector.channels_ == 1
     assert np.isfinite(detector.score(colour)).all()
 
 
-def test_identical_and_constant_pictures_do_not_break_it(fitted: EnsembleDetector) -> None:
+def test_identical_and_constant_images_do_not_break_it(fitted: EnsembleDetector) -> None:
     same = [flanges(1)[0]] * 6
     detector = EnsembleDetector(tiny_config()).fit(same)
     scores = detector.score([*same[:1], *flanges(1, "hole", "test/hole")])
@@ -241,14 +241,14 @@ def test_a_last_step_that_diverges_is_noticed() -> None:
         EnsembleDetector(config).fit(flanges(9))
 
 
-def test_training_and_test_pictures_may_differ_in_size() -> None:
+def test_training_and_test_images_may_differ_in_size() -> None:
     config = tiny_config()
     config.patch.energy.gaussian.per_position = False
     config.patch.view.train_size, config.patch.view.test_size = (24, 40), (64, 64)
     assert np.isfinite(PatchDetector(config).fit(flanges(6)).score(flanges(1))).all()
 
 
-def test_too_few_pictures_are_refused() -> None:
+def test_too_few_images_are_refused() -> None:
     with pytest.raises(DataError, match="too few"):
         EnsembleDetector(tiny_config()).fit(flanges(3))
 
@@ -259,7 +259,7 @@ def test_groups_are_held_out_together() -> None:
     config.image.energy.kind = "gaussian"
     config.calibration.members = 3
     # Each part is photographed three times, the shots alike: out of sample only if the part is.
-    shots = [picture for picture in flanges(4) for _ in range(3)]
+    shots = [image for image in flanges(4) for _ in range(3)]
     groups = [f"part {i // 3}" for i in range(12)]
     grouped = ImageDetector(config).fit(shots, groups)
     loose = ImageDetector(config).fit(shots)

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from patchebm.config import Level
-from patchebm.config_parser import build_config, load_preset
-from patchebm.data.views import to_tensor
+from patchebm.config.parser import build_config, load_preset
+from patchebm.config.schema import Level
 from patchebm.detector import EnsembleDetector, load, reading
 from patchebm.detector.level import LevelModel
 from patchebm.errors import ConfigError, DataError, ImageError, ModelFileError
 from patchebm.features.backbone import load_backbone
 from patchebm.features.maps import FeatureMaps
 from patchebm.features.module_backbone import ModuleBackbone
+from patchebm.features.views import to_tensor
 from tests.tiny import flanges, tiny_features
 
 
@@ -43,14 +43,14 @@ def test_a_glaring_defect_scores_high_and_is_shown_where_it_is(fitted: EnsembleD
 def test_a_score_depends_neither_on_order_nor_on_company_and_one_seed_gives_one_detector(
     fitted: EnsembleDetector,
 ) -> None:
-    pictures = flanges(20, split="test/good")
-    together = fitted.score(pictures)
-    np.testing.assert_allclose(together[::-1], fitted.score(pictures[::-1]), atol=1e-4)
-    np.testing.assert_allclose(together[:1], fitted.score(pictures[:1]), atol=1e-4)
+    images = flanges(20, split="test/good")
+    together = fitted.score(images)
+    np.testing.assert_allclose(together[::-1], fitted.score(images[::-1]), atol=1e-4)
+    np.testing.assert_allclose(together[:1], fitted.score(images[:1]), atol=1e-4)
     again = EnsembleDetector(tiny_features()).fit(flanges(9))
     other = EnsembleDetector(tiny_features(seed=1)).fit(flanges(9))
-    assert np.array_equal(again.score(pictures), together)
-    assert not np.allclose(other.score(pictures), together)
+    assert np.array_equal(again.score(images), together)
+    assert not np.allclose(other.score(images), together)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_every_energy_survives_saving(
     detector = EnsembleDetector(build_config(values)).fit(flanges(7))
     detector.save(tmp_path)
     restored = load(tmp_path)
-    pictures = flanges(2, split="test/good")
-    for a, b in zip(detector.predict(pictures), restored.predict(pictures), strict=True):
+    images = flanges(2, split="test/good")
+    for a, b in zip(detector.predict(images), restored.predict(images), strict=True):
         assert a.record() == b.record()
         assert np.array_equal(a.heat_map, b.heat_map)  # type: ignore[arg-type]
-    assert np.isfinite(restored.score(pictures)).all()
+    assert np.isfinite(restored.score(images)).all()
 
 
 def test_the_model_is_small_and_holds_no_backbone(fitted: EnsembleDetector, tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_the_model_is_small_and_holds_no_backbone(fitted: EnsembleDetector, tmp_
         load(tmp_path, backbone=other)
 
 
-def test_grey_pictures_of_any_size_work(fitted: EnsembleDetector) -> None:
+def test_grey_images_of_any_size_work(fitted: EnsembleDetector) -> None:
     colour = flanges(8)
-    grey = [picture[: 40 + i, : 60 - i].mean(2, keepdims=True) for i, picture in enumerate(colour)]
+    grey = [image[: 40 + i, : 60 - i].mean(2, keepdims=True) for i, image in enumerate(colour)]
     detector = EnsembleDetector(tiny_features()).fit(grey)
     assert np.isfinite(detector.score([*grey, *colour])).all()
     prediction = fitted.predict([grey[3]])[0]
@@ -106,7 +106,7 @@ def test_grey_pictures_of_any_size_work(fitted: EnsembleDetector) -> None:
     assert prediction.heat_map.shape == (43, 57)
 
 
-def test_identical_constant_and_few_pictures() -> None:
+def test_identical_constant_and_few_images() -> None:
     same = EnsembleDetector(tiny_features()).fit([flanges(1)[0]] * 6)
     scores = same.score([*flanges(1), *flanges(1, "hole", "test/hole")])
     assert np.isfinite(scores).all()
@@ -118,7 +118,7 @@ def test_identical_constant_and_few_pictures() -> None:
 
 
 def test_a_fit_that_keeps_few_cells_and_maps_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As with thousands of pictures: twelve cells of each are fitted on, and five pictures calibrate.
+    # As with thousands of images: twelve cells of each are fitted on, and five images calibrate.
     monkeypatch.setattr(reading, "MOST_CELLS", 12 * 12)
     monkeypatch.setattr(reading, "MOST_MAP_BYTES", 5 * 2 * 176 * 64)
     config = tiny_features()
@@ -129,7 +129,7 @@ def test_a_fit_that_keeps_few_cells_and_maps_still_works(monkeypatch: pytest.Mon
 
 
 class Poisoned(nn.Module):
-    """Not a number from the third picture on; the first call is the one that finds the strides."""
+    """Not a number from the third image on; the first call is the one that finds the strides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class Poisoned(nn.Module):
         return self.conv(x) * (float("nan") if self.calls > 3 else 1.0)
 
 
-def test_features_that_are_not_finite_name_the_picture() -> None:
+def test_features_that_are_not_finite_name_the_image() -> None:
     backbone = ModuleBackbone(nn.Sequential(Poisoned()), ["0"], "poisoned", multiple=4)
     with pytest.raises(ImageError, match=r"image 2: poisoned gives features that are not finite"):
         EnsembleDetector(tiny_features(), backbone).fit(flanges(9))
@@ -163,15 +163,15 @@ def test_maps_join_blocks_on_one_grid() -> None:
     config = tiny_features().features
     backbone = load_backbone("efficientnet-lite0", config.blocks)
     config.pool = 1
-    picture = torch.rand((3, 64, 64), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    seen = FeatureMaps(backbone, config)(picture)
+    image = torch.rand((3, 64, 64), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = FeatureMaps(backbone, config)(image)
     assert seen.shape == (176, 8, 8)
-    maps = backbone(picture[None])
+    maps = backbone(image[None])
     # Stride 8 lies on the grid as it is.
     assert torch.equal(seen[24:64], maps[1][0])
     # A local mean, with zeros beyond the border.
     config.pool = 3
-    pooled = FeatureMaps(backbone, config)(picture)
+    pooled = FeatureMaps(backbone, config)(image)
     torch.testing.assert_close(pooled[:, 4, 4], seen[:, 3:6, 3:6].mean((1, 2)))
     torch.testing.assert_close(pooled[:, 0, 0], seen[:, :2, :2].sum((1, 2)) / 9)
 
@@ -223,7 +223,7 @@ def test_a_backbone_of_ones_own_needs_a_configuration_of_features() -> None:
         EnsembleDetector(load_preset("pixel-cpu"), backbone).check(9)
 
 
-def test_what_a_fit_keeps_does_not_grow_with_the_number_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_fit_keeps_does_not_grow_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MOST_CELLS", 500)
     monkeypatch.setattr(reading, "MOST_MAP_BYTES", 10 * 2 * 176 * 64)
     config = tiny_features()
@@ -232,14 +232,14 @@ def test_what_a_fit_keeps_does_not_grow_with_the_number_of_pictures(monkeypatch:
         name: LevelModel(name, config, maps.channels) for name in ("patch", "image")
     }
 
-    def kept(pictures: int) -> dict[str, tuple[int, int]]:
-        folds = np.zeros(pictures, dtype=np.int64)
-        images = (flanges(5) * pictures)[:pictures]
-        sets = reading.read_training(images, levels, maps, ["part"] * pictures, folds, 0)
+    def kept(images: int) -> dict[str, tuple[int, int]]:
+        folds = np.zeros(images, dtype=np.int64)
+        images = (flanges(5) * images)[:images]
+        sets = reading.read_training(images, levels, maps, ["part"] * images, folds, 0)
         return {
             name: (
                 sum(t.shape[0] * t.shape[2] * t.shape[3] for t in own.drawn if isinstance(t, torch.Tensor)),
-                len(own.pictures),
+                len(own.images),
             )
             for name, own in sets.items()
         }
@@ -256,11 +256,11 @@ def test_a_background_outside_the_region_of_interest_changes_nothing(tmp_path: P
     roi = np.zeros((128, 128), dtype=bool)
     roi[40:100, 30:110] = True
     detector = EnsembleDetector(tiny_features()).fit(flanges(9), roi=roi)
-    picture = flanges(1, split="test/good")[0]
-    other = picture.copy()
+    image = flanges(1, split="test/good")[0]
+    other = image.copy()
     other[:18] = [1.0, 0.0, 0.0]
     other[:, 56:] = 0.0
-    before, after = detector.predict([picture, other])
+    before, after = detector.predict([image, other])
     assert before.score == after.score
     np.testing.assert_array_equal(before.heat_map, after.heat_map)
     # A defect inside still counts, and no heat lies outside.
@@ -288,10 +288,10 @@ def test_a_map_by_one_mean_and_spread_ranks_places_as_the_energies_do() -> None:
         config.patch.score.components = "network"
         detector = EnsembleDetector(config).fit(flanges(9))
         level = detector.levels_["patch"]
-        picture = flanges(1, split="test/good")[0]
-        maps[per_position] = detector.predict([picture])[0].level_maps["patch"]
+        image = flanges(1, split="test/good")[0]
+        maps[per_position] = detector.predict([image])[0].level_maps["patch"]
         assert detector._maps is not None
-        seen = reading.see(detector._maps, to_tensor(picture, 3), "picture")
+        seen = reading.see(detector._maps, to_tensor(image, 3), "image")
         judged = level.judge([level.views.for_scoring(seen)])
         raw = judged[0].components[:, 0]
         order = torch.equal(level.heat_maps(judged)[0].flatten().argsort(), raw.argsort())
@@ -302,18 +302,18 @@ def test_a_map_by_one_mean_and_spread_ranks_places_as_the_energies_do() -> None:
 
 
 def test_neighbours_that_look_alike_are_noticed_unless_parts_are_known() -> None:
-    pictures = [picture for picture in flanges(6) for _ in range(3)]
-    light = np.random.default_rng(0).uniform(0.98, 1, len(pictures)).astype(np.float32)
-    pictures = [picture * one for picture, one in zip(pictures, light, strict=True)]
+    images = [image for image in flanges(6) for _ in range(3)]
+    light = np.random.default_rng(0).uniform(0.98, 1, len(images)).astype(np.float32)
+    images = [image * one for image, one in zip(images, light, strict=True)]
     config = tiny_features()
     config.levels = ["image"]
     config.calibration.consecutive = False
     detector = EnsembleDetector(config)
-    order = detector.fit(pictures).order_
+    order = detector.fit(images).order_
     assert order is not None
     assert order.matters
     assert order.alike == 18
-    # Fitted anew it says nothing of the fit before.
-    assert detector.fit(pictures, [str(i // 3) for i in range(18)]).order_ is None
+    # Fitted again it says nothing of the fit before.
+    assert detector.fit(images, [str(i // 3) for i in range(18)]).order_ is None
     config.calibration.consecutive = True
-    assert EnsembleDetector(config).fit(pictures).order_ is None
+    assert EnsembleDetector(config).fit(images).order_ is None

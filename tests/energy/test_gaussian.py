@@ -72,7 +72,7 @@ def test_the_gradient_is_the_precision_times_the_deviation() -> None:
     np.testing.assert_allclose(gradient.flatten().numpy(), expected, rtol=1e-6, atol=1e-7)
 
 
-def test_identical_pictures_give_a_finite_energy() -> None:
+def test_identical_images_give_a_finite_energy() -> None:
     x = torch.full((1, 4, 3, 8, 8), 0.3)
     energy = GaussianEnergy.fit(x, floor=1e-2)
     assert torch.equal(energy(x[0]), torch.zeros(4))

@@ -12,7 +12,8 @@ from sklearn.mixture import GaussianMixture
 from patchebm.energy import MixtureEnergy, ResidualEnergy, TiltedEnergy, Whitening
 from patchebm.energy.activation import Activation
 from patchebm.errors import ConfigError
-from patchebm.sampling import PYLD, NoisedStart
+from patchebm.training.negatives import NoisedStart
+from patchebm.training.samplers import PYLD
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -20,7 +20,7 @@ def test_within_means_that_the_count_is_no_surprise_at_the_stated_rate() -> None
     assert not all(verdicts)
 
 
-def test_seeds_do_not_multiply_pictures_and_sets_do() -> None:
+def test_seeds_do_not_multiply_images_and_sets_do() -> None:
     one = observed([2, 1, 3], 40, 0.05)
     assert one["rate"] == pytest.approx(2 / 40)
     assert one["interval"] == pytest.approx(list(binomial_interval(2, 40)))

@@ -1,4 +1,4 @@
-"""What a report of 600 pictures costs beside scoring them."""
+"""What a report of 600 images costs beside scoring them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from patchebm.cli.main import main
-from patchebm.data.synthetic import write_synthetic_set
+from patchebm.synthetic import write_synthetic_set
 from tests.tiny import TINY
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_report_of_600_pictures_takes_less_than_a_minute_and_15_megabytes(tmp_path: Path) -> None:
+def test_a_report_of_600_images_takes_less_than_a_minute_and_15_megabytes(tmp_path: Path) -> None:
     data = write_synthetic_set(tmp_path, "flange", train=9, test_good=18, per_defect=6, size=256)
-    # Drawing takes longest: each of 60 test pictures is there ten times, with its mask.
+    # Drawing takes longest: each of 60 test images is there ten times, with its mask.
     for file in [*data.glob("test/*/*"), *data.glob("ground_truth/*/*")]:
         for i in range(1, 10):
             shutil.copy(file, file.with_name(f"{i}{file.name}"))

@@ -46,7 +46,7 @@ def test_a_share_of_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize("levels", [4, 10**6])
 def test_resampled_figures_are_those_of_scikit_learn_with_weights(levels: int) -> None:
-    """A resample is the same pictures with whole weights, ties included."""
+    """A resample is the same images with whole weights, ties included."""
     rng = np.random.default_rng(0)
     truth = np.arange(30) % 3 == 0
     values = rng.integers(0, levels, 30) / levels + 0.3 * truth
@@ -82,7 +82,7 @@ def test_one_seed_one_interval_and_one_class_none() -> None:
     assert bootstrap_intervals([True, True], [0.0, 1.0]) == {}
 
 
-def test_intervals_of_many_pictures_are_quick() -> None:
+def test_intervals_of_many_images_are_quick() -> None:
     rng = np.random.default_rng(0)
     began = time.process_time()
     bootstrap_intervals(np.arange(5000) % 2 == 0, rng.random(5000))

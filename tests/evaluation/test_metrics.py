@@ -91,7 +91,7 @@ def loop_aupro(
 
 
 def random_maps(seed: int, levels: int) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.bool_]]]:
-    """Small maps of several sizes with many ties; the last picture is good."""
+    """Small maps of several sizes with many ties; the last image is good."""
     rng = np.random.default_rng(seed)
     maps, masks = [], []
     for height, width in ((12, 9), (7, 15), (10, 10)):
@@ -274,7 +274,7 @@ def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
     assert pixel_metrics([heat], [mask])["aupro"] == pytest.approx(0.25)
 
 
-def test_an_empty_mask_of_an_anomalous_picture_adds_normal_pixels_only() -> None:
+def test_an_empty_mask_of_an_anomalous_image_adds_normal_pixels_only() -> None:
     maps, masks = random_maps(4, 20)
     hot = np.full((5, 5), 1e6, dtype=np.float32)
     measured = pixel_metrics([*maps, hot], [*masks, np.zeros((5, 5), dtype=bool)])

@@ -10,35 +10,35 @@ import pytest
 import torch
 from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision, BinaryF1Score
 
-from patchebm.data.folders import Picture, open_image_set
-from patchebm.data.images import read_mask
 from patchebm.detector import PatchDetector
 from patchebm.evaluation.metrics import image_metrics, pixel_metrics, threshold_metrics
-from patchebm.prediction import Prediction
+from patchebm.images.folders import ImageFile, open_image_set
+from patchebm.images.reading import read_mask
+from patchebm.runtime.prediction import Prediction
 from tests.tiny import tiny_config
 
-Scored = list[tuple[Picture, Prediction, npt.NDArray[np.bool_]]]
+Scored = list[tuple[ImageFile, Prediction, npt.NDArray[np.bool_]]]
 
 
 @pytest.fixture(scope="module")
 def scored(real_data: Path) -> Scored:
-    """Six pictures of each defect and of good tiles, by a detector that took a second to train."""
+    """Six images of each defect and of good tiles, by a detector that took a second to train."""
     image_set = open_image_set(real_data / "magnetic_tile")
     config = tiny_config()
     config.patch.view.grid = 13
     config.patch.energy.kind = "gaussian"
     detector = PatchDetector(config).fit([p.path for p in image_set.train[::40]])
-    pictures = [
-        picture
+    images = [
+        image
         for defect in ("good", *image_set.defects)
-        for picture in [p for p in image_set.test if p.defect == defect][:6]
+        for image in [p for p in image_set.test if p.defect == defect][:6]
     ]
     result = []
-    for picture, prediction in zip(pictures, detector.iterate([p.path for p in pictures]), strict=True):
+    for image, prediction in zip(images, detector.iterate([p.path for p in images]), strict=True):
         assert prediction.heat_map is not None
         shape = prediction.heat_map.shape
-        mask = read_mask(picture.mask, shape) if picture.mask else np.zeros(shape, dtype=bool)
-        result.append((picture, prediction, mask))
+        mask = read_mask(image.mask, shape) if image.mask else np.zeros(shape, dtype=bool)
+        result.append((image, prediction, mask))
     return result
 
 
@@ -49,7 +49,7 @@ def unit(values: npt.NDArray[np.floating]) -> torch.Tensor:
 
 
 def test_image_figures_equal_torchmetrics(scored: Scored) -> None:
-    labels = np.array([bool(picture.anomalous) for picture, _, _ in scored])
+    labels = np.array([bool(image.anomalous) for image, _, _ in scored])
     scores = np.array([prediction.score for _, prediction, _ in scored])
     truth = torch.from_numpy(labels).long()
     measured = image_metrics(labels, scores)

@@ -34,8 +34,8 @@ def place_weights(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     monkeypatch.setattr(locator, "get_model_file_path", staticmethod(lambda: str(file)))
 
 
-def pictures(n: int, height: int = 256, width: int = 256) -> torch.Tensor:
-    """Smooth pictures in [-1, 1] with some noise, so that activations are those of real ones."""
+def images(n: int, height: int = 256, width: int = 256) -> torch.Tensor:
+    """Smooth images in [-1, 1] with some noise, so that activations are those of real ones."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand((n, 3, 8, 8), generator=generator) * 2 - 1
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
@@ -51,7 +51,7 @@ def lite0() -> Backbone:
 def test_every_block_agrees_with_the_packages_network(name: str) -> None:
     from efficientnet_lite_pytorch import EfficientNet
 
-    x = pictures(1, 256, 320)
+    x = images(1, 256, 320)
     network = EfficientNet.from_name(name, image_size=(256, 320)).eval()
     network.load_state_dict(torch.load(weights_file(name), weights_only=True))
     backbone = load_backbone(name, range(LAST[name] + 1))
@@ -73,16 +73,16 @@ def test_the_hash_is_that_of_the_file(name: str) -> None:
 def test_the_chosen_blocks_come_in_order_and_the_rest_is_left_out(lite0: Backbone) -> None:
     assert (lite0.name, lite0.blocks, lite0.multiple) == (LITE0, (2, 4, 10), 32)
     assert (lite0.channels, lite0.strides) == ((24, 40, 112), (4, 8, 16))
-    maps = lite0(pictures(2, 96, 64))
+    maps = lite0(images(2, 96, 64))
     assert [tuple(one.shape) for one in maps] == [(2, 24, 24, 16), (2, 40, 12, 8), (2, 112, 6, 4)]
     assert not any(key.startswith("body.11.") for key in lite0.state_dict())
-    full = load_backbone(LITE0, range(16))(pictures(2, 96, 64))
+    full = load_backbone(LITE0, range(16))(images(2, 96, 64))
     for block, one in zip(lite0.blocks, maps, strict=True):
         torch.testing.assert_close(one, full[block])
 
 
 def test_it_stays_in_evaluation_mode_and_gives_no_gradient(lite0: Backbone) -> None:
-    x = pictures(2, 64, 64).requires_grad_(True)
+    x = images(2, 64, 64).requires_grad_(True)
     before = lite0(x)
     assert lite0.train() is lite0
     assert not any(module.training for module in lite0.modules())
@@ -93,8 +93,8 @@ def test_it_stays_in_evaluation_mode_and_gives_no_gradient(lite0: Backbone) -> N
         assert torch.equal(one, other)
 
 
-def test_a_picture_alone_and_in_a_batch_gives_the_same(lite0: Backbone) -> None:
-    x = pictures(5)
+def test_a_image_alone_and_in_a_batch_gives_the_same(lite0: Backbone) -> None:
+    x = images(5)
     together = lite0(x)
     for number in range(5):
         for one, many in zip(lite0(x[number : number + 1]), together, strict=True):

@@ -67,16 +67,16 @@ def test_layers_that_give_no_map_are_refused() -> None:
         ModuleBackbone(stem, [], "mine")
     with pytest.raises(ConfigError, match=r"layer '5' of mine .* gave \(1, 6\)"):
         ModuleBackbone(network(), ["5"], "mine")
-    with pytest.raises(ConfigError, match="mine cannot run on a picture of 64 x 64 pixels"):
+    with pytest.raises(ConfigError, match="mine cannot run on an image of 64 x 64 pixels"):
         ModuleBackbone(nn.Sequential(nn.Conv2d(4, 4, 1)), ["0"], "mine")
     twice = nn.Conv2d(3, 3, 1)
     with pytest.raises(ConfigError, match=r"gave \(1, 3, 64, 64\), \(1, 3, 64, 64\)"):
         ModuleBackbone(nn.Sequential(twice, twice), ["0"], "mine")
-    with pytest.raises(ConfigError, match=r"gives \(1, 4, 62, 62\) for a picture of 64 x 64 pixels"):
+    with pytest.raises(ConfigError, match=r"gives \(1, 4, 62, 62\) for an image of 64 x 64 pixels"):
         ModuleBackbone(nn.Sequential(nn.Conv2d(3, 4, 3)), ["0"], "mine")
 
 
-def test_an_average_of_the_whole_picture_is_no_map() -> None:
+def test_an_average_of_the_whole_image_is_no_map() -> None:
     backbone = ModuleBackbone(network(), ["4"], "mine")
     with pytest.raises(ConfigError, match="choose a block that gives a map"):
         backbone(torch.zeros(1, 3, 128, 128))

@@ -1,4 +1,4 @@
-"""Features of tiles are those of the whole picture."""
+"""Features of tiles are those of the whole image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from patchebm.features import tiling
 from patchebm.features.backbone import Backbone, load_backbone
-from tests.features.test_backbone import LITE0, pictures
+from tests.features.test_backbone import LITE0, images
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def lite0() -> Backbone:
 
 
 def test_the_reach_is_what_a_pixel_can_change(lite0: Backbone) -> None:
-    x = pictures(1, 512, 512)
+    x = images(1, 512, 512)
     y = x.clone()
     y[:, :, 256, 256] += 0.5
     changed = (lite0(x)[-1] != lite0(y)[-1]).any(1)[0].nonzero() * lite0.strides[-1]
@@ -29,7 +29,7 @@ def test_the_reach_is_what_a_pixel_can_change(lite0: Backbone) -> None:
 def test_tiles_give_what_the_whole_gives(
     lite0: Backbone, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x = pictures(1, *size)
+    x = images(1, *size)
     whole = lite0(x)
     assert all(torch.equal(a, b) for a, b in zip(tiling.maps_of(lite0, x), whole, strict=True))
     monkeypatch.setattr(tiling, "MOST_PIXELS", 1)
@@ -39,7 +39,7 @@ def test_tiles_give_what_the_whole_gives(
 
 
 def test_a_backbone_of_unknown_reach_sees_the_whole(lite0: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = pictures(1, 288, 320)
+    x = images(1, 288, 320)
     monkeypatch.setattr(tiling, "MOST_PIXELS", 1)
     monkeypatch.setattr(lite0, "reach", None)
     assert all(torch.equal(a, b) for a, b in zip(tiling.maps_of(lite0, x), lite0(x), strict=True))

@@ -40,7 +40,7 @@ def weights_of(name: str, folder: Path, seed: int = 0) -> tuple[torch.nn.Module,
     ("name", "blocks", "strides"),
     [(CONVOLUTIONAL, [1, 3], (4, 16)), (UNEVEN, [0, 2], (2, 8)), (TRANSFORMER, [2, 5], (16, 16))],
 )
-def test_maps_are_those_of_timm_for_normalised_pictures(
+def test_maps_are_those_of_timm_for_normalised_images(
     name: str, blocks: list[int], strides: tuple[int, ...], tmp_path: Path
 ) -> None:
     model, file = weights_of(name, tmp_path)
@@ -94,7 +94,7 @@ def test_unknown_models_and_blocks_are_refused(tmp_path: Path) -> None:
         load_backbone("timm:resnet_18", [1])
     with pytest.raises(ConfigError, match=r"timm:resnet18\.nothing' cannot be used.*Invalid pretrained tag"):
         load_backbone("timm:resnet18.nothing", [1])
-    with pytest.raises(ConfigError, match="for any size of picture"):
+    with pytest.raises(ConfigError, match="for any size of image"):
         load_backbone("timm:mixer_s32_224", [1])
 
 

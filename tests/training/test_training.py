@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from patchebm.config import TrainingConfig
+from patchebm.config.schema import TrainingConfig
 from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
 from patchebm.errors import TrainingError
-from patchebm.sampling import PYLD, CorruptedStart
 from patchebm.training.guard import DivergenceGuard
 from patchebm.training.loop import train
 from patchebm.training.module import EnergyModule
+from patchebm.training.negatives import CorruptedStart
 from patchebm.training.objective import contrastive_loss, logistic_loss
+from patchebm.training.samplers import PYLD
 
 VIEWS = torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(9)) * 0.4
 
@@ -79,7 +80,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_that_was_not_stopped(tmp_path: 
         assert torch.equal(tensor, resumed.energy.state_dict()[name]), name
 
 
-def test_logs_and_pictures_are_kept(tmp_path: Path) -> None:
+def test_logs_and_images_are_kept(tmp_path: Path) -> None:
     run(12, tmp_path)
     header = (tmp_path / "csv" / "part0" / "metrics.csv").read_text().splitlines()[0]
     for name in ("energy/gap", "chains/distance", "chains/gradient_norm", "loss"):

@@ -6,12 +6,12 @@ from anomalib.data import InferenceBatch
 from torch import Tensor, nn
 
 from patchebm.anomalib.metrics import squashed
-from patchebm.deploy.graph import ScoringGraph
 from patchebm.detector import EnsembleDetector
+from patchebm.export.graph import ScoringGraph
 
 
 class InferenceGraph(nn.Module):
-    """What `EnergyEnsembleModel` says of pictures, resize, backbone and both levels included.
+    """What `EnergyEnsembleModel` says of images, resize, backbone and both levels included.
 
     Args:
         detector: fitted, on features.

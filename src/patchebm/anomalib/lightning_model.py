@@ -17,22 +17,22 @@ from torch import Tensor, nn
 
 from patchebm.anomalib.metrics import AUROC
 from patchebm.anomalib.torch_model import EnergyEnsembleModel
-from patchebm.config import DEFAULT_PRESET
-from patchebm.config_parser import build_config, preset_file
+from patchebm.config.parser import build_config, preset_file
+from patchebm.config.schema import DEFAULT_PRESET
 from patchebm.errors import ConfigError
 
 
 class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
     """patchebm's ensemble of patch-level and image-level energies.
 
-    One pass over the good pictures collects them; at its end the ensemble is fitted and calibrated on them,
-    without a look at validation pictures. `pred_score` is the score of `patchebm.EnsembleDetector` on the
-    same pictures, `pred_label` its verdict at the false-alarm rate, `anomaly_map` its heat map brought to
+    One pass over the good images collects them; at its end the ensemble is fitted and calibrated on them,
+    without a look at validation images. `pred_score` is the score of `patchebm.EnsembleDetector` on the
+    same images, `pred_label` its verdict at the false-alarm rate, `anomaly_map` its heat map brought to
     (0, 1).
 
-    Pictures come in at their own size and in [0, 1]: the model resizes them itself, with antialiasing, and
+    Images come in at their own size and in [0, 1]: the model resizes them itself, with antialiasing, and
     anomalib's usual pre-processor would normalise them and, once exported, resize them without. Where sizes
-    differ, use batches of one: anomalib enlarges the smaller pictures of a batch.
+    differ, use batches of one: anomalib enlarges the smaller images of a batch.
 
     >>> data = Folder("flange", root="flange", normal_dir="train/good")   # doctest: +SKIP
     >>> Engine().fit(EnergyEnsemble(), datamodule=data)                    # doctest: +SKIP
@@ -42,12 +42,12 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         seed: decides everything random.
         false_alarm_rate: share of good parts that may be called anomalous.
         config: keys of patchebm's configuration that differ from the preset's, nested as in its YAML.
-        groups: which pictures show the same physical part: a csv file with the columns file,group, in which
-            paths start at the file's own folder, or a regular expression for the names of pictures, as
+        groups: which images show the same physical part: a csv file with the columns file,group, in which
+            paths start at the file's own folder, or a regular expression for the names of images, as
             `patchebm train --groups` takes. None: nothing is known.
         pre_processor: as for every model of anomalib; the default does nothing.
         post_processor: the default does nothing: the scores are calibrated. anomalib's `PostProcessor` maps
-            them to [0, 1] by the extremes of the validation pictures and leaves the verdict as it is.
+            them to [0, 1] by the extremes of the validation images and leaves the verdict as it is.
         evaluator: the default measures AUROC and F1, of scores beyond [0, 1] too.
         visualizer: as for every model of anomalib.
 
@@ -80,7 +80,7 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         self.model = EnergyEnsembleModel(build_config(_merged(values, changes)), groups)
 
     def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Tensor:
-        """Collect the pictures of a batch."""
+        """Collect the images of a batch."""
         del args, kwargs
         images = batch.image
         paths = batch.image_path or [""] * len(images)
@@ -89,11 +89,11 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         return torch.zeros((), requires_grad=True, device=self.device)
 
     def fit(self) -> None:
-        """Fit on the collected pictures; anomalib calls it at the end of the first epoch."""
+        """Fit on the collected images; anomalib calls it at the end of the first epoch."""
         self.model.fit()
 
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
-        """Score the pictures of a batch."""
+        """Score the images of a batch."""
         del args, kwargs
         return batch.update(**self.model(batch.image)._asdict())
 
@@ -107,12 +107,12 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         input_size: tuple[int, int] | None = None,
         **kwargs: Any,
     ) -> Path:
-        """Export to ONNX: from pictures `(B, 3, H, W)` in [0, 1] to the outputs of the model, one file.
+        """Export to ONNX: from images `(B, 3, H, W)` in [0, 1] to the outputs of the model, one file.
 
         Args:
             export_root: folder.
             model_file_name: name of the file without its ending.
-            input_size: height and width of the pictures; None for any.
+            input_size: height and width of the images; None for any.
             **kwargs: for `torch.onnx.export`.
 
         Raises:
@@ -127,29 +127,29 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
-        """One pass over the pictures."""
+        """One pass over the images."""
         return {"gradient_clip_val": 0, "max_epochs": 1, "num_sanity_val_steps": 0, "devices": 1}
 
     @property
     def learning_type(self) -> LearningType:
-        """Good pictures alone."""
+        """Good images alone."""
         return LearningType.ONE_CLASS
 
     @classmethod
     def configure_pre_processor(cls, image_size: tuple[int, int] | None = None) -> PreProcessor:
-        """One that leaves pictures as they are.
+        """One that leaves images as they are.
 
         Raises:
             ConfigError: a size was asked for; says which key sets it.
         """
         if image_size is not None:
             raise ConfigError(
-                f"image_size {tuple(image_size)}: EnergyEnsemble resizes pictures itself; set features.size"
+                f"image_size {tuple(image_size)}: EnergyEnsemble resizes images itself; set features.size"
             )
         return PreProcessor()
 
     def configure_post_processor(self) -> None:
-        """None: scores are calibrated on good pictures, and verdicts come with them."""
+        """None: scores are calibrated on good images, and verdicts come with them."""
 
     @staticmethod
     def configure_evaluator() -> Evaluator:

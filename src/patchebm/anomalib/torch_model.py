@@ -1,4 +1,4 @@
-"""What anomalib calls the torch model: a module from pictures to scores and maps."""
+"""What anomalib calls the torch model: a module from images to scores and maps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from patchebm.anomalib.metrics import squashed
-from patchebm.config import Config
-from patchebm.data.groups import read_groups
+from patchebm.config.schema import Config
 from patchebm.detector import EnsembleDetector, load
 from patchebm.detector.modelfile import CARD, model_files
 from patchebm.errors import DataError, PatchebmError
+from patchebm.images.groups import read_groups
 
 
 class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
-    """Pictures to patchebm's scores and heat maps.
+    """Images to patchebm's scores and heat maps.
 
     The fitted state is two buffers of bytes, the files that `EnsembleDetector.save` writes: a checkpoint of
     anomalib holds them as tensors and nothing in it has to be unpickled. The frozen backbone is not among
@@ -33,7 +33,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
 
     Args:
         config: what is fitted.
-        groups: a csv file or a pattern that says which pictures show the same part, or None.
+        groups: a csv file or a pattern that says which images show the same part, or None.
     """
 
     card: Tensor
@@ -47,7 +47,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         self.register_buffer("tensors", torch.empty(0, dtype=torch.uint8))
         self._detector: EnsembleDetector | None = None
         self._graph: nn.Module | None = None
-        self._pictures: list[tuple[str, NDArray[Any]]] = []
+        self._images: list[tuple[str, NDArray[Any]]] = []
 
     @property
     def detector(self) -> EnsembleDetector:
@@ -69,31 +69,31 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         return self._detector
 
     def collect(self, images: Tensor, paths: Sequence[str]) -> None:
-        """Keep pictures to fit on.
+        """Keep images to fit on.
 
         Args:
             images: `(B, 3, H, W)` in [0, 1].
             paths: where each comes from.
         """
-        for path, picture in zip(paths, _pictures(images), strict=True):
-            self._pictures.append((path, _packed(picture)))
+        for path, image in zip(paths, _images(images), strict=True):
+            self._images.append((path, _packed(image)))
 
     def fit(self) -> None:
-        """Fit on the pictures that were collected, in the order of their paths.
+        """Fit on the images that were collected, in the order of their paths.
 
-        Loaders shuffle, and the same pictures are to give the same model.
+        Loaders shuffle, and the same images are to give the same model.
 
         Raises:
-            DataError: too few pictures, or groups that do not fit them.
+            DataError: too few images, or groups that do not fit them.
             TrainingError: the energy diverged for good.
         """
-        ordered = sorted(self._pictures, key=lambda one: one[0])
-        pictures = [picture for _, picture in ordered]
+        ordered = sorted(self._images, key=lambda one: one[0])
+        images = [image for _, image in ordered]
         parts = _parts([path for path, _ in ordered], self.groups)
-        self._pictures.clear()
+        self._images.clear()
         # Lightning calls where no gradient is kept, and energies are trained by gradients.
         with torch.inference_mode(mode=False), torch.enable_grad():
-            detector = EnsembleDetector(self.config).fit(_Unpacked(pictures), parts)
+            detector = EnsembleDetector(self.config).fit(_Unpacked(images), parts)
         self.hold(detector)
 
     def hold(self, detector: EnsembleDetector) -> None:
@@ -122,14 +122,14 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
             self._graph = None
 
     def forward(self, images: Tensor) -> InferenceBatch:
-        """Score pictures of one size.
+        """Score images of one size.
 
         Args:
             images: `(B, 3, H, W)` float32 in [0, 1].
 
         Returns:
             `pred_score` `(B,)` float32, that of `EnsembleDetector.score`; `pred_label` `(B,)`, its verdict at
-            the threshold that was set on good pictures; `anomaly_map` `(B, 1, H, W)` in (0, 1), a strictly
+            the threshold that was set on good images; `anomaly_map` `(B, 1, H, W)` in (0, 1), a strictly
             increasing function of its heat map that is 0.5 where heat is glaring; `pred_mask`, where it is
             above that.
 
@@ -140,7 +140,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
             traced: InferenceBatch = self._graph(images)
             return traced
         detector = self.detector
-        predictions = detector.predict(_pictures(images))
+        predictions = detector.predict(_images(images))
         heat = torch.from_numpy(np.stack([_heat(p.heat_map) for p in predictions]))
         score = torch.tensor([p.score for p in predictions], dtype=torch.float32)
         label = torch.tensor([p.anomalous for p in predictions])
@@ -153,11 +153,11 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle, which anomalib's export to torch is, holds the bytes and not the objects made from them.
-        return {**self.__dict__, "_detector": None, "_pictures": []}
+        return {**self.__dict__, "_detector": None, "_images": []}
 
 
 class _Unpacked(Sequence[NDArray[np.float32]]):
-    """Packed pictures, each unpacked when it is looked at."""
+    """Packed images, each unpacked when it is looked at."""
 
     def __init__(self, packed: list[NDArray[Any]]) -> None:
         self._packed = packed
@@ -170,15 +170,15 @@ class _Unpacked(Sequence[NDArray[np.float32]]):
 
 
 def _parts(paths: Sequence[str], groups: str | None) -> list[str | None] | None:
-    """The part that each picture shows, where it is known."""
+    """The part that each image shows, where it is known."""
     if groups is None:
         return None
-    pictures = [Path(path).resolve() for path in paths]
+    images = [Path(path).resolve() for path in paths]
     root = Path(groups).resolve().parent
-    found = read_groups(pictures, root, groups)
-    parts = [found.get(picture) for picture in pictures]
+    found = read_groups(images, root, groups)
+    parts = [found.get(image) for image in images]
     if not any(parts):
-        raise DataError(f"groups file {groups} names none of the training pictures; paths start at {root}")
+        raise DataError(f"groups file {groups} names none of the training images; paths start at {root}")
     return parts
 
 
@@ -200,26 +200,26 @@ def _heat(heat_map: NDArray[np.float32] | None) -> NDArray[np.float32]:
     return heat_map
 
 
-def _pictures(images: Tensor) -> list[NDArray[np.float32]]:
+def _images(images: Tensor) -> list[NDArray[np.float32]]:
     """As `EnsembleDetector` takes them."""
     batch = images.detach().cpu().as_subclass(Tensor).float().permute(0, 2, 3, 1).contiguous().numpy()
     return [_unpacked(_packed(one)) for one in batch]
 
 
-def _packed(picture: NDArray[np.float32]) -> NDArray[Any]:
-    """The bytes of a picture that was read from bytes, and one channel of a grey one.
+def _packed(image: NDArray[np.float32]) -> NDArray[Any]:
+    """The bytes of an image that was read from bytes, and one channel of a grey one.
 
     torchvision multiplies bytes by 1/255 where patchebm divides by 255: a last bit, which training turns into
     a score that differs in the third digit. anomalib turns grey into colour, and this turns it back.
     """
-    if (picture == picture[..., :1]).all():
-        picture = picture[..., :1]
-    levels = np.rint(picture * 255)
-    if np.abs(levels / 255 - picture).max() > 1e-6 or levels.min() < 0 or levels.max() > 255:
-        return np.array(picture)
+    if (image == image[..., :1]).all():
+        image = image[..., :1]
+    levels = np.rint(image * 255)
+    if np.abs(levels / 255 - image).max() > 1e-6 or levels.min() < 0 or levels.max() > 255:
+        return np.array(image)
     return np.asarray(levels, dtype=np.uint8)
 
 
-def _unpacked(picture: NDArray[Any]) -> NDArray[np.float32]:
+def _unpacked(image: NDArray[Any]) -> NDArray[np.float32]:
     # np.float32(255), not 255: numpy before 2 would take that for float64.
-    return picture.astype(np.float32) / np.float32(255) if picture.dtype == np.uint8 else picture
+    return image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image

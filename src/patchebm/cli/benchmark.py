@@ -11,8 +11,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from patchebm.cli.options import add_keys, spelled, to_config
-from patchebm.config import DEFAULT_PRESET, Config
-from patchebm.config_parser import Parser, check_config, preset_names
+from patchebm.config.parser import Parser, check_config, preset_names
+from patchebm.config.schema import DEFAULT_PRESET, Config
 from patchebm.errors import ConfigError, DataError, PatchebmError
 from patchebm.evaluation.benchmark import Benchmark, find_sets
 from patchebm.evaluation.runlog import RunLog
@@ -54,12 +54,12 @@ def run(argv: Sequence[str]) -> None:
         return text
 
     text = write()
-    # Pictures rather than runs: a set of 1,000 pictures takes longer than one of 50.
-    total = sum(benchmark.sets[job.set].pictures for job in pending)
+    # Images rather than runs: a set of 1,000 images takes longer than one of 50.
+    total = sum(benchmark.sets[job.set].size for job in pending)
     with progress_bar(total, "benchmark", "image", smoothing=0) as bar:
         done = 0
         for number, job in enumerate(benchmark.run(bar.update), 1):
-            done += benchmark.sets[job.set].pictures
+            done += benchmark.sets[job.set].size
             bar.update(done - bar.n)
             bar.set_postfix_str(f"{number} of {len(pending)} runs")
             # After every run, so that a benchmark that is killed leaves the tables of what it measured.
@@ -109,7 +109,7 @@ def _announce(benchmark: Benchmark, pending: int) -> None:
     for job in benchmark.pending():
         if benchmark.changed(job):
             print(
-                f"{job.set}, {job.preset}, seed {job.seed}: the configuration or the pictures have changed "
+                f"{job.set}, {job.preset}, seed {job.seed}: the configuration or the images have changed "
                 "since it was measured; it is measured again",
                 file=sys.stderr,
             )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchebm.config_parser import Parser
+from patchebm.config.parser import Parser
 from patchebm.errors import DataError
 from patchebm.files import write_text
 
@@ -21,10 +21,10 @@ def run(argv: Sequence[str]) -> None:
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise DataError("name at least two run folders to compare, each once")
 
-    from patchebm.evaluation.compare import compare_runs, compare_sections, run_names
-    from patchebm.evaluation.report import write_report
     from patchebm.evaluation.results import read_results
-    from patchebm.evaluation.sections import Results
+    from patchebm.report.compare import compare_runs, compare_sections, run_names
+    from patchebm.report.page import write_report
+    from patchebm.report.sections import Results
 
     by_set: dict[str, dict[str, Results]] = {}
     for name, folder in zip(run_names(folders), folders, strict=True):

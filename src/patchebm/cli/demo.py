@@ -14,20 +14,20 @@ from jsonargparse import Namespace
 
 from patchebm.cli.options import add_config, given_preset, to_config
 from patchebm.cli.train import train_run
-from patchebm.config import Config
-from patchebm.config_parser import Parser
-from patchebm.data.folders import ImageSet, open_image_set
-from patchebm.data.synthetic import PRODUCTS, write_synthetic_set
+from patchebm.config.parser import Parser
+from patchebm.config.schema import Config
 from patchebm.errors import DataError
 from patchebm.files import write_text
+from patchebm.images.folders import ImageSet, open_image_set
+from patchebm.synthetic import PRODUCTS, write_synthetic_set
 
 if TYPE_CHECKING:
     from patchebm.evaluation.evaluate import Evaluation
-    from patchebm.evaluation.gallery import Gallery
+    from patchebm.report.gallery import Gallery
 
 # What is shown side by side unless --preset names one.
 PRESETS = ("features", "pixel-cpu")
-# Misses and false alarms shown of a product, and pictures in all: a screenful.
+# Misses and false alarms shown of a product, and images in all: a screenful.
 ERRORS, GALLERY = 3, 12
 
 
@@ -46,10 +46,10 @@ def run(argv: Sequence[str]) -> None:
             for level in (config.patch, config.image):
                 level.training.steps = max(1, (level.training.steps or 100) // 10)
 
-    from patchebm.evaluation.report import ReportSection, Table, write_report
     from patchebm.evaluation.results import results_of
-    from patchebm.evaluation.sections import product_section
-    from patchebm.evaluation.training_log import training_figures
+    from patchebm.report.page import ReportSection, Table, write_report
+    from patchebm.report.sections import product_section
+    from patchebm.report.training_log import training_figures
 
     began = time.perf_counter()
     sections, results = [], []
@@ -82,11 +82,11 @@ def run(argv: Sequence[str]) -> None:
 def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
     """The arguments, and the configuration that they make of a preset."""
     parser = Parser(prog="patchebm demo", description=__doc__)
-    parser.add_argument("--out", default="demo", help="folder for pictures, runs and report.html")
+    parser.add_argument("--out", default="demo", help="folder for images, runs and report.html")
     parser.add_argument(
         "--products", nargs="+", default=list(PRODUCTS), choices=PRODUCTS, help="which products"
     )
-    parser.add_argument("--quick", action="store_true", help="few pictures and a tenth of the training steps")
+    parser.add_argument("--quick", action="store_true", help="few images and a tenth of the training steps")
     add_config(parser, argv, preset)
     values = parser.parse(argv)
     return values, to_config(values)
@@ -98,8 +98,8 @@ def _fit_and_measure(
     """Train into a folder, unless that was done before, and measure."""
     from patchebm.detector import load
     from patchebm.evaluation.evaluate import evaluate
-    from patchebm.evaluation.gallery import Gallery
     from patchebm.progress import progress_bar
+    from patchebm.report.gallery import Gallery
 
     if not (folder / "model.json").exists():
         train_run(config, image_set, folder, command=["patchebm", "demo", *argv])

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from patchebm._version import __version__
-from patchebm.config_parser import Parser
-from patchebm.data.folders import find_images
-from patchebm.deploy.machine import HELPS, advice, hardware, runtimes
+from patchebm.config.parser import Parser
 from patchebm.errors import DataError, PatchebmError
+from patchebm.images.folders import find_images
+from patchebm.line.machine import HELPS, advice, hardware, runtimes
 
-# Pictures that are scored in turn; more would only take longer to read.
+# Images that are scored in turn; more would only take longer to read.
 MOST_IMAGES = 20
 
 
@@ -24,7 +24,7 @@ def run(argv: Sequence[str]) -> None:
     parser = Parser(prog="patchebm doctor", description=__doc__)
     parser.add_argument("model", nargs="?", help="bundle or run folder to measure")
     parser.add_argument(
-        "images", nargs="*", help="pictures, or folders of them; without, one of 256 px is drawn"
+        "images", nargs="*", help="images, or folders of them; without, one of 256 px is drawn"
     )
     parser.add_argument("--json", action="store_true", help="print the facts as JSON")
     values = parser.parse(argv)
@@ -62,21 +62,21 @@ def precisions(machine: dict[str, Any], found: dict[str, dict[str, Any]]) -> dic
 
 def _speeds(model: str, images: Sequence[Path], cores: float) -> list[dict[str, Any]]:
     """Measure on one thread, and on as many as there are cores."""
-    from patchebm.deploy.measure import measure
+    from patchebm.line.measure import measure
 
     if not Path(model).exists():
         raise DataError(f"{model} does not exist; name a bundle or a run folder")
     threads = sorted({1, max(1, int(cores))})
     with tempfile.TemporaryDirectory() as folder:
-        pictures = list(images) or [_drawn(Path(folder))]
-        return [asdict(measure(model, pictures, n)) for n in threads]
+        images = list(images) or [_drawn(Path(folder))]
+        return [asdict(measure(model, images, n)) for n in threads]
 
 
 def _drawn(folder: Path) -> Path:
-    """A picture of 256 px: how fast a model is does not depend on what is on it."""
+    """An image of 256 px: how fast a model is does not depend on what is on it."""
     from PIL import Image
 
-    from patchebm.data.synthetic import draw
+    from patchebm.synthetic import draw
 
     pixels, *_ = draw("flange", seed=0, split="train/good", index=0, defect="good", size=256)
     Image.fromarray(pixels).save(folder / "drawn.png")
@@ -110,7 +110,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"{name:<12}{found.get('problem', state)}")
     lines += [f"{name:<12}{words}" for name, words in facts["precisions"].items()]
     if "speed" in facts:
-        lines += ["", f"{facts['model']}, a picture at a time:"]
+        lines += ["", f"{facts['model']}, an image at a time:"]
     lines += [
         f"  threads {speed['threads']}: {speed['score_ms']:.1f} ms to score, {speed['read_ms']:.1f} to read; "
         f"first verdict after {speed['first_verdict_s']:.1f} s; {_or_unknown(speed['memory_mb'])} MB"

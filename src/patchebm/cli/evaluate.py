@@ -1,4 +1,4 @@
-"""`patchebm evaluate MODEL DATA`: measure a model on pictures with known truth, and report on it."""
+"""`patchebm evaluate MODEL DATA`: measure a model on images with known truth, and report on it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchebm.cli.options import RATE
-from patchebm.cli.runs import FINGERPRINTS
-from patchebm.config_parser import Parser
-from patchebm.data.fingerprints import Duplicate, find_duplicates, load_fingerprints, take_fingerprints
-from patchebm.data.folders import ImageSet, check_pictures, open_image_set
+from patchebm.config.parser import Parser
+from patchebm.images.fingerprints import Duplicate, find_duplicates, load_fingerprints, take_fingerprints
+from patchebm.images.folders import ImageSet, check_images, open_image_set
 from patchebm.provenance import data_hash, file_hash, versions
+from patchebm.run_folder import FINGERPRINTS
 
 if TYPE_CHECKING:
-    from patchebm.deploy.runtime import BundlePredictor
     from patchebm.detector import EnsembleDetector
+    from patchebm.runtime.predictor import BundlePredictor
 
 
 def run(argv: Sequence[str]) -> None:
@@ -29,18 +29,17 @@ def run(argv: Sequence[str]) -> None:
         help="folder that `patchebm train` wrote, in whose evaluation/ results are kept, or a file that "
         "`patchebm export` wrote",
     )
-    parser.add_argument("data", help="folder in MVTec AD layout with test pictures")
+    parser.add_argument("data", help="folder in MVTec AD layout with test images")
     parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
     parser.add_argument("--report", help="folder for report.html, results.json and predictions.csv")
     parser.add_argument("--json", help="write the results to this file, too")
     values = parser.parse(argv)
     image_set = open_image_set(values.data)
     if image_set.test:
-        # A bad picture or mask is named before the others are scored, not after.
-        check_pictures(image_set.test)
+        # A bad image or mask is named before the others are scored, not after.
+        check_images(image_set.test)
 
     from patchebm.evaluation.evaluate import evaluate
-    from patchebm.evaluation.gallery import Gallery
     from patchebm.evaluation.results import (
         results_file,
         results_of,
@@ -49,6 +48,7 @@ def run(argv: Sequence[str]) -> None:
     )
     from patchebm.loading import load
     from patchebm.progress import progress_bar
+    from patchebm.report.gallery import Gallery
 
     model = Path(values.model)
     detector = load(model)
@@ -67,9 +67,9 @@ def run(argv: Sequence[str]) -> None:
     if values.json:
         write_results(values.json, results)
     if gallery is not None:
-        from patchebm.evaluation.report import write_report
-        from patchebm.evaluation.sections import evaluation_sections
-        from patchebm.evaluation.training_log import training_figures
+        from patchebm.report.page import write_report
+        from patchebm.report.sections import evaluation_sections
+        from patchebm.report.training_log import training_figures
 
         out = Path(values.report)
         sections = evaluation_sections(results, gallery.items(), training_figures(model))
@@ -82,11 +82,11 @@ def run(argv: Sequence[str]) -> None:
 
 
 def find_seen(model: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[str]]:
-    """Test pictures that training has seen, and what to say of them.
+    """Test images that training has seen, and what to say of them.
 
     Raises:
         DataError: the run's fingerprints are damaged.
-        ImageError: a picture cannot be read.
+        ImageError: an image cannot be read.
     """
     said = []
     file = model / FINGERPRINTS
@@ -94,18 +94,18 @@ def find_seen(model: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[s
         train = load_fingerprints(file)
     else:
         said.append(
-            f"{model} does not know its training pictures; copies were looked for among those of "
+            f"{model} does not know its training images; copies were looked for among those of "
             f"{image_set.root}"
         )
         train = take_fingerprints([p.path for p in image_set.train], image_set.root)
     test = take_fingerprints([p.path for p in image_set.test if p.anomalous is not None], image_set.root)
     found = find_duplicates(train, test)
-    for exact, what in ((True, "also a training picture"), (False, "nearly a training picture")):
+    for exact, what in ((True, "also a training image"), (False, "nearly a training image")):
         chosen = [f"{d.test} = {d.train}" for d in found if d.exact == exact]
         if chosen:
             names = ", ".join(chosen[:10]) + (", ..." if chosen[10:] else "")
             said.append(
-                f"{len(chosen)} of {len(test.names)} test pictures: each is {what}, and figures flatter: "
+                f"{len(chosen)} of {len(test.names)} test images: each is {what}, and figures flatter: "
                 f"{names}"
             )
     return found, said
@@ -115,13 +115,13 @@ def made_by(
     model: Path, detector: EnsembleDetector | BundlePredictor, image_set: ImageSet, command: Sequence[str]
 ) -> dict[str, Any]:
     """What the figures come from: commands, seed, data and versions."""
-    pictures = [p.path for p in image_set.test if p.anomalous is not None]
+    images = [p.path for p in image_set.test if p.anomalous is not None]
     record = model / "run.json"
     training = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     return {
         "command": list(command),
         "data": str(image_set.root),
-        "data_sha256": data_hash(pictures, image_set.root),
+        "data_sha256": data_hash(images, image_set.root),
         "model_sha256": file_hash(model / "model.json" if model.is_dir() else model),
         "seed": detector.seed,
         "threshold": asdict(detector.threshold_),

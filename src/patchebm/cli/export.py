@@ -1,6 +1,6 @@
 """`patchebm export RUN --out part.patchebm`: one verified file that scores without torch.
 
-The bundle is compared with the model in RUN, picture by picture and on hard versions of some, and refused
+The bundle is compared with the model in RUN, image by image and on hard versions of some, and refused
 where it does not score as that does.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchebm.config_parser import Parser
-from patchebm.data.folders import find_images, open_image_set
+from patchebm.config.parser import Parser
 from patchebm.errors import ConfigError, PatchebmError
+from patchebm.images.folders import find_images, open_image_set
 
 
 def run(argv: Sequence[str]) -> None:
@@ -24,12 +24,12 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--verify",
         nargs="+",
-        help="pictures to compare on, or folders of them; default: the training pictures",
+        help="images to compare on, or folders of them; default: the training images",
     )
     values = parser.parse(argv)
 
-    from patchebm.deploy.export import build_bundle, check_target
     from patchebm.detector import load
+    from patchebm.export.build import build_bundle, check_target
 
     check_target(values.format, values.precision)
     if Path(values.out).is_dir():
@@ -39,7 +39,7 @@ def run(argv: Sequence[str]) -> None:
     verify = find_images(values.verify) if values.verify else training[1::2] or training
     if not verify:
         raise ConfigError(
-            f"the pictures that {values.run} was trained on are not where they were; name some with --verify"
+            f"the images that {values.run} was trained on are not where they were; name some with --verify"
         )
     built = build_bundle(
         detector,
@@ -56,8 +56,8 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _training(root: str | None) -> list[Path]:
-    """The good pictures of a run, or none if they are no longer there."""
+    """The good images of a run, or none if they are no longer there."""
     try:
-        return [picture.path for picture in open_image_set(root).train] if root else []
+        return [image.path for image in open_image_set(root).train] if root else []
     except PatchebmError:
         return []

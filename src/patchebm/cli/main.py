@@ -1,4 +1,4 @@
-"""`patchebm VERB ...`: finds the verb, and turns errors that a user can mend into one sentence."""
+"""`patchebm VERB ...`: finds the verb, and turns errors that a user can fix into one sentence."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from patchebm._version import __version__
 from patchebm.errors import PatchebmError
 
 VERBS = {
-    "train": "fit a detector on pictures of good parts",
-    "evaluate": "measure a detector on pictures with known truth, and report on it",
+    "train": "fit a detector on images of good parts",
+    "evaluate": "measure a detector on images with known truth, and report on it",
     "compare": "put several evaluated runs in one page",
     "export": "write one verified file that scores without torch",
-    "predict": "score pictures, give verdicts, draw heat maps",
-    "calibrate": "set the false-alarm rate anew, or learn anew what good parts score",
-    "watch": "score pictures as a camera writes them",
+    "predict": "score images, give verdicts, draw heat maps",
+    "calibrate": "set the false-alarm rate again, or learn again what good parts score",
+    "watch": "score images as a camera writes them",
     "doctor": "say what this machine has for scoring, and how fast it is",
     "benchmark": "measure presets and seeds on several image sets, with tables",
     "demo": "train and evaluate on built-in synthetic products, and write a report",
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; the entry point of the `patchebm` command.
 
     Returns:
-        0 on success, 2 for input that the user can mend, 130 after Ctrl-C.
+        0 on success, 2 for input that the user can fix, 130 after Ctrl-C.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if not argv or argv[0] in ("-h", "--help"):
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verb, *rest = argv
     if verb not in VERBS:
-        from patchebm.config_parser import nearest
+        from patchebm.config.parser import nearest
 
         return _fail(f"there is no verb '{verb}'{nearest(verb, VERBS)}; verbs are {', '.join(VERBS)}")
     try:

@@ -7,14 +7,14 @@ from dataclasses import fields
 
 from jsonargparse import Namespace
 
-from patchebm.config import DEFAULT_PRESET, Config
-from patchebm.config_parser import Parser, build_config, preset_file, preset_names
+from patchebm.config.parser import Parser, build_config, preset_file, preset_names
+from patchebm.config.schema import DEFAULT_PRESET, Config
 
 RATE = "--false-alarm-rate"
 """How verbs spell the key `false_alarm_rate`."""
 
 GROUPS_HELP = (
-    "which pictures show the same physical part: a csv file with the columns file,group, or a regular "
+    "which images show the same physical part: a csv file with the columns file,group, or a regular "
     "expression for file names with one pair of round brackets around the part, such as 'part(\\d+)_'"
 )
 

@@ -1,4 +1,4 @@
-"""`patchebm predict MODEL IMAGES...`: score pictures, give verdicts, draw heat maps."""
+"""`patchebm predict MODEL IMAGES...`: score images, give verdicts, draw heat maps."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchebm.cli.options import RATE
-from patchebm.config_parser import Parser
-from patchebm.data.folders import find_images
-from patchebm.data.images import read_image
+from patchebm.config.parser import Parser
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
+from patchebm.images.folders import find_images
+from patchebm.images.reading import read_image
 from patchebm.loading import load
-from patchebm.prediction import one_in
+from patchebm.runtime.prediction import one_in
 
 
 def run(argv: Sequence[str]) -> None:
@@ -25,15 +25,15 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "model", help="folder that `patchebm train` wrote, or file that `patchebm export` wrote"
     )
-    parser.add_argument("images", nargs="+", help="pictures, or folders of pictures")
+    parser.add_argument("images", nargs="+", help="images, or folders of images")
     parser.add_argument("--out", help="write heat map overlays to this folder")
     parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
-    parser.add_argument("--threads", type=int, help="of a bundle, that one picture uses; default: all cores")
+    parser.add_argument("--threads", type=int, help="of a bundle, that one image uses; default: all cores")
     parser.add_argument("--json", help="write the predictions to this file, a list of records")
     values = parser.parse(argv)
     paths = find_images(values.images)
 
-    from patchebm.evaluation.overlay import heat_overlay, side_by_side
+    from patchebm.runtime.overlay import heat_overlay, side_by_side
 
     names = _overlay_names(paths)
     if values.out:
@@ -45,19 +45,19 @@ def run(argv: Sequence[str]) -> None:
     for path, prediction in zip(paths, detector.iterate(paths, heat_maps=bool(values.out)), strict=True):
         record = prediction.record()
         if prediction.heat_map is not None:
-            picture = read_image(path)
+            image = read_image(path)
             low, high = detector.heat_range(prediction.heat_map)
-            overlay = heat_overlay(picture, prediction.heat_map, low=low, high=high)
+            overlay = heat_overlay(image, prediction.heat_map, low=low, high=high)
             target = Path(values.out) / names[path]
             with replacing(target) as temporary:
-                side_by_side(picture, overlay, None).save(temporary, format="PNG")
+                side_by_side(image, overlay, None).save(temporary, format="PNG")
             record["overlay"] = str(target)
         records.append(record)
         verdict = "ANOMALOUS" if prediction.anomalous else "normal"
         print(f"{verdict:<10}{prediction.score:>8.2f}  {one_in(prediction):<22}{path}")
     flagged = sum(record["anomalous"] for record in records)
     print(
-        f"{flagged} of {len(records)} pictures are anomalous (score above {detector.threshold_.value:.2f}; "
+        f"{flagged} of {len(records)} images are anomalous (score above {detector.threshold_.value:.2f}; "
         f"{detector.threshold_.describe()})",
         file=sys.stderr,
     )
@@ -66,7 +66,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A distinct name for each picture's overlay: its stem, with its folders where stems repeat."""
+    """A distinct name for each image's overlay: its stem, with its folders where stems repeat."""
     stems = Counter(path.stem for path in paths)
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     names: dict[Path, str] = {}
@@ -74,7 +74,7 @@ def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
         name = path.stem
         if stems[name] > 1:
             name = "_".join(path.absolute().relative_to(root).parts)
-        # `_heat` tells overlays from pictures, so that no picture is ever overwritten by its own.
+        # `_heat` tells overlays from images, so that no image is ever overwritten by its own.
         candidate, count = f"{name}_heat.png", 1
         while candidate in names.values():
             count += 1
@@ -84,7 +84,7 @@ def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _check_targets(folder: Path, names: dict[Path, str]) -> None:
-    """Raise PatchebmError if an overlay would replace one of the pictures."""
+    """Raise PatchebmError if an overlay would replace one of the images."""
     inputs = {path.resolve() for path in names}
     for path, name in names.items():
         if (folder / name).resolve() in inputs:

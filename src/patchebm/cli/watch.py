@@ -1,4 +1,4 @@
-"""`patchebm watch FOLDER --model MODEL --out RESULTS`: score pictures as a camera writes them."""
+"""`patchebm watch FOLDER --model MODEL --out RESULTS`: score images as a camera writes them."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from pathlib import Path
 from typing import Any
 
 from patchebm.cli.options import RATE
-from patchebm.config_parser import Parser
-from patchebm.deploy.journal import Journal, Record
-from patchebm.deploy.stream import Stream
-from patchebm.deploy.watch import FolderWatch
-from patchebm.deploy.webhook import Webhook, check_url
+from patchebm.config.parser import Parser
 from patchebm.errors import ConfigError, DataError
+from patchebm.line.journal import Journal, Record
+from patchebm.line.stream import Stream
+from patchebm.line.watch import FolderWatch
+from patchebm.line.webhook import Webhook, check_url
 from patchebm.loading import load
 
 
 def run(argv: Sequence[str]) -> None:
     """Watch as the arguments say."""
     parser = Parser(prog="patchebm watch", description=__doc__)
-    parser.add_argument("folder", help="where pictures arrive; sub-folders are watched too")
+    parser.add_argument("folder", help="where images arrive; sub-folders are watched too")
     parser.add_argument("--model", required=True, help="bundle, or folder that `patchebm train` wrote")
     parser.add_argument(
         "--out", required=True, help="folder for results.jsonl and results.csv; goes on with it"
     )
-    parser.add_argument("--threads", type=int, help="of a bundle, that one picture uses; default: all cores")
+    parser.add_argument("--threads", type=int, help="of a bundle, that one image uses; default: all cores")
     parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
     parser.add_argument("--webhook", help="send each record to this address as JSON")
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between two looks into the folder")
     parser.add_argument(
         "--settle", type=float, default=1.0, help="seconds for which a file must not change before it is read"
     )
-    parser.add_argument("--once", action="store_true", help="stop when every picture there is recorded")
+    parser.add_argument("--once", action="store_true", help="stop when every image there is recorded")
     parser.add_argument("--maps", action="store_true", help="write heat map overlays to maps/ in --out")
     values = parser.parse(argv)
     folder, out = _folders(values.folder, values.out)
@@ -70,7 +70,7 @@ def run(argv: Sequence[str]) -> None:
                 say=_say,
                 recorded=tally.add,
             )
-            _say(f"watching {folder}; {len(journal)} pictures are recorded in {journal.path}; Ctrl-C stops")
+            _say(f"watching {folder}; {len(journal)} images are recorded in {journal.path}; Ctrl-C stops")
             if webhook is not None:
                 webhook.start()
             try:
@@ -87,14 +87,14 @@ class _Tally:
     def __init__(self, webhook: Webhook | None) -> None:
         self._webhook = webhook
         self._began = time.monotonic()
-        self._pictures = self._anomalous = self._errors = 0
+        self._images = self._anomalous = self._errors = 0
 
     def add(self, records: Sequence[Record]) -> None:
         """Take in a batch."""
         if self._webhook is not None:
             self._webhook.notify()
         for record in records:
-            self._pictures += 1
+            self._images += 1
             if "error" in record:
                 self._errors += 1
                 _print(f"{'ERROR':<10}{'':>8}  {record['image']}: {record['error']}")
@@ -107,7 +107,7 @@ class _Tally:
     def sentence(self) -> str:
         """What this run did."""
         return (
-            f"stopped: {self._pictures} pictures recorded in {time.monotonic() - self._began:.0f} s, "
+            f"stopped: {self._images} images recorded in {time.monotonic() - self._began:.0f} s, "
             f"{self._anomalous} of them anomalous, {self._errors} unreadable"
         )
 

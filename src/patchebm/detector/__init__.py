@@ -1,4 +1,4 @@
-"""Detectors: `fit` on good pictures, then `score` and `predict`; `save` and `load`."""
+"""Detectors: `fit` on good images, then `score` and `predict`; `save` and `load`."""
 
 from patchebm.detector.detector import EnsembleDetector, ImageDetector, PatchDetector
 from patchebm.detector.persistence import load

@@ -13,38 +13,38 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchebm.calibration.combine import combine
-from patchebm.calibration.folds import outer_folds, parts_of
-from patchebm.calibration.order import Order, look_at_order
-from patchebm.calibration.tail import Tail, part_shares
-from patchebm.calibration.threshold import Threshold
-from patchebm.config import Config, Level
-from patchebm.config_parser import check_config
-from patchebm.data.views import resize, to_tensor
+from patchebm.config.parser import check_config
+from patchebm.config.schema import Config, Level
+from patchebm.detector.combine import combine
+from patchebm.detector.folds import outer_folds, parts_of
 from patchebm.detector.level import Calibrated, Judged, LevelModel, Values
+from patchebm.detector.order import Order, look_at_order
 from patchebm.detector.reading import Image, array_of, looks_of, name_of, read_training, see
 from patchebm.errors import ConfigError, DataError, ImageError, PatchebmError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.maps import FeatureMaps
 from patchebm.features.region import cells_outside, region_of
-from patchebm.prediction import Prediction
+from patchebm.features.views import resize, to_tensor
 from patchebm.progress import progress_bar
+from patchebm.runtime.prediction import Prediction
+from patchebm.runtime.tail import Tail, part_shares
+from patchebm.runtime.threshold import Threshold
 
-# Pictures held in memory at once while scoring.
+# Images held in memory at once while scoring.
 CHUNK = 16
 # Height and width at which maps of levels meet to tell what heat good parts show.
 HEAT_SIZE = (256, 256)
-# As many good pictures as training needs.
+# As many good images as training needs.
 LEAST_CALIBRATION = 6
 
 
 class EnsembleDetector:
     """Patch-level and image-level energies of good parts, and their ensemble.
 
-    scikit-learn's contract: the constructor only keeps its argument, `fit` learns from good pictures
+    scikit-learn's contract: the constructor only keeps its argument, `fit` learns from good images
     alone, what it learns ends in an underscore, scores are higher for what is more anomalous.
 
-    >>> detector = EnsembleDetector(load_preset("features")).fit(good_pictures)   # doctest: +SKIP
+    >>> detector = EnsembleDetector(load_preset("features")).fit(good_images)   # doctest: +SKIP
     >>> detector.predict(["new.png"])[0].anomalous                                 # doctest: +SKIP
 
     Args:
@@ -57,11 +57,11 @@ class EnsembleDetector:
         threshold_: scores above it are anomalous.
         mean_, std_: of the combined scores of good parts, by which scores are standardised.
         heat_low_, heat_high_: heat below the first is what good parts show, above the second glaring.
-        order_: whether training pictures that follow each other look alike; None after `load`, and where
+        order_: whether training images that follow each other look alike; None after `load`, and where
             parts are known or neighbours were held out together.
-        tail_: out-of-sample scores of good pictures, which thresholds and tail probabilities stand on.
+        tail_: out-of-sample scores of good images, which thresholds and tail probabilities stand on.
         card_: facts that were saved with the model: how it was trained, and on what.
-        channels_: 1 where levels look at pixels and all good pictures were grey, else 3.
+        channels_: 1 where levels look at pixels and all good images were grey, else 3.
     """
 
     level_names: ClassVar[tuple[Level, ...]] = ("patch", "image")
@@ -91,16 +91,16 @@ class EnsembleDetector:
         """Look for what cannot work before anything is read or written.
 
         Args:
-            images: number of good pictures.
+            images: number of good images.
             groups: as for `fit`.
             roi: as for `fit`.
 
         Returns:
-            The part that each picture shows, and the fold of each `(N,)`.
+            The part that each image shows, and the fold of each `(N,)`.
 
         Raises:
-            ConfigError: names the key and the mend.
-            DataError: too few pictures, or a region with nothing in it.
+            ConfigError: names the key and the fix.
+            DataError: too few images, or a region with nothing in it.
         """
         check_config(self.config)
         self.open_features()
@@ -121,23 +121,23 @@ class EnsembleDetector:
         folder: str | Path | None = None,
         roi: NDArray[np.bool_] | None = None,
     ) -> EnsembleDetector:
-        """Learn from pictures of good parts.
+        """Learn from images of good parts.
 
         Args:
-            images: at least six good pictures.
-            groups: the physical object that each shows, if known: pictures of one object are held out
+            images: at least six good images.
+            groups: the physical object that each shows, if known: images of one object are held out
                 together. Where it is not, `calibration.consecutive` does so with neighbours.
             folder: for checkpoints and logs. If it holds those of an interrupted fit of the same
-                pictures, configuration and seed, that fit goes on.
-            roi: `(H, W)` the region of interest, of pictures of any size: only what it is True for counts, in
+                images, configuration and seed, that fit goes on.
+            roi: `(H, W)` the region of interest, of images of any size: only what it is True for counts, in
                 fitting and in scoring. Needs features.
 
         Returns:
             The detector itself.
 
         Raises:
-            ImageError: a picture cannot be read.
-            DataError: too few pictures, or a region with nothing in it.
+            ImageError: an image cannot be read.
+            DataError: too few images, or a region with nothing in it.
             ConfigError: a region for pixels.
             TrainingError: the energy diverged for good, or there is no room for a checkpoint.
         """
@@ -146,17 +146,17 @@ class EnsembleDetector:
         self.levels_ = {}
         self.card_ = {}
         calibrated: list[Calibrated] = []
-        # Features are those of colour pictures. For pixels the number of channels is only known at the end,
-        # and what levels keep of a picture does not depend on it.
+        # Features are those of colour images. For pixels the number of channels is only known at the end,
+        # and what levels keep of an image does not depend on it.
         self.channels_ = 3
         levels = {name: self.level(name) for name in self.level_names if name in self.config.levels}
         sets = read_training(images, levels, self._maps, parts, folds, self.config.seed)
         if self._maps is None:
-            self.channels_ = max(picture.shape[0] for own in sets.values() for picture in own.pictures)
+            self.channels_ = max(image.shape[0] for own in sets.values() for image in own.images)
         unknown = groups is None or any(group is None for group in groups)
         self.order_ = None
         if unknown and not self.config.calibration.consecutive:
-            self.order_ = look_at_order(looks_of(next(iter(sets.values())).pictures))
+            self.order_ = look_at_order(looks_of(next(iter(sets.values())).images))
         for name, training in sets.items():
             level = self.level(name)
             own_folder = None if folder is None else Path(folder) / name
@@ -174,12 +174,12 @@ class EnsembleDetector:
         groups: Sequence[str | None] | None = None,
         false_alarm_rate: float | None = None,
     ) -> EnsembleDetector:
-        """Learn anew what is common among good parts, without fitting the energies anew.
+        """Learn again what is common among good parts, without fitting the energies again.
 
-        For another camera, light or batch: what scores mean, thresholds and maps follow the new pictures.
+        For another camera, light or batch: what scores mean, thresholds and maps follow the new images.
 
         Args:
-            images: at least six good pictures that the energies were not fitted on.
+            images: at least six good images that the energies were not fitted on.
             groups: as for `fit`.
             false_alarm_rate: None keeps the one that there is.
 
@@ -187,14 +187,14 @@ class EnsembleDetector:
             The detector itself.
 
         Raises:
-            ImageError: a picture cannot be read.
-            DataError: too few pictures.
+            ImageError: an image cannot be read.
+            DataError: too few images.
             ConfigError: a rate outside (0, 1).
         """
         self._require_fitted()
         if len(images) < LEAST_CALIBRATION:
             raise DataError(
-                f"{len(images)} good pictures are too few to calibrate on; give at least {LEAST_CALIBRATION}"
+                f"{len(images)} good images are too few to calibrate on; give at least {LEAST_CALIBRATION}"
             )
         if groups is not None and len(groups) != len(images):
             raise DataError(
@@ -230,14 +230,14 @@ class EnsembleDetector:
         return np.array([p.score for p in self.iterate(images, heat_maps=False)], dtype=np.float64)
 
     def predict(self, images: Sequence[Image], *, heat_maps: bool = True) -> list[Prediction]:
-        """Score, verdict and heat map of each picture.
+        """Score, verdict and heat map of each image.
 
         Args:
-            images: pictures of any size; grey ones are turned to colour, or the other way, as in `fit`.
-            heat_maps: whether maps at the pictures' own sizes are made.
+            images: images of any size; grey ones are turned to colour, or the other way, as in `fit`.
+            heat_maps: whether maps at the images' own sizes are made.
 
         Raises:
-            ImageError: a picture cannot be read, or an array is of the wrong shape or not finite.
+            ImageError: an image cannot be read, or an array is of the wrong shape or not finite.
         """
         return list(self.iterate(images, heat_maps=heat_maps))
 
@@ -249,13 +249,11 @@ class EnsembleDetector:
         for first in range(0, len(images), CHUNK):
             chunk = images[first : first + CHUNK]
             names = [name_of(image, first + i) for i, image in enumerate(chunk)]
-            pictures = [
-                to_tensor(array_of(image, first + i), self.channels_) for i, image in enumerate(chunk)
-            ]
+            tensors = [to_tensor(array_of(image, first + i), self.channels_) for i, image in enumerate(chunk)]
             columns, maps = [], []
-            seen = [see(self._maps, picture, name) for picture, name in zip(pictures, names, strict=True)]
+            seen = [see(self._maps, image, name) for image, name in zip(tensors, names, strict=True)]
             for level in self.levels_.values():
-                scored = [level.views.for_scoring(picture) for picture in seen]
+                scored = [level.views.for_scoring(image) for image in seen]
                 judged = level.judge(scored, where=heat_maps)
                 columns.append(level.scores(judged))
                 if heat_maps:
@@ -263,7 +261,7 @@ class EnsembleDetector:
             levels = np.stack(columns, axis=1)
             scores = (combine(levels) - self.mean_) / self.std_
             for i, score in enumerate(scores):
-                size = (int(pictures[i].shape[1]), int(pictures[i].shape[2]))
+                size = (int(tensors[i].shape[1]), int(tensors[i].shape[2]))
                 sized = [resize(m[i][None].float(), size)[0] for m in maps]
                 yield Prediction(
                     image=names[i],
@@ -327,11 +325,11 @@ class EnsembleDetector:
     def _settle(
         self, calibrated: list[Calibrated], groups: list[str | None], rate: float | None = None
     ) -> None:
-        """Find what good parts score and show, from pictures that the energies did not see."""
+        """Find what good parts score and show, from images that the energies did not see."""
         combined = combine(np.stack([level.scores for level in calibrated], axis=1))
         if not np.isfinite(combined).all():
             raise TrainingError(
-                "scores of good pictures are not finite: the energy diverged; lower training.lr"
+                "scores of good images are not finite: the energy diverged; lower training.lr"
             )
         self.mean_, self.std_ = float(combined.mean()), max(float(combined.std(ddof=1)), 1e-6)
         self.tail_ = Tail((combined - self.mean_) / self.std_, part_shares(groups))

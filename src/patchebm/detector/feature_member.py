@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from patchebm.config import EnergyConfig, ImageConfig, PatchConfig
+from patchebm.config.schema import EnergyConfig, ImageConfig, PatchConfig
 from patchebm.detector.member import build_sampler, train_network
 from patchebm.detector.scoring import Member
 from patchebm.energy import (
@@ -22,8 +22,7 @@ from patchebm.energy import (
     Whitening,
 )
 from patchebm.energy.cells import cells_of
-from patchebm.sampling import InformativeStart, NoisedStart, Start
-from patchebm.sampling.start import Draw
+from patchebm.training.negatives import Draw, InformativeStart, NoisedStart, Start
 
 # Views whitened, or scored for their mean and spread, at once.
 CHUNK = 8192
@@ -37,7 +36,7 @@ class FeatureTask:
         label: for the progress bar.
         config: of the level.
         views: `(n, C, h, w)` float16 or float32 training views.
-        pictures: number of pictures that they come from, which an epoch counts.
+        images: number of images that they come from, which an epoch counts.
         seed: decides everything random.
         folder: for checkpoints and logs; None keeps nothing.
     """
@@ -45,7 +44,7 @@ class FeatureTask:
     label: str
     config: PatchConfig | ImageConfig
     views: Tensor
-    pictures: int
+    images: int
     seed: int
     folder: Path | None
 
@@ -61,7 +60,7 @@ def fit_feature_member(task: FeatureTask) -> Member:
     views = task.views.float()
     whitening: Whitening | None = None
     if config.whitening != "none":
-        # Of this member's pictures alone: with a whitening of all, pictures that a member did not see scored
+        # Of this member's images alone: with a whitening of all, images that a member did not see scored
         # so much like those it saw that 6 of 20 good bottles were called anomalous at a stated 5 %.
         whitening = Whitening.fit(
             views, config.whitening, components=config.mixture.components, generator=generator
@@ -110,7 +109,7 @@ def _train_network(
         draw,
         _start(task.config, views, draw),
         build_sampler(task.config.chains, bound=math.inf),
-        pictures=task.pictures,
+        images=task.images,
         seed=task.seed,
         label=task.label,
         folder=task.folder,

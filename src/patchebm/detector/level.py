@@ -1,4 +1,4 @@
-"""One level of a detector: views, member energies, and what normal pictures score."""
+"""One level of a detector: views, member energies, and what normal images score."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
-from patchebm.calibration.folds import assign_folds
-from patchebm.calibration.positions import PositionStandardiser
-from patchebm.config import Config, ImageConfig, Level, PatchConfig
-from patchebm.data.cells import CellViews
-from patchebm.data.views import ImageViews, PatchViews, PixelViews, Resized, Views
+from patchebm.config.schema import Config, ImageConfig, Level, PatchConfig
 from patchebm.detector.feature_member import FeatureTask, fit_feature_member
+from patchebm.detector.folds import assign_folds
 from patchebm.detector.member import MemberTask, fit_member
 from patchebm.detector.member_state import member_from_state, member_state
-from patchebm.detector.scoring import Member, local_maps, picture_components
+from patchebm.detector.positions import PositionStandardiser
+from patchebm.detector.scoring import Member, image_components, local_maps
+from patchebm.features.cells import CellViews
+from patchebm.features.views import ImageViews, PatchViews, PixelViews, Resized, Views
 
 Values = NDArray[np.float64]
 
-# Held-out pictures whose maps say what heat good parts show.
-MAP_PICTURES = 32
+# Held-out images whose maps say what heat good parts show.
+MAP_IMAGES = 32
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Good pictures as one level sees them.
+    """Good images as one level sees them.
 
     Attributes:
-        drawn: what to fit on, for each picture: resized for drawing training views, or `(n, C, h, w)` views
+        drawn: what to fit on, for each image: resized for drawing training views, or `(n, C, h, w)` views
             of features.
         scored: resized for scoring; None for those that are only fitted on.
         groups: `(N,)` the physical object of each.
@@ -47,12 +47,12 @@ class TrainingSet:
     folds: NDArray[np.int64]
 
     @property
-    def pictures(self) -> list[Tensor]:
+    def images(self) -> list[Tensor]:
         """Those that are scored."""
-        return [picture for picture in self.scored if picture is not None]
+        return [image for image in self.scored if image is not None]
 
     def expand(self, channels: int) -> None:
-        """Turn grey pictures among colour ones into colour."""
+        """Turn grey images among colour ones into colour."""
         for i, (drawn, scored) in enumerate(zip(self.drawn, self.scored, strict=True)):
             if isinstance(drawn, Resized) and scored is not None:
                 self.drawn[i] = drawn._replace(pixels=drawn.pixels.expand(channels, -1, -1))
@@ -60,12 +60,12 @@ class TrainingSet:
 
 
 class Judged(NamedTuple):
-    """What energies say of one picture, before calibration.
+    """What energies say of one image, before calibration.
 
     Attributes:
         components: `(G, K)` float64 of each grid position.
         where: `(P, K')` float64, what is odd at each place of the map: the components, or, where the level
-            sees the whole picture as one view, what its energies say of pixels or cells, if asked for.
+            sees the whole image as one view, what its energies say of pixels or cells, if asked for.
     """
 
     components: Tensor
@@ -73,11 +73,11 @@ class Judged(NamedTuple):
 
 
 class Calibrated(NamedTuple):
-    """What good pictures show that the energies were not fitted on.
+    """What good images show that the energies were not fitted on.
 
     Attributes:
         scores: `(N,)`, mean 0 and standard deviation 1.
-        heat: maps `(h, w)` float64 of at most `MAP_PICTURES` of them.
+        heat: maps `(h, w)` float64 of at most `MAP_IMAGES` of them.
     """
 
     scores: Values
@@ -85,12 +85,12 @@ class Calibrated(NamedTuple):
 
 
 class LevelModel:
-    """The patch level or the image level; the latter is a grid with one position, the whole picture.
+    """The patch level or the image level; the latter is a grid with one position, the whole image.
 
     Args:
         name: `patch` or `image`.
         config: of the whole run.
-        channels: of what the level sees: 1 or 3 of pictures, or those of feature maps.
+        channels: of what the level sees: 1 or 3 of images, or those of feature maps.
     """
 
     members_: list[Member]
@@ -115,45 +115,45 @@ class LevelModel:
             with_slots = energy.kind != "network" and energy.gaussian.per_position
             self.views = PatchViews(self.config.view, on_grid=with_slots)
 
-    def for_training(self, picture: Tensor, cells: int, generator: torch.Generator) -> Resized | Tensor:
-        """What is kept of a picture, or of its map of features, `(C, H, W)` to fit on.
+    def for_training(self, image: Tensor, cells: int, generator: torch.Generator) -> Resized | Tensor:
+        """What is kept of an image, or of its map of features, `(C, H, W)` to fit on.
 
         Args:
-            picture: as the level sees it.
+            image: as the level sees it.
             cells: how many cells of features to keep of it, on average.
             generator: draws them.
 
         Raises:
-            ImageError: a picture smaller than a patch.
+            ImageError: an image smaller than a patch.
         """
         if isinstance(self.views, CellViews):
-            return self.views.sample(picture, cells, generator).half()
+            return self.views.sample(image, cells, generator).half()
         if self.on_features:
-            view = self.views.for_scoring(picture)[None]
+            view = self.views.for_scoring(image)[None]
             share = cells / (view.shape[2] * view.shape[3])
             kept = share >= 1 or float(torch.rand((), generator=generator)) < share
             return view if kept else view[:0]
-        return self._pixel_views().for_training(picture)
+        return self._pixel_views().for_training(image)
 
-    def for_calibration(self, picture: Tensor) -> Tensor:
-        """What is kept of a picture, or of its map of features, to score it later."""
-        scored = self.views.for_scoring(picture)
-        # Half precision moves an energy by far less than pictures differ, and halves the memory.
+    def for_calibration(self, image: Tensor) -> Tensor:
+        """What is kept of an image, or of its map of features, to score it later."""
+        scored = self.views.for_scoring(image)
+        # Half precision moves an energy by far less than images differ, and halves the memory.
         return scored.half() if isinstance(self.views, CellViews) else scored
 
     def fit(self, training: TrainingSet, *, members: int, refit: bool, folder: Path | None) -> Calibrated:
         """Fit `members` energies, each without one fold, and the statistics of the folds left out.
 
         Args:
-            training: good pictures.
+            training: good images.
             members: folds that are left out once each.
-            refit: score new pictures by one more energy, fitted on all pictures, instead of by the mean
+            refit: score new images by one more energy, fitted on all images, instead of by the mean
                 over the members.
             folder: for checkpoints and logs.
 
         Returns:
-            What the scored pictures in the first `members` folds show, each by the energy that did not see
-            it, in the order of the pictures.
+            What the scored images in the first `members` folds show, each by the energy that did not see
+            it, in the order of the images.
 
         Raises:
             TrainingError: an energy diverged for good, or a checkpoint cannot be read.
@@ -175,11 +175,11 @@ class LevelModel:
     def judge(
         self, scored: list[Tensor], members: list[Member] | None = None, *, where: bool = True
     ) -> list[Judged]:
-        """What energies say of pictures resized for scoring, before calibration.
+        """What energies say of images resized for scoring, before calibration.
 
         Args:
-            scored: the pictures.
-            members: whose mean counts; None takes those that score new pictures.
+            scored: the images.
+            members: whose mean counts; None takes those that score new images.
             where: whether maps are wanted.
         """
         members = self.members_ if members is None else members
@@ -190,7 +190,7 @@ class LevelModel:
         return [Judged(c, m.view(-1, 1)) for c, m in zip(components, maps, strict=True)]
 
     def calibrate(self, judged: list[Judged]) -> Calibrated:
-        """Learn from good pictures that the energies were not fitted on what is common at each position."""
+        """Learn from good images that the energies were not fitted on what is common at each position."""
         score = self.config.score
         self.standardisers_, left_out = _fit_left_out(
             _stacked([one.components for one in judged]), score.standardise_positions
@@ -202,15 +202,15 @@ class LevelModel:
         self.mean_ = float(scores.mean())
         # Two identical normals have no spread: then any other score is far beyond them.
         self.std_ = max(float(scores.std(ddof=1)), 1e-6 * max(1.0, abs(self.mean_)))
-        return Calibrated((scores - self.mean_) / self.std_, self._as_maps(heat[:MAP_PICTURES]))
+        return Calibrated((scores - self.mean_) / self.std_, self._as_maps(heat[:MAP_IMAGES]))
 
     def scores(self, judged: list[Judged]) -> Values:
-        """Scores `(N,)` of pictures; 0 and 1 are mean and spread of good parts."""
+        """Scores `(N,)` of images; 0 and 1 are mean and spread of good parts."""
         values = _standardised(_stacked([one.components for one in judged]), self.standardisers_)
         return (self._top(values) - self.mean_) / self.std_
 
     def heat_maps(self, judged: list[Judged]) -> list[Tensor]:
-        """A map `(H, W)` float64 of each picture at the size at which it is scored."""
+        """A map `(H, W)` float64 of each image at the size at which it is scored."""
         return self._as_maps(_standardised(_stacked([one.where for one in judged]), self.map_standardisers_))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -252,7 +252,7 @@ class LevelModel:
     def _fit_one(
         self, training: TrainingSet, left_out: int | None, which: str, folder: Path | None
     ) -> Member:
-        """Fit an energy on all pictures but those of one fold, or on all."""
+        """Fit an energy on all images but those of one fold, or on all."""
         number = int(training.folds.max()) + 1 if left_out is None else left_out
         kept = np.flatnonzero(training.folds != number)
         # Distinct for each member and level, and the same whatever else is fitted.
@@ -271,7 +271,7 @@ class LevelModel:
                 label=label,
                 config=self.config,
                 views=self._pixel_views(),
-                pictures=[r for i in kept if isinstance(r := training.drawn[i], Resized)],
+                images=[r for i in kept if isinstance(r := training.drawn[i], Resized)],
                 folds=assign_folds(groups, max(2, int(training.folds.max())), np.random.default_rng(seed)),
                 seed=seed,
                 folder=own_folder,
@@ -280,11 +280,11 @@ class LevelModel:
         return Member(energy)
 
     def _components(self, members: list[Member], scored: list[Tensor]) -> Tensor:
-        values = picture_components(members, scored, self.views, self.config.score)
+        values = image_components(members, scored, self.views, self.config.score)
         side = self.config.score.smooth
         if side == 1 or self.views.positions == 1:
             return values
-        return torch.stack([self._smooth(picture, side) for picture in values])
+        return torch.stack([self._smooth(image, side) for image in values])
 
     def _smooth(self, values: Tensor, side: int) -> Tensor:
         """Smooth the grid of each component `(G, K)` with a Gaussian of a third of the window's side."""
@@ -304,12 +304,12 @@ class LevelModel:
 
 
 def _stacked(parts: Sequence[Tensor | None]) -> Values:
-    """Components `(N, G, K)` of pictures."""
+    """Components `(N, G, K)` of images."""
     return np.stack([part.numpy() for part in parts if part is not None])
 
 
 def _fit_left_out(components: Values, per_position: bool) -> tuple[list[PositionStandardiser], Values]:
-    """A standardiser for each of the components `(N, G, K)`, and values of pictures that it did not see."""
+    """A standardiser for each of the components `(N, G, K)`, and values of images that it did not see."""
     standardisers = [PositionStandardiser(per_position=per_position) for _ in range(components.shape[2])]
     left_out = [s.fit_transform_left_out(components[:, :, k]) for k, s in enumerate(standardisers)]
     return standardisers, _add(left_out)

@@ -1,4 +1,4 @@
-"""Fitting one energy on the pictures of all folds but one."""
+"""Fitting one energy on the images of all folds but one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchebm.config import ChainsConfig, ImageConfig, NetworkConfig, PatchConfig
-from patchebm.data.views import PixelViews, Resized
+from patchebm.config.schema import ChainsConfig, ImageConfig, NetworkConfig, PatchConfig
 from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
-from patchebm.sampling import (
-    PYLD,
-    SGLD,
+from patchebm.features.views import PixelViews, Resized
+from patchebm.training.loop import train
+from patchebm.training.module import EnergyModule
+from patchebm.training.negatives import (
     CorruptedStart,
+    Draw,
     InformativeStart,
     NoisedStart,
-    Sampler,
     Start,
     UniformStart,
 )
-from patchebm.sampling.start import Draw
-from patchebm.training.loop import train
-from patchebm.training.module import EnergyModule
+from patchebm.training.samplers import PYLD, SGLD, Sampler
 
 # Views that a Gaussian of all positions and the informative start are made of: enough for the covariance
 # of small patches, and below this many bytes for large ones.
@@ -42,8 +40,8 @@ class MemberTask:
     Attributes:
         label: for the progress bar.
         config: of the level.
-        views: how the level sees pictures.
-        pictures: the training pictures of this member, resized.
+        views: how the level sees images.
+        images: the training images of this member, resized.
         folds: `(N,)` inner fold of each, for the cross-fitted Gaussians that the network trains on.
         seed: decides everything random.
         folder: for checkpoints and logs; None keeps nothing.
@@ -52,7 +50,7 @@ class MemberTask:
     label: str
     config: PatchConfig | ImageConfig
     views: PixelViews
-    pictures: list[Resized]
+    images: list[Resized]
     folds: NDArray[np.int64]
     seed: int
     folder: Path | None
@@ -66,9 +64,9 @@ def fit_member(task: MemberTask) -> Energy:
     """
     generator = torch.Generator().manual_seed(task.seed)
     energy_config = task.config.energy
-    channels = task.pictures[0].pixels.shape[0]
+    channels = task.images[0].pixels.shape[0]
     if energy_config.kind == "gaussian":
-        return _gaussian(task, list(range(len(task.pictures))), generator).eval()
+        return _gaussian(task, list(range(len(task.images))), generator).eval()
     if energy_config.kind == "network":
         network = build_network(energy_config.network, channels, generator)
         _train(network, task, _Draw(task), generator)
@@ -76,8 +74,8 @@ def fit_member(task: MemberTask) -> Energy:
     network = build_network(
         energy_config.network, channels * (2 if energy_config.sees_gradient else 1), generator
     )
-    # In-sample energies of a Gaussian are far below those of new pictures. So the network trains beside
-    # Gaussians that never saw the pictures they judge: one for each inner fold, in slots of their own.
+    # In-sample energies of a Gaussian are far below those of new images. So the network trains beside
+    # Gaussians that never saw the images they judge: one for each inner fold, in slots of their own.
     parts = [
         _gaussian(task, np.flatnonzero(task.folds != fold).tolist(), generator)
         for fold in range(int(task.folds.max()) + 1)
@@ -93,7 +91,7 @@ def fit_member(task: MemberTask) -> Energy:
         scale if energy_config.sees_gradient else None,
     )
     _train(tilted, task, draw, generator)
-    tilted.base = _gaussian(task, list(range(len(task.pictures))), generator)
+    tilted.base = _gaussian(task, list(range(len(task.images))), generator)
     return tilted.eval()
 
 
@@ -126,29 +124,29 @@ class _Draw:
         self._slots_per_fold = slots_per_fold
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        drawn = self._task.views.draw(self._task.pictures, n, generator)
+        drawn = self._task.views.draw(self._task.images, n, generator)
         cell = drawn.cell if self._slots_per_fold > 1 else torch.zeros_like(drawn.cell)
-        return drawn.views, self._folds[drawn.picture] * self._slots_per_fold + cell
+        return drawn.views, self._folds[drawn.image] * self._slots_per_fold + cell
 
 
 def _gaussian(task: MemberTask, chosen: list[int], generator: torch.Generator) -> GaussianEnergy:
-    """The informative Gaussian of the chosen pictures."""
+    """The informative Gaussian of the chosen images."""
     config = task.config.energy.gaussian
-    pictures = [task.pictures[i] for i in chosen]
+    images = [task.images[i] for i in chosen]
     if config.per_position or task.views.positions == 1:
-        grids = torch.stack([task.views.grid(picture.pixels) for picture in pictures])
+        grids = torch.stack([task.views.grid(image.pixels) for image in images])
         return GaussianEnergy.fit(grids.transpose(0, 1), rank=config.rank, floor=config.floor)
-    views = _many_views(task, pictures, generator)
+    views = _many_views(task, images, generator)
     return GaussianEnergy.fit(views[None], rank=config.rank, floor=config.floor)
 
 
-def _many_views(task: MemberTask, pictures: list[Resized], generator: torch.Generator) -> Tensor:
-    """As many views of the pictures as describe them well and fit into memory, `(n, C, h, w)`."""
+def _many_views(task: MemberTask, images: list[Resized], generator: torch.Generator) -> Tensor:
+    """As many views of the images as describe them well and fit into memory, `(n, C, h, w)`."""
     if task.views.positions == 1:
-        return torch.stack([picture.pixels for picture in pictures])
-    one = pictures[0].pixels.shape[0] * task.views.view_size[0] * task.views.view_size[1]
-    n = max(2, min(MOST_VIEWS, len(pictures) * task.views.positions, MOST_VIEW_BYTES // (4 * one)))
-    return task.views.draw(pictures, n, generator).views
+        return torch.stack([image.pixels for image in images])
+    one = images[0].pixels.shape[0] * task.views.view_size[0] * task.views.view_size[1]
+    n = max(2, min(MOST_VIEWS, len(images) * task.views.positions, MOST_VIEW_BYTES // (4 * one)))
+    return task.views.draw(images, n, generator).views
 
 
 def _scales(
@@ -158,18 +156,18 @@ def _scales(
 
     Returns:
         Mean and standard deviation of out-of-sample energies; and the inverse root mean square of their
-        gradient, `(P, 1, 1, 1)` by position or, for whole pictures, `(1, C, H, W)` by pixel. A tenth of
+        gradient, `(P, 1, 1, 1)` by position or, for whole images, `(1, C, H, W)` by pixel. A tenth of
         the mean is added to each mean square, so that no quiet pixel is blown up.
     """
     energies, squares = [], []
     if slots_per_fold == 1 and task.views.positions > 1:
-        # One Gaussian for all patches: pictures may be trained on at another size than that of the grid.
+        # One Gaussian for all patches: images may be trained on at another size than that of the grid.
         views, slot = _Draw(task)(MOST_SCALE_VIEWS, generator)
         energies.append(gaussian.energy_at(views, slot))
         mean_square = gaussian.gradient_at(views, slot).square().mean().view(1, 1, 1, 1)
     else:
-        for picture, fold in zip(task.pictures, task.folds.tolist(), strict=True):
-            views = task.views.grid(picture.pixels)
+        for image, fold in zip(task.images, task.folds.tolist(), strict=True):
+            views = task.views.grid(image.pixels)
             slot = fold * slots_per_fold + torch.arange(len(views))
             energies.append(gaussian.energy_at(views, slot))
             squares.append(gaussian.gradient_at(views, slot).square())
@@ -187,10 +185,10 @@ def _start(task: MemberTask, draw: Draw, generator: torch.Generator) -> Start:
         return CorruptedStart(draw)
     if kind == "noised":
         return NoisedStart(draw, task.config.chains.noise_scale)
-    channels = task.pictures[0].pixels.shape[0]
+    channels = task.images[0].pixels.shape[0]
     if kind == "uniform":
         return UniformStart((channels, *task.views.view_size), draw)
-    return InformativeStart(_many_views(task, task.pictures, generator), draw)
+    return InformativeStart(_many_views(task, task.images, generator), draw)
 
 
 def _train(energy: Energy, task: MemberTask, draw: Draw, generator: torch.Generator) -> None:
@@ -200,7 +198,7 @@ def _train(energy: Energy, task: MemberTask, draw: Draw, generator: torch.Genera
         draw,
         _start(task, draw, generator),
         build_sampler(task.config.chains, bound=1.0),
-        pictures=len(task.pictures),
+        images=len(task.images),
         seed=task.seed,
         label=task.label,
         folder=task.folder,
@@ -214,7 +212,7 @@ def train_network(
     start: Start,
     sampler: Sampler,
     *,
-    pictures: int,
+    images: int,
     seed: int,
     label: str,
     folder: Path | None,
@@ -227,7 +225,7 @@ def train_network(
         draw: draws data views.
         start: draws starts of chains.
         sampler: moves chains.
-        pictures: number of training pictures, which an epoch counts.
+        images: number of training images, which an epoch counts.
         seed: of the training's generator.
         label: name in the progress bar.
         folder: for checkpoints and logs; None keeps nothing.
@@ -238,7 +236,7 @@ def train_network(
     training = config.training
     steps = training.steps
     if steps is None:
-        steps = training.epochs * max(1, pictures // training.batch_size)
+        steps = training.epochs * max(1, images // training.batch_size)
     if steps == 0:
         energy.eval()
         return

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchebm.config import EnergyConfig
+from patchebm.config.schema import EnergyConfig
 from patchebm.detector.member import build_network
 from patchebm.detector.scoring import Member
 from patchebm.energy import (

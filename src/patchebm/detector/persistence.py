@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from patchebm.calibration.tail import Tail
-from patchebm.config_parser import build_config
+from patchebm.config.parser import build_config
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.detector.modelfile import load_model, save_model
 from patchebm.errors import ConfigError, ModelFileError
 from patchebm.features.backbone import Backbone
+from patchebm.runtime.tail import Tail
 
 
 def save_detector(detector: EnsembleDetector, folder: str | Path, card: dict[str, Any] | None = None) -> None:

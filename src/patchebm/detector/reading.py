@@ -1,4 +1,4 @@
-"""From what users give, files or arrays, to what levels see; and what a fit keeps of many pictures."""
+"""From what users give, files or arrays, to what levels see; and what a fit keeps of many images."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from patchebm.config import Level
-from patchebm.data.images import read_image
-from patchebm.data.views import to_tensor
+from patchebm.config.schema import Level
 from patchebm.detector.level import LevelModel, TrainingSet
 from patchebm.errors import ImageError
 from patchebm.features.maps import FeatureMaps
+from patchebm.features.views import to_tensor
+from patchebm.images.reading import read_image
 from patchebm.progress import progress_bar
 
 Image: TypeAlias = "str | Path | NDArray[np.float32]"
-"""A file, or an array `(H, W, 1 or 3)` float32 in [0, 1] as `patchebm.data.images.read_image` gives."""
+"""A file, or an array `(H, W, 1 or 3)` float32 in [0, 1] as `patchebm.images.reading.read_image` gives."""
 
-# Cells of feature maps that an energy is fitted on, of all pictures together, and bytes of maps kept to
-# calibrate on: what bounds the memory of a fit, whatever the number of pictures.
+# Cells of feature maps that an energy is fitted on, of all images together, and bytes of maps kept to
+# calibrate on: what bounds the memory of a fit, whatever the number of images.
 MOST_CELLS = 200_000
 MOST_MAP_BYTES = 500 * 2**20
 
@@ -37,18 +37,18 @@ def read_training(
     folds: NDArray[np.int64],
     seed: int,
 ) -> dict[Level, TrainingSet]:
-    """Read each picture once and keep what the levels need of it.
+    """Read each image once and keep what the levels need of it.
 
     Args:
-        images: good pictures.
+        images: good images.
         levels: decide what is kept.
         maps: None where levels look at pixels.
-        parts: `(N,)` the physical part that each picture shows.
+        parts: `(N,)` the physical part that each image shows.
         folds: `(N,)` outer fold of each.
-        seed: draws which cells, and which pictures, are kept where all would be too many.
+        seed: draws which cells, and which images, are kept where all would be too many.
 
     Raises:
-        ImageError: a picture cannot be read, or cannot be used; names it.
+        ImageError: an image cannot be read, or cannot be used; names it.
     """
     generator = torch.Generator().manual_seed(seed)
     cells = max(1, MOST_CELLS // len(images))
@@ -56,8 +56,8 @@ def read_training(
     kept: dict[Level, TrainingSet] = {name: TrainingSet([], [], parts, folds) for name in levels}
     with progress_bar(len(images), "read", "image", leave=False) as bar:
         for i, image in enumerate(images):
-            picture = array_of(image, i)
-            tensor = to_tensor(picture, picture.shape[2] if maps is None else 3)
+            pixels = array_of(image, i)
+            tensor = to_tensor(pixels, pixels.shape[2] if maps is None else 3)
             seen = see(maps, tensor, name_of(image, i))
             for name, level in levels.items():
                 try:
@@ -67,29 +67,29 @@ def read_training(
                 kept[name].scored.append(level.for_calibration(seen) if calibrating[i] else None)
             bar.update()
     if maps is None:
-        channels = max(picture.shape[0] for own in kept.values() for picture in own.pictures)
+        channels = max(image.shape[0] for own in kept.values() for image in own.images)
         for own in kept.values():
             own.expand(channels)
     return kept
 
 
-def see(maps: FeatureMaps | None, picture: Tensor, name: str) -> Tensor:
-    """What levels look at: the picture `(C, H, W)`, or its map of features.
+def see(maps: FeatureMaps | None, image: Tensor, name: str) -> Tensor:
+    """What levels look at: the image `(C, H, W)`, or its map of features.
 
     Raises:
-        ImageError: the features are not finite; names the picture.
+        ImageError: the features are not finite; names the image.
     """
     if maps is None:
-        return picture
+        return image
     try:
-        return maps(picture)
+        return maps(image)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
 
 
-def looks_of(pictures: Sequence[Tensor]) -> NDArray[np.float64]:
-    """What pictures, or maps of features, look like from afar: `(N, 16 * C)`, the means of 4 x 4 cells."""
-    coarse = [adaptive_avg_pool2d(picture.float(), 4).flatten() for picture in pictures]
+def looks_of(images: Sequence[Tensor]) -> NDArray[np.float64]:
+    """What images, or maps of features, look like from afar: `(N, 16 * C)`, the means of 4 x 4 cells."""
+    coarse = [adaptive_avg_pool2d(image.float(), 4).flatten() for image in images]
     return torch.stack(coarse).double().numpy()
 
 
@@ -118,10 +118,10 @@ def array_of(image: Image, index: int) -> NDArray[np.float32]:
     return array.astype(np.float32, copy=False)
 
 
-def _calibrating(pictures: int, maps: FeatureMaps | None, seed: int) -> NDArray[np.bool_]:
-    """Which pictures calibrate `(N,)`: all, or a random share whose maps fit into memory."""
-    most = pictures
+def _calibrating(images: int, maps: FeatureMaps | None, seed: int) -> NDArray[np.bool_]:
+    """Which images calibrate `(N,)`: all, or a random share whose maps fit into memory."""
+    most = images
     if maps is not None:
         # Two bytes a value.
         most = MOST_MAP_BYTES // (2 * maps.channels * maps.grid[0] * maps.grid[1])
-    return np.random.default_rng(seed).permutation(pictures) < most
+    return np.random.default_rng(seed).permutation(images) < most

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from patchebm.config import ScoreConfig
-from patchebm.data.views import Views
+from patchebm.config.schema import ScoreConfig
 from patchebm.energy import CellsEnergy, Energy, GaussianEnergy, TiltedEnergy, Whitening
 from patchebm.energy.base import energy_gradient
 from patchebm.energy.cells import cells_of
+from patchebm.features.views import Views
 
 # Side of the neighbourhood over which squared gradients are averaged, as in Genc et al. 2021.
 NEIGHBOURHOOD = 5
@@ -73,14 +73,14 @@ def view_components(energy: Energy, x: Tensor, slot: Tensor | None, config: Scor
     return value.clamp(min=1e-12).log() if isinstance(energy, GaussianEnergy) else value
 
 
-def picture_components(
-    members: Sequence[Member], pictures: list[Tensor], views: Views, config: ScoreConfig
+def image_components(
+    members: Sequence[Member], images: list[Tensor], views: Views, config: ScoreConfig
 ) -> Tensor:
-    """Components of all test views of pictures resized for scoring, averaged over members.
+    """Components of all test views of images resized for scoring, averaged over members.
 
     Args:
         members: in evaluation mode.
-        pictures: `(C, H, W)` each, as `views.for_scoring` gives them.
+        images: `(C, H, W)` each, as `views.for_scoring` gives them.
         views: cut them.
         config: which score.
 
@@ -90,16 +90,16 @@ def picture_components(
     rows = []
     batch = views.at_once
     at_once = max(1, batch // views.positions)
-    for first in range(0, len(pictures), at_once):
-        chunk = pictures[first : first + at_once]
-        x = torch.cat([views.grid(picture) for picture in chunk])
+    for first in range(0, len(images), at_once):
+        chunk = images[first : first + at_once]
+        x = torch.cat([views.grid(image) for image in chunk])
         joined = torch.stack([_components(member, x, views, config) for member in members]).mean(0)
         rows.append(joined.view(len(chunk), views.positions, joined.shape[1]))
     return torch.cat(rows)
 
 
 def _components(member: Member, x: Tensor, views: Views, config: ScoreConfig) -> Tensor:
-    """Components `(B, K)` float64 of the views of whole pictures, `views.at_once` at a time."""
+    """Components `(B, K)` float64 of the views of whole images, `views.at_once` at a time."""
     energy, x = member.energy, member.space(x)
     slots = _slots(energy, views.positions)
     slot = None if slots is None else slots.repeat(len(x) // views.positions)
@@ -111,16 +111,16 @@ def _components(member: Member, x: Tensor, views: Views, config: ScoreConfig) ->
     return torch.cat(parts).double()
 
 
-def local_maps(member: Member, pictures: list[Tensor]) -> Tensor:
-    """What of whole pictures `(C, H, W)`, or maps of features, is odd: `(N, H, W)` float64.
+def local_maps(member: Member, images: list[Tensor]) -> Tensor:
+    """What of whole images `(C, H, W)`, or maps of features, is odd: `(N, H, W)` float64.
 
     Where a network judges cells these are its energies of them, else the logarithm of the local gradient.
     """
     energy = member.energy
-    # A few at a time: whole pictures may be large.
+    # A few at a time: whole images may be large.
     maps = []
-    for first in range(0, len(pictures), 8):
-        x = member.space(torch.stack(pictures[first : first + 8]))
+    for first in range(0, len(images), 8):
+        x = member.space(torch.stack(images[first : first + 8]))
         judge = energy.network if isinstance(energy, TiltedEnergy) else energy
         if isinstance(judge, CellsEnergy):
             with torch.no_grad():

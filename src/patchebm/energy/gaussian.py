@@ -1,6 +1,6 @@
 """The informative Gaussian as an energy: low rank plus isotropic, exact, without a d x d matrix.
 
-JEM++ starts its chains from N(mean, Cov + floor I) of the training pictures (Yang and Ji 2021,
+JEM++ starts its chains from N(mean, Cov + floor I) of the training images (Yang and Ji 2021,
 arXiv 2109.09032). The same distribution is an energy of its own, a Mahalanobis distance, and serves as
 the reference measure that a network tilts (`patchebm.energy.tilted`).
 """
@@ -90,7 +90,7 @@ class GaussianEnergy(Energy):
             ConfigError: fewer than two views, or a floor that is not positive.
         """
         if views.ndim != 5 or views.shape[1] < 2:
-            raise ConfigError("a Gaussian needs at least two views at a position; give more good pictures")
+            raise ConfigError("a Gaussian needs at least two views at a position; give more good images")
         if not floor > 0:
             raise ConfigError(f"gaussian floor {floor} is not positive; use for instance 1e-4")
         flat = views.flatten(2)
@@ -175,7 +175,7 @@ class GaussianEnergy(Energy):
         if slot is None or self.slots == 1:
             slot = torch.zeros(1, dtype=torch.long, device=x.device)
         first, count = int(slot[0]), len(slot)
-        # The views of one picture are a run of slots: a slice of the axes then, no copy of them all.
+        # The views of one image are a run of slots: a slice of the axes then, no copy of them all.
         run = count > 1 and torch.equal(slot, torch.arange(first, first + count, device=slot.device))
         chosen = slice(first, first + count) if run or count == 1 else slot
         centred = x.flatten(1) - self.mean[chosen]

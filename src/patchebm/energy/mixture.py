@@ -69,7 +69,7 @@ class MixtureEnergy(Energy):
             ConfigError: fewer than two views.
         """
         if len(views) < 2:
-            raise ConfigError("a mixture needs at least two views; give more good pictures")
+            raise ConfigError("a mixture needs at least two views; give more good images")
         x = views.flatten(1)
         if len(x) > MOST_VIEWS:
             x = x[torch.randperm(len(x), generator=generator)[:MOST_VIEWS]]
@@ -136,7 +136,7 @@ def _clusters(
 
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
     with warnings.catch_warnings():
-        # Identical pictures have fewer distinct views than clusters, which is fine.
+        # Identical images have fewer distinct views than clusters, which is fine.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = KMeans(k, init="random", n_init=1, max_iter=ITERATIONS, random_state=seed).fit(x)
     return fitted.labels_  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 Far from the data E grows quadratically whatever the network says, so chains cannot run away, and
 training starts from a useful detector instead of from noise. The base is the informative Gaussian or a
 mixture of clusters. Beside the view the network may see the gradient of a Gaussian's energy,
-dE_gauss/dx: a picture of what the Gaussian finds odd, and where.
+dE_gauss/dx: an image of what the Gaussian finds odd, and where.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The wide residual network WRN-d-k as an energy (Zagoruyko and Komodakis 2016, arXiv 1605.07146).
 
 The thesis and JEM++ use WRN-28-10 with batch norm. The first stage is the one convolution before the
-first block, as in JEM++: it is affine, so PYLD has a closed form (see `patchebm.sampling.moves`).
+first block, as in JEM++: it is affine, so PYLD has a closed form (see `patchebm.training.samplers`).
 """
 
 from __future__ import annotations

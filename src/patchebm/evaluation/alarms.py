@@ -13,12 +13,12 @@ from patchebm.evaluation.intervals import binomial_interval
 def observed(counts: Sequence[int], good: int, stated: float) -> dict[str, Any]:
     """False alarms on one set.
 
-    Seeds judge the same pictures, so they do not multiply the number of trials: the interval is that of
-    the mean count on so many pictures.
+    Seeds judge the same images, so they do not multiply the number of trials: the interval is that of
+    the mean count on so many images.
 
     Args:
         counts: false alarms by seed.
-        good: good test pictures, at least 1.
+        good: good test images, at least 1.
         stated: the false-alarm rate that was asked for.
 
     Returns:

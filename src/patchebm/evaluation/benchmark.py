@@ -1,7 +1,7 @@
 """Several image sets, presets and seeds, each combination fitted on good parts and measured once.
 
 What is finished stands in a log, one line a run. A run that is in the log with the same configuration and
-the same pictures is not repeated; one whose configuration or pictures have changed since is measured again,
+the same images is not repeated; one whose configuration or images have changed since is measured again,
 and the old line does not count.
 """
 
@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from patchebm.config import Config
-from patchebm.config_parser import nearest
-from patchebm.data.folders import GOOD, ImageSet, check_pictures, open_image_set
+from patchebm.config.parser import nearest
+from patchebm.config.schema import Config
 from patchebm.errors import DataError, PatchebmError
 from patchebm.evaluation.runlog import RunLog
+from patchebm.images.folders import GOOD, ImageSet, check_images, open_image_set
 from patchebm.provenance import data_hash, versions
 
 # What makes a folder a set, perhaps a broken one, rather than something else that lies beside sets.
@@ -43,15 +43,15 @@ _KEPT = (
 
 @dataclass(frozen=True)
 class OpenedSet:
-    """An image set, and the SHA-256 over all its pictures, masks and lists."""
+    """An image set, and the SHA-256 over all its images, masks and lists."""
 
-    images: ImageSet
+    image_set: ImageSet
     sha256: str
 
     @property
-    def pictures(self) -> int:
+    def size(self) -> int:
         """How many are fitted on or scored in a run."""
-        return len(self.images.train) + sum(p.anomalous is not None for p in self.images.test)
+        return len(self.image_set.train) + sum(p.anomalous is not None for p in self.image_set.test)
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class Benchmark:
     errors: list[dict[str, Any]] = field(default_factory=list)
 
     def open_set(self, name: str) -> None:
-        """List a set and hash its pictures; a set that is bad stands in `errors` instead of in `sets`."""
+        """List a set and hash its images; a set that is bad stands in `errors` instead of in `sets`."""
         with self._errors_kept(name):
             images = open_image_set(self.root / name)
-            if not any(picture.anomalous is not None for picture in images.test):
+            if not any(image.anomalous is not None for image in images.test):
                 raise DataError(
-                    f"{images.root} has no test pictures of known truth; "
+                    f"{images.root} has no test images of known truth; "
                     "put them in test/good and test/<defect>"
                 )
             self.sets[name] = OpenedSet(images, _hash(images))
@@ -132,28 +132,28 @@ class Benchmark:
         return [job for job in self.jobs() if self._row(job) is None]
 
     def changed(self, job: Job) -> bool:
-        """Whether the log has a pending job with another configuration or other pictures."""
+        """Whether the log has a pending job with another configuration or other images."""
         return any(
             all(row.get(key) == job.key[key] for key in ("set", "preset", "seed")) for row in self.log.rows
         )
 
-    def run(self, tick: Callable[[int], object] = lambda pictures: None) -> Iterator[Job]:
+    def run(self, tick: Callable[[int], object] = lambda images: None) -> Iterator[Job]:
         """Measure what is pending; yields each job when its run is in the log or its error in `errors`.
 
         Args:
-            tick: called with the number of pictures that were just fitted on or scored.
+            tick: called with the number of images that were just fitted on or scored.
 
         Raises:
             PatchebmError: the log cannot be written.
         """
         usable: dict[str, bool] = {}
         for job in self.pending():
-            images = self.sets[job.set].images
+            images = self.sets[job.set].image_set
             if job.set not in usable:
                 usable[job.set] = False
-                # A bad picture is named before its set is trained on for an hour, not after.
+                # A bad image is named before its set is trained on for an hour, not after.
                 with self._errors_kept(job.set):
-                    check_pictures([*images.train, *images.test])
+                    check_images([*images.train, *images.test])
                     usable[job.set] = True
             row = None
             if usable[job.set]:
@@ -251,14 +251,14 @@ def measure(job: Job, images: ImageSet, tick: Callable[[int], object]) -> dict[s
     }
 
 
-def _hash(images: ImageSet) -> str:
+def _hash(image_set: ImageSet) -> str:
     """SHA-256 over everything in a set that figures depend on."""
-    pictures = [*images.train, *images.test]
-    masks = [picture.mask for picture in pictures if picture.mask is not None]
-    lists = [file for name in ("groups.csv", "kinds.csv") if (file := images.root / name).exists()]
+    images = [*image_set.train, *image_set.test]
+    masks = [image.mask for image in images if image.mask is not None]
+    lists = [file for name in ("groups.csv", "kinds.csv") if (file := image_set.root / name).exists()]
     try:
-        return data_hash([*(picture.path for picture in pictures), *masks, *lists], images.root)
+        return data_hash([*(image.path for image in images), *masks, *lists], image_set.root)
     except OSError as error:
         raise DataError(
-            f"{error.filename} cannot be read: {error.strerror}; mend the file or remove it"
+            f"{error.filename} cannot be read: {error.strerror}; fix the file or remove it"
         ) from error

@@ -49,10 +49,10 @@ def results(benchmark: Benchmark, command: Sequence[str]) -> dict[str, Any]:
         "sets": {
             name: {
                 "data_sha256": opened.sha256,
-                "train": len(opened.images.train),
-                "good": sum(p.anomalous is False for p in opened.images.test),
-                "anomalous": sum(p.anomalous is True for p in opened.images.test),
-                "masks": opened.images.has_masks,
+                "train": len(opened.image_set.train),
+                "good": sum(p.anomalous is False for p in opened.image_set.test),
+                "anomalous": sum(p.anomalous is True for p in opened.image_set.test),
+                "masks": opened.image_set.has_masks,
             }
             for name, opened in benchmark.sets.items()
         },
@@ -171,7 +171,7 @@ def _alarm_table(found: dict[str, Any]) -> str:
     header = [
         "observed false alarms",
         "set",
-        "good pictures",
+        "good images",
         "rate",
         "95 % interval",
         "stated",

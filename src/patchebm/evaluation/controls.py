@@ -8,28 +8,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchebm.data.folders import ImageSet
-from patchebm.data.images import read_image
 from patchebm.evaluation.metrics import image_metrics
+from patchebm.images.folders import ImageSet
+from patchebm.images.reading import read_image
 
 CONTROLS: dict[str, Callable[[NDArray[np.float32]], float]] = {
-    "brightness": lambda picture: float(picture.mean()),
-    "contrast": lambda picture: float(picture.std()),
+    "brightness": lambda image: float(image.mean()),
+    "contrast": lambda image: float(image.std()),
 }
 
 
 def evaluate_controls(image_set: ImageSet) -> dict[str, dict[str, float]]:
-    """Image AUROC of the mean brightness and of the contrast of the pictures.
+    """Image AUROC of the mean brightness and of the contrast of the images.
 
     Returns:
-        For each control `image_auroc`: of the distance from the mean of the good training pictures, as
+        For each control `image_auroc`: of the distance from the mean of the good training images, as
         a detector that knows only these would score; and `oracle_image_auroc`: of the value itself, in
         whichever direction suits the test labels better, an upper bound that looks at them.
     """
-    pictures = [p for p in image_set.test if p.anomalous is not None]
-    labels = np.array([bool(p.anomalous) for p in pictures])
+    images = [p for p in image_set.test if p.anomalous is not None]
+    labels = np.array([bool(p.anomalous) for p in images])
     train = _values([p.path for p in image_set.train])
-    test = _values([p.path for p in pictures])
+    test = _values([p.path for p in images])
     result = {}
     for name in CONTROLS:
         distance = np.abs(test[name] - train[name].mean())
@@ -44,6 +44,6 @@ def evaluate_controls(image_set: ImageSet) -> dict[str, dict[str, float]]:
 def _values(paths: Sequence[Path]) -> dict[str, NDArray[np.float64]]:
     rows = []
     for path in paths:
-        picture = read_image(path)
-        rows.append([control(picture) for control in CONTROLS.values()])
+        image = read_image(path)
+        rows.append([control(image) for control in CONTROLS.values()])
     return dict(zip(CONTROLS, np.array(rows, dtype=np.float64).T, strict=True))

@@ -1,4 +1,4 @@
-"""How far a figure can be trusted: intervals, and tests between two detectors on the same pictures."""
+"""How far a figure can be trusted: intervals, and tests between two detectors on the same images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Difference", "auroc_difference", "binomial_interval", "bootstrap_int
 RESAMPLES = 1000
 """Resamples of a bootstrap: the ends of a 95 % interval then wander by about a tenth of its width."""
 
-# Resampled counts held at once: 100 resamples of 10,000 pictures take 8 MB an array.
+# Resampled counts held at once: 100 resamples of 10,000 images take 8 MB an array.
 _CHUNK = 100
 
 _Values = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ def binomial_interval(count: float, total: int, confidence: float = 0.95) -> tup
     It covers the true rate in at least `confidence` of all samples, however few there are.
 
     Args:
-        count: events; a mean of several counts of the same pictures may be fractional.
+        count: events; a mean of several counts of the same images may be fractional.
         total: trials.
         confidence: of the interval.
 
@@ -47,12 +47,12 @@ def bootstrap_intervals(
 ) -> dict[str, list[float]]:
     """95 % percentile intervals of AUROC and average precision.
 
-    Good and anomalous pictures are drawn anew apart, as many of each as there are: a test set is made with so
-    many of each. Where all anomalous pictures score above all good ones every resample reads 1, and the
+    Good and anomalous images are drawn again apart, as many of each as there are: a test set is made with so
+    many of each. Where all anomalous images score above all good ones every resample reads 1, and the
     interval `[1, 1]` says less than it seems.
 
     Args:
-        labels: (N,) bool, True for an anomalous picture.
+        labels: (N,) bool, True for an anomalous image.
         scores: (N,) finite float.
         seed: decides the resamples.
         resamples: how many.
@@ -69,13 +69,13 @@ def bootstrap_intervals(
 
 @dataclass(frozen=True)
 class Difference:
-    """AUROC of one detector less that of another, on the same pictures.
+    """AUROC of one detector less that of another, on the same images.
 
     Attributes:
         value: the difference.
         low, high: 95 % interval from a paired bootstrap.
         p_value: two-sided, of DeLong's test that there is none; None where neither detector's order of the
-            pictures leaves room for chance, as where both are perfect.
+            images leaves room for chance, as where both are perfect.
     """
 
     value: float
@@ -92,7 +92,7 @@ def auroc_difference(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Difference:
-    """Compare two detectors by their scores `(N,)` of the same pictures, whose `labels` hold both classes.
+    """Compare two detectors by their scores `(N,)` of the same images, whose `labels` hold both classes.
 
     Raises:
         ValueError: the lengths differ, or there is one class alone.
@@ -105,9 +105,9 @@ def auroc_difference(
     if truth.shape != values.shape[1:]:
         raise ValueError(f"{values.shape[1]} scores were given for {truth.size} labels")
     if truth.all() or not truth.any():
-        raise ValueError("an AUROC needs good and anomalous pictures")
+        raise ValueError("an AUROC needs good and anomalous images")
     bad, good = values[:, truth], values[:, ~truth]
-    # Each anomalous picture's share of good ones below it, and each good one's of anomalous ones above it.
+    # Each anomalous image's share of good ones below it, and each good one's of anomalous ones above it.
     ranks = stats.rankdata(values, axis=1)
     above = (ranks[:, truth] - stats.rankdata(bad, axis=1)) / good.shape[1]
     below = 1 - (ranks[:, ~truth] - stats.rankdata(good, axis=1)) / bad.shape[1]
@@ -143,7 +143,7 @@ def _resampled(
     for begin in range(0, resamples, _CHUNK):
         part = slice(begin, min(begin + _CHUNK, resamples))
         rows = part.stop - part.start
-        # How often each picture was drawn.
+        # How often each image was drawn.
         counts = np.zeros((rows, truth.size))
         counts[:, bad] = rng.multinomial(bad.size, np.full(bad.size, 1 / bad.size), rows)
         counts[:, good] = rng.multinomial(good.size, np.full(good.size, 1 / good.size), rows)

@@ -23,22 +23,22 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
 def image_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, float]:
-    """Measure how well scores rank anomalous pictures above good ones.
+    """Measure how well scores rank anomalous images above good ones.
 
     What starts with `oracle_` takes the best of all thresholds for these very labels: an upper bound, and no
     detector's figure. `oracle_balanced_accuracy` is the figure that the thesis calls AUROC: the balanced
     accuracy, (true positive rate + true negative rate) / 2. It is at least 0.5 and on pure noise well above
-    it, the more so the fewer pictures there are. `oracle_f1` is the best F1, that most tools print as theirs.
+    it, the more so the fewer images there are. `oracle_f1` is the best F1, that most tools print as theirs.
 
     Args:
-        labels: (N,) bool, True for an anomalous picture.
+        labels: (N,) bool, True for an anomalous image.
         scores: (N,) float, higher is more anomalous.
 
     Returns:
         `image_auroc` (ties count half), `image_ap` (average precision, the step-wise area under precision
-        over recall, anomalous as the positive class), `fpr_at_95_tpr` (the share of good pictures above the
+        over recall, anomalous as the positive class), `fpr_at_95_tpr` (the share of good images above the
         highest threshold that finds at least 95 % of the anomalous ones), `oracle_balanced_accuracy` and
-        `oracle_f1`. Empty where there are only good or only anomalous pictures.
+        `oracle_f1`. Empty where there are only good or only anomalous images.
 
     Raises:
         ValueError: the lengths differ, or a score is not finite.
@@ -69,14 +69,14 @@ def threshold_metrics(labels: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[s
     """Count the errors of verdicts that were reached at a threshold set without these labels.
 
     Args:
-        labels: (N,) bool, True for an anomalous picture.
+        labels: (N,) bool, True for an anomalous image.
         anomalous: (N,) bool, the detector's verdicts.
 
     Returns:
         The integers `good_count`, `anomalous_count`, `false_alarm_count` and `miss_count`; where there are
-        good pictures `false_alarm_rate_observed` (false alarms per good picture) and its 95 % interval
+        good images `false_alarm_rate_observed` (false alarms per good image) and its 95 % interval
         `false_alarm_rate_interval` `[low, high]`; where there are anomalous ones `miss_rate` (misses per
-        anomalous picture), `miss_rate_interval` and `recall` (1 - `miss_rate`); where there are both, `f1`
+        anomalous image), `miss_rate_interval` and `recall` (1 - `miss_rate`); where there are both, `f1`
         (0 where nothing was found) and, if anything was called anomalous, `precision`.
 
     Raises:
@@ -106,7 +106,7 @@ def threshold_metrics(labels: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[s
         result["miss_rate_interval"] = list(binomial_interval(misses, bad))
         found = bad - misses
         result["recall"] = found / bad
-        # Without good pictures nothing can be a false alarm, and precision and F1 would flatter.
+        # Without good images nothing can be a false alarm, and precision and F1 would flatter.
         if good:
             result["f1"] = 2 * found / (2 * found + false_alarms + misses)
             if found + false_alarms:
@@ -121,19 +121,19 @@ def pixel_metrics(
 
     All figures come from the exact curves over every distinct value of the maps, not from a grid of
     thresholds. As in the evaluation code of MVTec AD, every pixel outside a mask counts as normal,
-    whichever picture it is from. An anomalous picture whose mask is empty therefore adds normal pixels
-    and no region: leave such pictures out of both arguments if their masks are missing rather than empty.
+    whichever image it is from. An anomalous image whose mask is empty therefore adds normal pixels
+    and no region: leave such images out of both arguments if their masks are missing rather than empty.
 
     60 million pixels, 7 % of them defects, take 8 s and 0.8 GB beside the maps; half of them defects,
     22 s and 3 GB (measured on one core).
 
     Args:
         maps: heat maps, each (H, W) float32 (other types are converted), higher is more anomalous. The
-            size may differ from picture to picture. Pass those of good test pictures as well.
-        masks: one per map, of the same size, (H, W) bool, True on defects; all False for a good picture.
+            size may differ from image to image. Pass those of good test images as well.
+        masks: one per map, of the same size, (H, W) bool, True on defects; all False for a good image.
 
     Returns:
-        `pixel_auroc`: over all pixels of all pictures (ties count half).
+        `pixel_auroc`: over all pixels of all images (ties count half).
         `aupro`: area under the per-region overlap (the mean, over the 8-connected regions of all masks, of
         the share of a region that is above the threshold) as a function of the false positive rate, up to
         a rate of 0.3 and divided by it; the curve is linear between its points, also at the limit.

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: figures and the score of every picture, to be plotted and compared."""
+"""What an evaluation leaves behind: figures and the score of every image, to be plotted and compared."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from patchebm.data.fingerprints import Duplicate
-from patchebm.data.folders import ImageSet
 from patchebm.errors import DataError
 from patchebm.evaluation.evaluate import Evaluation
 from patchebm.files import write_text
+from patchebm.images.fingerprints import Duplicate
+from patchebm.images.folders import ImageSet
 from patchebm.provenance import file_hash
 
 FOLDER = "evaluation"
@@ -33,22 +33,22 @@ def results_of(
 
     Args:
         evaluation: what was measured.
-        image_set: whose test pictures were scored.
-        duplicates: test pictures that training has seen.
+        image_set: whose test images were scored.
+        duplicates: test images that training has seen.
         warnings: further sentences for the reader.
         facts: what was run; kept under `made_by`.
 
     Returns:
-        The figures; `duplicates`, `warnings` and `made_by`; and `predictions`, for each picture its record
+        The figures; `duplicates`, `warnings` and `made_by`; and `predictions`, for each image its record
         (see `Prediction.record`) with `image` as seen from the set, and its `defect`.
     """
     records = []
-    for picture, prediction in zip(evaluation.pictures, evaluation.predictions, strict=True):
-        path = picture.path
+    for image, prediction in zip(evaluation.images, evaluation.predictions, strict=True):
+        path = image.path
         name = path.relative_to(image_set.root) if path.is_relative_to(image_set.root) else path
         # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
         text = name.as_posix().encode("utf-8", "replace").decode("utf-8")
-        records.append(prediction.record() | {"image": text, "defect": picture.defect})
+        records.append(prediction.record() | {"image": text, "defect": image.defect})
     figures = dict(evaluation.figures)
     figures["warnings"] = [*warnings, *figures["warnings"]]
     return figures | {
@@ -64,7 +64,7 @@ def write_results(path: str | Path, results: dict[str, Any]) -> None:
 
 
 def write_predictions(path: str | Path, results: dict[str, Any]) -> None:
-    """Write a line for each picture as CSV: truth, score, verdict, tail probability and the levels' scores.
+    """Write a line for each image as CSV: truth, score, verdict, tail probability and the levels' scores.
 
     Raises:
         PatchebmError: the file cannot be written.

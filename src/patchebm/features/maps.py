@@ -1,4 +1,4 @@
-"""From a picture to the one feature map that both levels look at."""
+"""From an image to the one feature map that both levels look at."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from patchebm.config import FeaturesConfig
-from patchebm.data.views import resize
+from patchebm.config.schema import FeaturesConfig
 from patchebm.errors import ConfigError, ImageError
 from patchebm.features.backbone import Backbone
 from patchebm.features.tiling import maps_of
+from patchebm.features.views import resize
 
 
 class FeatureMaps:
@@ -24,7 +24,7 @@ class FeatureMaps:
         config: sizes.
 
     Attributes:
-        region: `config.size` float32, 0 where pictures are not looked at, or None.
+        region: `config.size` float32, 0 where images are not looked at, or None.
 
     Raises:
         ConfigError: an input size that the backbone cannot take, or a grid finer than its finest map.
@@ -52,11 +52,11 @@ class FeatureMaps:
             )
 
     @torch.inference_mode()
-    def __call__(self, picture: Tensor) -> Tensor:
-        """The map of one picture.
+    def __call__(self, image: Tensor) -> Tensor:
+        """The map of one image.
 
         Args:
-            picture: `(3, H, W)` float32 in [-1, 1].
+            image: `(3, H, W)` float32 in [-1, 1].
 
         Returns:
             `(channels, *grid)` float32.
@@ -64,9 +64,9 @@ class FeatureMaps:
         Raises:
             ImageError: the backbone gives what is not a finite number.
         """
-        resized = resize(picture, self._config.size)
+        resized = resize(image, self._config.size)
         if self.region is not None:
-            # Mid-grey outside: there all pictures look alike.
+            # Mid-grey outside: there all images look alike.
             resized = resized * self.region
         maps = maps_of(self.backbone, resized[None])
         joined = torch.cat([self._on_grid(m) for m in maps], dim=1)
@@ -76,7 +76,7 @@ class FeatureMaps:
             joined = avg_pool2d(joined, side, stride=1, padding=side // 2)
         if not torch.isfinite(joined).all():
             raise ImageError(
-                f"{self.backbone.name} gives features that are not finite; check the picture and the weights"
+                f"{self.backbone.name} gives features that are not finite; check the image and the weights"
             )
         return joined[0].contiguous()
 

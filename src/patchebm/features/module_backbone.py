@@ -21,7 +21,7 @@ class ModuleBackbone(Backbone):
         layers: names of its submodules, as in `named_modules`, in the order in which maps are returned. Each
             runs once for a batch and gives a map `(B, C, H / stride, W / stride)`.
         name: what messages and model files call it.
-        multiple: height and width of a picture must be multiples of this.
+        multiple: height and width of an image must be multiples of this.
 
     Raises:
         ConfigError: no layers, a layer named twice or unknown, with the nearest known one, or one that does
@@ -32,7 +32,7 @@ class ModuleBackbone(Backbone):
         known = [layer for layer, _ in module.named_modules() if layer]
         for layer in layers:
             if layer not in known:
-                from patchebm.config_parser import nearest
+                from patchebm.config.parser import nearest
 
                 raise ConfigError(
                     f"{name} has no layer '{layer}'{nearest(layer, known)}; see its named_modules()"

@@ -1,4 +1,4 @@
-"""The region of interest: what lies outside is the same in every picture, so that it never alarms."""
+"""The region of interest: what lies outside is the same in every image, so that it never alarms."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from patchebm.data.views import resize
 from patchebm.errors import DataError
+from patchebm.features.views import resize
 
 
 def cells_outside(region: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Features of large pictures in bounded memory: tile by tile, the same as of the whole."""
+"""Features of large images in bounded memory: tile by tile, the same as of the whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from patchebm.features.backbone import Backbone
 
-# Pictures up to this many pixels are looked at as a whole: a backbone's widest layer then takes about 100 MB.
+# Images up to this many pixels are looked at as a whole: a backbone's widest layer then takes about 100 MB.
 MOST_PIXELS = 1024 * 1024
 # Side of a tile without its margin. With the margin of EfficientNet-Lite0 (192 px to each side) half of what
 # is computed is kept; larger tiles waste less and take more memory.
@@ -15,13 +15,13 @@ TILE = 768
 
 
 def maps_of(backbone: Backbone, x: Tensor) -> list[Tensor]:
-    """The backbone's maps of pictures, in tiles where they are large.
+    """The backbone's maps of images, in tiles where they are large.
 
     A tile is looked at with a margin as wide as the backbone's reach, and the margin of its maps is cut off,
-    so that what remains is what the whole picture would give.
+    so that what remains is what the whole image would give.
 
     Args:
-        backbone: one whose reach is not known sees pictures of any size as a whole.
+        backbone: one whose reach is not known sees images of any size as a whole.
         x: as `Backbone.forward` takes it.
 
     Returns:
@@ -30,7 +30,7 @@ def maps_of(backbone: Backbone, x: Tensor) -> list[Tensor]:
     height, width = x.shape[-2:]
     if backbone.reach is None or height * width <= MOST_PIXELS:
         return backbone(x)  # type: ignore[no-any-return]
-    # Offsets are multiples of what the strides multiply to, or maps would be those of a shifted picture.
+    # Offsets are multiples of what the strides multiply to, or maps would be those of a shifted image.
     unit = max(backbone.multiple, *backbone.strides)
     margin = -(-backbone.reach // unit) * unit
     rows = []

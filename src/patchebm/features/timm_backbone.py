@@ -42,7 +42,7 @@ class TimmBackbone(Backbone):
         full_name = TIMM + name
         timm = require("timm", full_name, "timm")
         if not timm.is_model(name):
-            from patchebm.config_parser import nearest
+            from patchebm.config.parser import nearest
 
             raise ConfigError(
                 f"features.backbone '{full_name}': timm has no model of this name"
@@ -82,7 +82,7 @@ def _what_it_takes(timm: Any, name: str) -> tuple[dict[str, Any], list[int]]:
     except (RuntimeError, TypeError, AssertionError) as error:
         raise ConfigError(
             f"features.backbone '{TIMM}{name}' cannot be used, because timm cannot give maps of its blocks "
-            f"for any size of picture ({_first_line(error)}); choose another model"
+            f"for any size of image ({_first_line(error)}); choose another model"
         ) from error
     return options, [block["reduction"] for block in blocks]
 

@@ -47,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             loaded = torch.load(path, map_location=map_location, weights_only=True)
         except Exception as error:
             raise TrainingError(
-                f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start anew"
+                f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start over"
             ) from error
         if not isinstance(loaded, dict) or not loaded.keys() >= _NEEDED:
             raise TrainingError(f"{path} is no checkpoint of patchebm; delete it to train from the start")

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from patchebm.errors import PatchebmError, TrainingError
 from patchebm.training.checkpoint import AtomicCheckpointIO
 from patchebm.training.module import EnergyModule
-from patchebm.training.progress import ChainPictures, TrainingBar
+from patchebm.training.progress import ChainImages, TrainingBar
 
 CHECKPOINT = "last.ckpt"
 
@@ -56,7 +56,7 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = folder / CHECKPOINT
         callbacks += [
-            ChainPictures(folder),
+            ChainImages(folder),
             ModelCheckpoint(
                 dirpath=folder,
                 filename=CHECKPOINT.removesuffix(".ckpt"),

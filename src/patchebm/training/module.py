@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from patchebm.config import TrainingConfig
+from patchebm.config.schema import TrainingConfig
 from patchebm.energy.base import Energy
 from patchebm.errors import TrainingError
-from patchebm.sampling import ReplayBuffer, Sampler, Start
-from patchebm.sampling.moves import gaussian_noise
-from patchebm.sampling.start import Draw
 from patchebm.training.guard import DivergenceGuard
+from patchebm.training.negatives import Draw, Start
 from patchebm.training.objective import contrastive_loss, logistic_loss
+from patchebm.training.replay_buffer import ReplayBuffer
+from patchebm.training.samplers import Sampler, gaussian_noise
 
 
 class EnergyModule(pl.LightningModule):
@@ -33,8 +33,8 @@ class EnergyModule(pl.LightningModule):
         draw: draws data views and their grid positions.
         start: draws starts of chains.
         sampler: moves chains.
-        buffer_size: chains in the replay buffer; 0 starts every chain anew.
-        restart: share of the buffer's chains that start anew.
+        buffer_size: chains in the replay buffer; 0 starts every chain again.
+        restart: share of the buffer's chains that start over.
         config: optimiser and objective.
         steps: optimiser steps of the whole run.
         seed: of the run's generator.
@@ -78,7 +78,7 @@ class EnergyModule(pl.LightningModule):
         self._guard = DivergenceGuard(self._capture, self._restore, self._say)
         self.messages: list[str] = []
         self.last_views: tuple[Tensor, Tensor, Tensor] | None = None
-        """Data, starts and ends of chains `(B, C, H, W)` of the last step, for a picture of them."""
+        """Data, starts and ends of chains `(B, C, H, W)` of the last step, for an image of them."""
 
     def finish(self) -> None:
         """Put the averaged weights, where there are any, into the energy, ready to score."""
@@ -148,7 +148,7 @@ class EnergyModule(pl.LightningModule):
         return self._slow_down * rise * min(1.0, max(0.02, left))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the generator, the chains and the roll-back count; leave out what is fitted anew."""
+        """Add the generator, the chains and the roll-back count; leave out what is fitted again."""
         # A Gaussian per position is a hundred times the network's size, and is not what is trained here.
         state = checkpoint["state_dict"]
         for name in [name for name in state if name.startswith("energy.base.")]:
@@ -165,7 +165,7 @@ class EnergyModule(pl.LightningModule):
         """Take them back."""
         state = checkpoint["patchebm"]
         if state["seed"] != self._seed:
-            raise TrainingError("a checkpoint belongs to another run or member; delete it to start anew")
+            raise TrainingError("a checkpoint belongs to another run or member; delete it to start over")
         self._generator.set_state(state["generator"])
         self._guard.rollbacks = state["rollbacks"]
         self._slow_down = state["slow_down"]

@@ -59,7 +59,7 @@ class TrainingBar(Callback):
             self._bar = None
 
 
-class ChainPictures(Callback):
+class ChainImages(Callback):
     """Saves data, starts and ends of chains beside each other, as a PNG and for TensorBoard.
 
     Args:
@@ -74,21 +74,21 @@ class ChainPictures(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the last step's views: rows are data, chain starts, chain ends."""
         views = getattr(pl_module, "last_views", None)
-        # A feature vector is no picture.
+        # A feature vector is no image.
         if views is None or views[0].shape[1] not in (1, 3):
             return
-        picture = chain_grid(views, self._columns)
+        image = chain_grid(views, self._columns)
         from PIL import Image
 
         with replacing(self._folder / "chains.png") as temporary:
-            Image.fromarray(picture.numpy()).save(temporary, format="PNG")
+            Image.fromarray(image.numpy()).save(temporary, format="PNG")
         for logger in trainer.loggers:
             if isinstance(logger, pl.loggers.TensorBoardLogger):
-                logger.experiment.add_image("chains", picture, trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image("chains", image, trainer.global_step, dataformats="HWC")
 
 
 def chain_grid(rows: tuple[Tensor, ...], columns: int) -> Tensor:
-    """Lay rows of views `(B, C, H, W)` in [-1, 1] out as one uint8 picture `(H', W', 3)`."""
+    """Lay rows of views `(B, C, H, W)` in [-1, 1] out as one uint8 image `(H', W', 3)`."""
     bands = []
     for views in rows:
         shown = views[:columns].cpu().expand(-1, 3, -1, -1)
@@ -97,5 +97,5 @@ def chain_grid(rows: tuple[Tensor, ...], columns: int) -> Tensor:
         shown = shown.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
         padded = torch.nn.functional.pad(shown, (2, 2, 2, 2), value=1.0)
         bands.append(torch.cat(list(padded), dim=2))
-    picture = torch.cat(bands, dim=1).permute(1, 2, 0)
-    return ((picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    image = torch.cat(bands, dim=1).permute(1, 2, 0)
+    return ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,1 +1,0 @@
-"""From energies of normal pictures that fitting never saw to comparable scores and a threshold."""

@@ -1,1 +1,0 @@
-"""Pictures: reading files and folders, views of them, and the built-in synthetic products."""

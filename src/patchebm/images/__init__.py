@@ -1,0 +1,1 @@
+"""Image files and folders of them; no torch."""

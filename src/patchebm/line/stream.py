@@ -1,0 +1,230 @@
+"""From a folder that fills to results: score what has settled, record it, go on.
+
+Nothing is lost and nothing is scored twice: an image counts as done when its record is on the disk, and not
+before. Whatever happens in between, it is found again in the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from patchebm.errors import ImageError, PatchebmError
+from patchebm.files import replacing
+from patchebm.images.reading import read_image
+from patchebm.line.journal import Journal, Record
+from patchebm.line.watch import Arrival, FileState, FolderWatch
+from patchebm.runtime.prediction import Prediction
+
+# Images scored before their records are written: what a stop waits for, and what a power cut repeats.
+BATCH = 16
+# Seconds until a full disk is tried again: the first, doubled up to the second.
+FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
+# A scan may take this share of the time, however many images lie in the folder.
+SCAN_SHARE = 0.1
+
+
+class Predictor(Protocol):
+    """What scores: a run or a bundle that `patchebm.load` opened."""
+
+    def iterate(self, images: Sequence[Any], *, heat_maps: bool = True) -> Iterator[Prediction]:
+        """Predictions of images, one at a time."""
+
+    def heat_range(self, heat_map: NDArray[Any]) -> tuple[float, float]:
+        """Between which values a map is drawn."""
+
+
+class Stream:
+    """Scores the images of a folder into a journal.
+
+    Args:
+        predictor: scores images.
+        watch: finds them.
+        journal: where records go.
+        model: what records call the model.
+        maps: folder for heat map overlays, or None.
+        stop: set by whoever wants the stream to end; it does so after the current batch.
+        say: takes messages.
+        recorded: called with each batch of records that has been written.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        watch: FolderWatch,
+        journal: Journal,
+        *,
+        model: str,
+        maps: Path | None,
+        stop: threading.Event,
+        say: Callable[[str], None],
+        recorded: Callable[[Sequence[Record]], None],
+    ) -> None:
+        self._predictor = predictor
+        self._watch = watch
+        self._journal = journal
+        self._model = model
+        self._maps = maps
+        self._stop = stop
+        self._say = say
+        self._recorded = recorded
+
+    def run(self, *, poll: float, once: bool) -> None:
+        """Work until `stop` is set, or, with `once`, until every image in the folder is recorded.
+
+        Args:
+            poll: seconds between two looks into the folder; more where a look takes long.
+            once: whether to end when nothing is waiting.
+
+        Raises:
+            DataError: the results were moved or deleted.
+        """
+        while not self._stop.is_set():
+            self._journal.check()
+            began = time.monotonic()
+            ready = self._watch.scan()
+            took = time.monotonic() - began
+            if once and not self._watch.waiting and not self._watch.gone:
+                return
+            for first in range(0, len(ready), BATCH):
+                if self._stop.is_set():
+                    return
+                self._work(ready[first : first + BATCH])
+            spent = time.monotonic() - began
+            self._stop.wait(max(poll, took / SCAN_SHARE) - spent)
+
+    def _work(self, batch: Sequence[Arrival]) -> None:
+        """Score a batch and record it."""
+        records: list[Record] = []
+        hashed = []
+        for arrival in batch:
+            try:
+                sha256 = _sha256(arrival.path)
+                changed = FileState.of(arrival.path) != arrival.state
+            except FileNotFoundError:
+                self._say(f"{arrival.name} was removed before it was scored")
+                continue
+            except OSError as error:
+                if self._watch.give_up(arrival):
+                    records.append(
+                        self._record(arrival, None) | {"error": f"cannot be read: {error.strerror}"}
+                    )
+                continue
+            if not changed and not self._journal.is_same(arrival.name, arrival.state, sha256):
+                hashed.append((arrival, sha256))
+        outcomes = self._predict([arrival.path for arrival, _ in hashed])
+        for (arrival, sha256), outcome in zip(hashed, outcomes, strict=True):
+            record = self._record(arrival, sha256)
+            if isinstance(outcome, PatchebmError):
+                if not self._watch.give_up(arrival):
+                    continue
+                record["error"] = str(outcome)
+            elif not math.isfinite(outcome.score):
+                record["error"] = "the score is not finite: the model cannot judge this image"
+            else:
+                record |= outcome.record() | {"image": arrival.name}
+                if self._maps is not None and not self._draw(arrival, outcome, record, self._maps):
+                    return
+            if _is_unchanged(arrival):
+                records.append(record)
+        if records and self._persist(lambda: self._journal.append(records)):
+            self._recorded(records)
+
+    def _predict(self, paths: list[Path]) -> Iterator[Prediction | PatchebmError]:
+        """A prediction of each image, or why there is none."""
+        done = 0
+        try:
+            for prediction in self._predictor.iterate(paths, heat_maps=self._maps is not None):
+                yield prediction
+                done += 1
+        except PatchebmError:
+            # One of them cannot be used; one at a time, the others can.
+            for path in paths[done:]:
+                try:
+                    yield next(self._predictor.iterate([path], heat_maps=self._maps is not None))
+                except PatchebmError as error:
+                    yield error
+
+    def _record(self, arrival: Arrival, sha256: str | None) -> Record:
+        """What is known of an image without its score."""
+        size, mtime_ns = arrival.state
+        identity = f"{arrival.name}\0{size}\0{mtime_ns}\0{sha256}".encode("utf-8", "surrogateescape")
+        return {
+            "id": hashlib.sha256(identity).hexdigest()[:32],
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "image": arrival.name,
+            "size": size,
+            "mtime_ns": mtime_ns,
+            "sha256": sha256,
+            "model": self._model,
+        }
+
+    def _draw(self, arrival: Arrival, prediction: Prediction, record: Record, folder: Path) -> bool:
+        """Write the overlay of a prediction's map and name it in the record. False as `_persist`."""
+        from patchebm.runtime.overlay import heat_overlay, side_by_side
+
+        assert prediction.heat_map is not None
+        low, high = self._predictor.heat_range(prediction.heat_map)
+        try:
+            image = read_image(arrival.path)
+            overlay = heat_overlay(image, prediction.heat_map, low=low, high=high)
+        except (ImageError, ValueError):
+            # Removed or replaced since it was scored; what `_is_unchanged` says of it decides on the record.
+            return True
+        name = _map_name(record)
+        record["overlay"] = f"{folder.name}/{name}"
+
+        def save() -> None:
+            with replacing(folder / name) as temporary:
+                side_by_side(image, overlay, None).save(temporary, format="PNG")
+
+        return self._persist(save)
+
+    def _persist(self, write: Callable[[], None]) -> bool:
+        """Write something, however long the disk is full. False if the stream is to stop before."""
+        pause, failed = FIRST_RETRY, False
+        while True:
+            try:
+                write()
+            except PatchebmError as error:
+                self._journal.check()
+                if not failed:
+                    self._say(f"{error}; trying again until it works, nothing is lost meanwhile")
+                failed = True
+                if self._stop.wait(pause):
+                    return False
+                pause = min(2 * pause, LONGEST_RETRY)
+            else:
+                if failed:
+                    self._say("results can be written again")
+                return True
+
+
+def _map_name(record: Record) -> str:
+    """Where an image's overlay goes; another version of the image, or another ending, has another name."""
+    path = PurePosixPath(record["image"])
+    return str(path.with_name(f"{path.stem}_{record['id'][:8]}_heat.png"))
+
+
+def _is_unchanged(arrival: Arrival) -> bool:
+    """Whether the file is still the one that was scored, or gone, which changes nothing about its score."""
+    try:
+        return FileState.of(arrival.path) == arrival.state
+    except FileNotFoundError:
+        return True
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,122 @@
+"""Heat maps drawn over the images they belong to."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from patchebm.runtime.plasma import plasma
+
+__all__ = ["heat_overlay", "side_by_side"]
+
+# Opacity of the hottest heat. What was found must remain visible under it.
+_STRONGEST = 0.75
+
+# How bright the image around the defects of a mask is drawn, as a share of its own brightness.
+_OUTSIDE_MASK = 0.35
+_OUTLINE = (0.2, 0.9, 1.0)
+
+# Rec. 601, the weights that Pillow converts RGB to grey with.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def heat_overlay(
+    image: npt.NDArray[np.float32], heat: npt.NDArray[np.float32], *, low: float, high: float
+) -> Image.Image:
+    """Blend a heat map over the grey version of its image.
+
+    Colour and opacity rise linearly with the heat from `low`, where nothing is drawn and the grey image
+    itself shows, to `high`, where both are at their strongest (opacity 0.75). The same `low` and `high`
+    for all images of a product make their overlays comparable.
+
+    Args:
+        image: (H, W, C) float32 in [0, 1] with C = 1 or 3.
+        heat: (H, W) float32, higher is more anomalous.
+        low: heat that good parts commonly show; up to it the overlay is transparent.
+        high: heat from which the overlay does not get any stronger, greater than `low`.
+
+    Returns:
+        RGB image of size (W, H).
+
+    Raises:
+        ValueError: the shapes do not fit, the heat is not finite, or `low` is not below `high`.
+    """
+    rgb = _as_rgb(image)
+    if heat.shape != rgb.shape[:2]:
+        raise ValueError(f"a heat map of shape {heat.shape} does not fit an image of shape {image.shape}")
+    if not low < high:
+        raise ValueError(f"low must be below high, got {low} and {high}")
+    if not np.isfinite(heat).all():
+        raise ValueError("the heat map has values that are not finite")
+    strength = np.clip((heat - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    opacity = _STRONGEST * strength[..., None]
+    return _to_image(opacity * plasma(strength) + (1.0 - opacity) * _grey(rgb))
+
+
+def side_by_side(
+    image: npt.NDArray[np.float32], overlay: Image.Image, mask: npt.NDArray[np.bool_] | None
+) -> Image.Image:
+    """Put an image, its overlay and, where there is one, its mask next to each other.
+
+    In the mask's panel the defects show as they are in the image, outlined, and all else is dark and grey.
+
+    Args:
+        image: (H, W, C) float32 in [0, 1] with C = 1 or 3.
+        overlay: what `heat_overlay` made of it, of size (W, H).
+        mask: (H, W) bool, True on defects, or None.
+
+    Returns:
+        RGB image of height H, its panels kept apart by narrow grey bars.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    rgb = _as_rgb(image)
+    height, width = rgb.shape[:2]
+    if overlay.size != (width, height):
+        raise ValueError(f"an overlay of size {overlay.size} does not fit an image of shape {image.shape}")
+    panels = [_to_image(rgb), overlay.convert("RGB")]
+    if mask is not None:
+        if mask.shape != (height, width):
+            raise ValueError(f"a mask of shape {mask.shape} does not fit an image of shape {image.shape}")
+        defects = np.asarray(mask, dtype=bool)
+        shown = np.where(defects[..., None], rgb, _OUTSIDE_MASK * _grey(rgb))
+        # Dark defects on a dark part would be lost without a line around them.
+        around = _grown(defects, max(1, width // 150)) & ~defects
+        shown[around] = _OUTLINE
+        panels.append(_to_image(shown))
+    gap = max(2, width // 60)
+    sheet = Image.new("RGB", (len(panels) * (width + gap) - gap, height), (128, 128, 128))
+    for index, panel in enumerate(panels):
+        sheet.paste(panel, (index * (width + gap), 0))
+    return sheet
+
+
+def _grown(mask: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.bool_]:
+    """The mask and all pixels that so many steps up, down, left or right lead to from it."""
+    for _ in range(steps):
+        grown = mask.copy()
+        grown[1:] |= mask[:-1]
+        grown[:-1] |= mask[1:]
+        grown[:, 1:] |= mask[:, :-1]
+        grown[:, :-1] |= mask[:, 1:]
+        mask = grown
+    return mask
+
+
+def _as_rgb(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The image with three channels, (H, W, 3)."""
+    if image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ValueError(f"an image must have the shape (H, W, 1) or (H, W, 3), got {image.shape}")
+    return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def _grey(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Luma of the image, (H, W, 1)."""
+    return np.asarray(rgb @ _LUMA, dtype=np.float32)[..., None]
+
+
+def _to_image(rgb: npt.NDArray[np.float32]) -> Image.Image:
+    """An 8-bit image, rounded and clipped, from (H, W, 3) in [0, 1]."""
+    return Image.fromarray(np.rint(np.clip(rgb, 0.0, 1.0) * 255.0).astype(np.uint8))

@@ -1,0 +1,56 @@
+"""What a detector says of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Score, verdict and map of one image.
+
+    Attributes:
+        image: where the image came from, or its number.
+        score: higher = more anomalous; 0 is the mean of good parts, 1 their standard deviation.
+        anomalous: whether the score is beyond the threshold.
+        threshold: the threshold.
+        tail_probability: the share of good parts that look at least this odd: one in 1 / tail_probability.
+        extrapolated: whether that lies beyond what the good images can show, so that it rests on a fitted
+            tail.
+        levels: the score of each level, on the same scale.
+        heat_map: `(H, W)` float32 at the image's own size: how anomalous each pixel is, in standard
+            deviations of what good parts show there; None if maps were not asked for.
+        level_maps: the map of each level, of which `heat_map` is the mean.
+    """
+
+    image: str
+    score: float
+    anomalous: bool
+    threshold: float
+    tail_probability: float
+    extrapolated: bool
+    levels: dict[str, float]
+    heat_map: NDArray[np.float32] | None = None
+    level_maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """The prediction as a JSON record, without the map."""
+        return {
+            "image": self.image,
+            "score": self.score,
+            "anomalous": self.anomalous,
+            "threshold": self.threshold,
+            "tail_probability": self.tail_probability,
+            "extrapolated": self.extrapolated,
+            "levels": self.levels,
+        }
+
+
+def one_in(prediction: Prediction) -> str:
+    """How odd an image is among good parts: `1 in 40 good`, with `~` where that is extrapolated."""
+    parts = min(1 / prediction.tail_probability, 1e9)
+    return f"{'~' if prediction.extrapolated else ''}1 in {float(f'{parts:.2g}'):g} good"

@@ -1,0 +1,11 @@
+"""A product benchmark that is drawn, not shipped: three parts, seven defects, every image from a seed.
+
+`fabric` is a texture, `flange` an object and `board` an assembly. Four defects are local (a patch of the
+image looks like nothing on a good part) and three are global (every patch occurs on good parts, its place
+does not).
+"""
+
+from patchebm.synthetic.drawing import KINDS, PRODUCTS, draw
+from patchebm.synthetic.write import write_synthetic_set
+
+__all__ = ["KINDS", "PRODUCTS", "draw", "write_synthetic_set"]

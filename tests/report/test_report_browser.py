@@ -1,0 +1,68 @@
+"""The report in a real Chromium: nothing is asked for, nothing is complained of, nothing sticks out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from patchebm.cli.main import main
+from tests.browser import Page, open_browser, screenshots
+from tests.tiny import TINY, write_set
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with open_browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def reports(page: Page, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of an evaluation and one of a comparison; after the browser, without which none is needed."""
+    folder = tmp_path_factory.mktemp("reports")
+    # A long name without a space is what breaks a narrow page.
+    data = write_set(folder / "data").rename(folder / f"flange_{'x' * 60}")
+    for seed in ("0", "1"):
+        run = folder / f"run{seed}"
+        assert main(["train", str(data), "--out", str(run), *TINY, "--seed", seed]) == 0
+        assert main(["evaluate", str(run), str(data), "--report", str(folder / f"report{seed}")]) == 0
+    runs = [str(folder / "run0"), str(folder / "run1")]
+    assert main(["compare", *runs, "--out", str(folder / "both")]) == 0
+    return {"report": folder / "report0" / "report.html", "compare": folder / "both" / "compare.html"}
+
+
+@pytest.mark.parametrize("which", ["report", "compare"])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+def test_the_page_stands_alone_and_fits(
+    page: Page, reports: dict[str, Path], tmp_path: Path, which: str, width: int, dark: bool
+) -> None:
+    file = reports[which]
+    page.open(file, width=width, dark=dark, phone=width < 600)
+    assert page.requests() == [file.resolve().as_uri()]
+    assert page.console() == []
+    content, window = page.widths()
+    assert window == width
+    assert content <= window
+    broken = "return [...document.images].filter(i => !i.complete || i.naturalWidth === 0).length"
+    assert page.driver.execute_script(broken) == 0
+    shot = screenshots(tmp_path) / f"{which}_{width}_{'dark' if dark else 'light'}.png"
+    page.screenshot(shot)
+    with Image.open(shot) as image:
+        assert image.width == width
+        # The corner shows the page's own ground.
+        assert (max(image.convert("RGB").getpixel((1, 1))) < 80) == dark  # type: ignore[arg-type,type-var]
+
+
+def test_the_checks_notice_what_they_are_for(page: Page, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.html"
+    bad.write_text(
+        '<meta name="viewport" content="width=device-width"><script>console.error("oh")</script>'
+        '<img src="other.png"><div style="width:900px">wide</div>'
+    )
+    page.open(bad, width=390, phone=True)
+    assert any(url.endswith("other.png") for url in page.requests())
+    assert any("oh" in line for line in page.console())
+    assert page.widths()[0] > 390

@@ -1,0 +1,308 @@
+"""The torch-free runtime: the same answers as training, from any kind of image, thread and batch."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import patchebm
+from patchebm.detector import EnsembleDetector
+from patchebm.errors import ConfigError, ExportError, ImageError, PatchebmError
+from patchebm.export.build import build_bundle
+from patchebm.export.graph import ScoringGraph
+from patchebm.export.onnx_file import onnx_bytes, onnx_model
+from patchebm.export.quantise import quantised
+from patchebm.images.reading import read_image
+from patchebm.runtime.engines import OnnxEngine
+from patchebm.runtime.prediction import Prediction
+from patchebm.runtime.predictor import BundlePredictor
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle_file: Path) -> BundlePredictor:
+    opened = patchebm.load(bundle_file, threads=1, warm_up=True)
+    assert isinstance(opened, BundlePredictor)
+    return opened
+
+
+def assert_same(found: Prediction, expected: Prediction) -> None:
+    assert found.score == pytest.approx(expected.score, abs=2e-3)
+    assert found.levels == pytest.approx(expected.levels, abs=2e-3)
+    assert (found.anomalous, found.threshold) == (expected.anomalous, expected.threshold)
+    assert found.extrapolated == expected.extrapolated
+    assert found.tail_probability == pytest.approx(expected.tail_probability, rel=1e-2)
+    assert found.heat_map is not None
+    assert expected.heat_map is not None
+    assert found.heat_map.dtype == np.float32
+    np.testing.assert_allclose(found.heat_map, expected.heat_map, atol=5e-3)
+    assert set(found.level_maps) == set(expected.level_maps)
+
+
+def test_it_answers_as_the_detector(
+    predictor: BundlePredictor, fitted: EnsembleDetector, images: list[Path]
+) -> None:
+    for found, expected in zip(predictor.predict(images), fitted.predict(images), strict=True):
+        assert found.image == expected.image
+        assert_same(found, expected)
+    assert predictor.heat_range(np.zeros((2, 2), np.float32)) == fitted.heat_range(
+        np.zeros((2, 2), np.float32)
+    )
+    other, same = predictor.at_false_alarm_rate(0.3), fitted.at_false_alarm_rate(0.3)
+    assert other.threshold_ == same.threshold_
+    assert predictor.threshold_ == fitted.threshold_
+    assert predictor.predict(images[0], heat_maps=False)[0].heat_map is None
+
+
+def test_a_image_is_the_same_whatever_it_is_handed_in_as(
+    predictor: BundlePredictor, images: list[Path]
+) -> None:
+    path = images[0]
+    pixels = read_image(path)
+    bytes_ = np.rint(pixels * 255).astype(np.uint8)
+    deep = bytes_.astype(np.uint16) * 257
+    kinds = [str(path), path.read_bytes(), pixels, pixels.astype(np.float64), bytes_, deep, Image.open(path)]
+    scores = [predictor.predict(kind)[0].score for kind in kinds]
+    assert scores == pytest.approx([scores[0]] * len(kinds), abs=1e-4)
+    grey = bytes_[:, :, 0]
+    assert predictor.predict(grey)[0].score == pytest.approx(
+        predictor.predict(np.repeat(grey[:, :, None], 3, axis=2))[0].score, abs=1e-4
+    )
+
+
+def test_16_bits_keep_their_precision(predictor: BundlePredictor) -> None:
+    """Two images that are equal at 8 bits."""
+    low = np.random.default_rng(0).integers(0, 2**16, (64, 64), dtype=np.uint16) // 256 * 256
+    assert predictor.predict(low)[0].score != predictor.predict(low + 100)[0].score
+
+
+def test_batches_and_threads_change_nothing(bundle_file: Path, predictor: BundlePredictor) -> None:
+    draw = np.random.default_rng(1)
+    images = [
+        draw.random((*size, 3), dtype=np.float32) for size in [(64, 64)] * 5 + [(70, 50)] * 3 + [(64, 64)] * 2
+    ]
+    expected = [p.score for p in predictor.predict(images)]
+    together = patchebm.load(bundle_file, threads=2, batch=4)
+    assert [p.score for p in together.predict(images)] == pytest.approx(expected, rel=1e-5)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda image: predictor.predict(image)[0], images * 10))
+    assert [p.score for p in found] == pytest.approx(expected * 10, rel=1e-6)
+
+
+def test_openvino_from_several_threads(
+    fitted: EnsembleDetector, images: list[Path], tmp_path: Path, predictor: BundlePredictor
+) -> None:
+    build_bundle(fitted, verify=images, form="openvino").write(tmp_path / "ov.patchebm")
+    other = patchebm.load(tmp_path / "ov.patchebm", threads=1)
+    expected = predictor.predict(images)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda image: other.predict(image)[0], images * 10))
+    for one, same in zip(found, expected * 10, strict=True):
+        assert_same(one, same)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.full((64, 64, 3), np.nan, np.float32), "outside .0, 1."),
+        (np.full((64, 64, 3), 2.0, np.float32), "outside .0, 1."),
+        (np.zeros((64, 64, 3), np.int32), "dtype int32; give uint8"),
+        (np.zeros((64, 64), bool), "dtype bool; give uint8"),
+        (np.zeros((64, 64, 4), np.uint8), r"has shape \(64, 64, 4\)"),
+        (np.zeros((0, 64, 3), np.uint8), r"has shape \(0, 64, 3\)"),
+        (np.zeros((1, 1, 3), np.uint8), "1 x 1 pixels, too few to judge"),
+        (b"", "is empty"),
+        (b"no image", "is not a PNG, JPEG, BMP or TIFF"),
+        ("missing.png", "does not exist"),
+        (object(), "give a path, bytes, an array or a Pillow image"),
+        (Image.new("F", (64, 64)), "floating-point numbers"),
+    ],
+)
+def test_bad_images_are_named(predictor: BundlePredictor, image: object, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        predictor.predict([image])  # type: ignore[list-item]
+
+
+def test_a_image_that_claims_to_be_huge(predictor: BundlePredictor, images: list[Path]) -> None:
+    content = bytearray(images[0].read_bytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    with pytest.raises(ImageError, match="claims to have more than 175 million"):
+        predictor.predict(bytes(content))
+    with pytest.raises(ImageError, match="more than 175 million pixels"):
+        predictor.predict(np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (60_000, 60_000, 3)))
+
+
+def test_arguments_out_of_range(bundle_file: Path) -> None:
+    for bad in ({"threads": 0}, {"batch": 0}):
+        with pytest.raises(ConfigError, match="below 1"):
+            patchebm.load(bundle_file, **bad)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="holds its own backbone"):
+        patchebm.load(bundle_file, backbone=object())  # type: ignore[arg-type]
+
+
+def fuzz_images(images: list[Path], times: int) -> None:
+    """2,000 damaged images, so many times: only errors that a user can fix come out."""
+    from patchebm.runtime.inputs import pixels_of
+
+    png = images[0].read_bytes()
+    kinds = [png]
+    for form in ("JPEG", "BMP", "TIFF"):
+        buffer = io.BytesIO()
+        Image.open(images[0]).save(buffer, format=form)
+        kinds.append(buffer.getvalue())
+    edits = st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 255)), min_size=1, max_size=6)
+
+    @settings(
+        max_examples=2000 * times,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.sampled_from(kinds), edits, st.integers(0, 3), st.integers(0, 20_000))
+    def one(content: bytes, changes: list[tuple[int, int]], whole: int, cut: int) -> None:
+        changed = bytearray(content)
+        for place, value in changes:
+            # Half of them in the header, where they do most.
+            changed[place % (200 if value % 2 else len(changed))] = value
+        if not whole:
+            changed = changed[: cut % len(changed)]
+        try:
+            found = pixels_of(bytes(changed), 0)
+        except PatchebmError as error:
+            assert len(str(error).splitlines()) == 1  # noqa: PT017
+        else:
+            assert found.dtype == np.float32
+            assert found.ndim == 3
+
+    one()
+
+
+def test_2000_damaged_images(images: list[Path]) -> None:
+    fuzz_images(images, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_20000_damaged_images(images: list[Path]) -> None:
+    fuzz_images(images, 10)
+
+
+def test_scoring_imports_no_torch(bundle_file: Path, images: list[Path]) -> None:
+    code = (
+        "import sys, patchebm;"
+        "print(patchebm.load(sys.argv[1]).predict(sys.argv[2])[0].score);"
+        "heavy = {'torch', 'scipy', 'sklearn', 'matplotlib', 'onnx', 'openvino'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(bundle_file), str(images[0])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert np.isfinite(float(ran.stdout))
+
+
+def test_the_example_reads_a_bundle_alone(
+    bundle_file: Path, images: list[Path], predictor: BundlePredictor
+) -> None:
+    example = ROOT / "examples" / "score_bundle.py"
+    ran = subprocess.run(
+        [sys.executable, str(example), str(bundle_file), str(images[0])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = predictor.predict(images[0])[0]
+    verdict, score = ran.stdout.split()[:2]
+    assert verdict == ("ANOMALOUS" if expected.anomalous else "normal")
+    assert float(score.rstrip(",")) == pytest.approx(expected.score, abs=2e-3)
+
+
+def test_exporting_twice_gives_the_same_bytes_and_the_card_says_what_is_documented(
+    fitted: EnsembleDetector, images: list[Path], bundle_file: Path, tmp_path: Path
+) -> None:
+    build_bundle(fitted, verify=images).write(tmp_path / "again.patchebm")
+    assert (tmp_path / "again.patchebm").read_bytes() == bundle_file.read_bytes()
+    card = patchebm.load(bundle_file).card  # type: ignore[union-attr]
+    documented = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")
+    for key in card:
+        assert f"`{key}`" in documented or f"`{key}." in documented, key
+    assert card["parity"]["verdict_flips"] == 0
+    assert str(ROOT) not in json.dumps(card)
+
+
+def test_what_does_not_score_as_its_detector_is_refused(
+    fitted: EnsembleDetector, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph of another smoothing: the numbers are in the sentence."""
+    from patchebm.export import graph as module
+
+    original = module.ScoringGraph.judge
+
+    def off(self: object, x: object) -> object:
+        score, levels, grids = original(self, x)  # type: ignore[arg-type]
+        return score + 0.05, levels, grids
+
+    monkeypatch.setattr(module.ScoringGraph, "judge", off)
+    with pytest.raises(
+        ExportError, match=r"scores differ by more than 0\.01 .*scores differ by 0\.05 at most"
+    ):
+        build_bundle(fitted, verify=images)
+
+
+def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_same(
+    fitted: EnsembleDetector, images: list[Path]
+) -> None:
+    model = quantised(onnx_model(ScoringGraph(fitted)), images)
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
+    kinds: dict[str, set[tuple[int, ...]]] = {"int8": set(), "f32": set()}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            weights = made_by.get(node.input[1])
+            kind = "f32" if weights is None else "int8"
+            kinds[kind].add(shapes[node.input[1] if weights is None else weights.input[0]])
+    assert kinds["int8"]
+    assert all(shape[2:] == (1, 1) and max(shape) >= 200 for shape in kinds["int8"])
+    # What judges the features, 176 channels in, and the depthwise convolutions are as they were.
+    assert {(112, 112, 1, 1), (64, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
+    engine = OnnxEngine(onnx_bytes(model), 1, "int8")
+    for image in images[:4]:
+        expected = fitted.score([image])[0]
+        found = engine.run(read_image(image)[None], ["score"])["score"][0]
+        assert found != expected
+        assert found == pytest.approx(expected, abs=0.5, rel=0.05)
+
+
+def test_precisions_that_are_not_offered_say_so(fitted: EnsembleDetector, images: list[Path]) -> None:
+    import openvino
+
+    from patchebm.export.build import check_target
+    from patchebm.runtime.engines import offers_bf16
+
+    with pytest.raises(ConfigError, match="add --format openvino"):
+        check_target("onnx", "bf16")
+    with pytest.raises(ConfigError, match="is not known"):
+        check_target("onnx", "f16")
+    if not offers_bf16(openvino.Core()):
+        with pytest.raises(ConfigError, match="does not compute in bf16"):
+            check_target("openvino", "bf16")
+    with pytest.raises(ConfigError, match="no images to compare on"):
+        build_bundle(fitted, verify=[])
+    with pytest.raises(ConfigError, match="int8 needs good images"):
+        build_bundle(fitted, verify=images, precision="int8")
