@@ -232,10 +232,10 @@ def test_what_a_fit_keeps_does_not_grow_with_the_number_of_images(monkeypatch: p
         name: LevelModel(name, config, maps.channels) for name in ("patch", "image")
     }
 
-    def kept(images: int) -> dict[str, tuple[int, int]]:
-        folds = np.zeros(images, dtype=np.int64)
-        images = (flanges(5) * images)[:images]
-        sets = reading.read_training(images, levels, maps, ["part"] * images, folds, 0)
+    def kept(count: int) -> dict[str, tuple[int, int]]:
+        folds = np.zeros(count, dtype=np.int64)
+        images = (flanges(5) * count)[:count]
+        sets = reading.read_training(images, levels, maps, ["part"] * count, folds, 0)
         return {
             name: (
                 sum(t.shape[0] * t.shape[2] * t.shape[3] for t in own.drawn if isinstance(t, torch.Tensor)),

@@ -1,0 +1,60 @@
+"""What every run has, whatever its levels look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
+
+from patchebm.config.choice import Choice
+from patchebm.config.numbers import AtLeastTwo
+
+
+@dataclass
+class LevelConfig:
+    """Base of what a level is made of; `target` names the class that fits it."""
+
+    target: ClassVar[str] = ""
+
+
+@dataclass
+class CalibrationConfig:
+    """Which normal images are kept out of fitting, to calibrate on (cross-fitting).
+
+    Args:
+        folds: the good images are split in so many folds, by group where groups are known.
+        members: how many of the folds are left out once each, with one energy fitted on the others. 1 is a
+            plain hold-out; equal to `folds`, every good image serves both to fit and to calibrate.
+        refit: the levels that score new images by one more energy, fitted on all good images, while the
+            members calibrate only; else the score is the mean over the members, at that many times the cost.
+        consecutive: where groups are not known, hold out images that follow each other (in order of their
+            file names) together: they often show the same part, or were taken under the same light.
+    """
+
+    folds: AtLeastTwo = 4
+    members: PositiveInt = 4
+    refit: list[str] = field(default_factory=list)
+    consecutive: bool = False
+
+
+@dataclass
+class RunConfig(Choice):
+    """Base of the configuration of a run; its kinds are `features` and `pixels`.
+
+    Args:
+        kind: what the levels look at.
+        seed: decides everything random.
+        levels: which levels are fitted; several make an ensemble.
+        false_alarm_rate: share of good parts that may be called anomalous.
+        calibration: hold-out or cross-fitting.
+    """
+
+    seed: NonNegativeInt = 0
+    levels: list[str] = field(default_factory=lambda: ["patch", "image"])
+    false_alarm_rate: OpenUnitInterval = 0.05
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+
+    def level(self, name: str) -> Any:
+        """The configuration of a level by its name."""
+        return getattr(self, name)
