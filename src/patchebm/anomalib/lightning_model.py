@@ -121,8 +121,7 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         """
         # Below 18 there is no resize with antialiasing.
         settings = {"opset_version": 18, **kwargs}
-        with self.model.traceable():
-            file: Path = super().to_onnx(export_root, model_file_name, input_size, **settings)
+        file: Path = super().to_onnx(export_root, model_file_name, input_size, **settings)
         return file
 
     @property

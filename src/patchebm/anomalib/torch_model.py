@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from patchebm.anomalib.metrics import squashed
-from patchebm.config.schema import Config
+from patchebm.config.base import RunConfig
 from patchebm.detector import EnsembleDetector, load
 from patchebm.detector.modelfile import CARD, model_files
-from patchebm.errors import DataError, PatchebmError
+from patchebm.errors import DataError, ImageError, PatchebmError
 from patchebm.images.groups import read_groups
 
 
@@ -39,14 +38,13 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
     card: Tensor
     tensors: Tensor
 
-    def __init__(self, config: Config, groups: str | None = None) -> None:
+    def __init__(self, config: RunConfig, groups: str | None = None) -> None:
         super().__init__()
         self.config = config
         self.groups = groups
         self.register_buffer("card", torch.empty(0, dtype=torch.uint8))
         self.register_buffer("tensors", torch.empty(0, dtype=torch.uint8))
         self._detector: EnsembleDetector | None = None
-        self._graph: nn.Module | None = None
         self._images: list[tuple[str, NDArray[Any]]] = []
 
     @property
@@ -105,24 +103,8 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
                 setattr(self, "card" if file.name == CARD else "tensors", content)
         self._detector = detector
 
-    @contextlib.contextmanager
-    def traceable(self) -> Iterator[None]:
-        """Within it `forward` is nothing but operations of torch.
-
-        Raises:
-            PatchebmError: nothing was fitted or loaded.
-            ConfigError: the detector looks at pixels, and cannot be exported.
-        """
-        from patchebm.anomalib.graph import InferenceGraph
-
-        self._graph = InferenceGraph(self.detector).to(self.card.device)
-        try:
-            yield
-        finally:
-            self._graph = None
-
     def forward(self, images: Tensor) -> InferenceBatch:
-        """Score images of one size.
+        """Score images of one size, by nothing but operations of torch.
 
         Args:
             images: `(B, 3, H, W)` float32 in [0, 1].
@@ -130,21 +112,28 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         Returns:
             `pred_score` `(B,)` float32, that of `EnsembleDetector.score`; `pred_label` `(B,)`, its verdict at
             the threshold that was set on good images; `anomaly_map` `(B, 1, H, W)` in (0, 1), a strictly
-            increasing function of its heat map that is 0.5 where heat is glaring; `pred_mask`, where it is
+            increasing function of its anomaly map that is 0.5 where heat is glaring; `pred_mask`, the places
             above that.
 
         Raises:
             ImageError: values beyond [0, 1]: leave normalising to the model.
         """
-        if self._graph is not None:
-            traced: InferenceBatch = self._graph(images)
-            return traced
         detector = self.detector
-        predictions = detector.predict(_images(images))
-        heat = torch.from_numpy(np.stack([_heat(p.heat_map) for p in predictions]))
-        score = torch.tensor([p.score for p in predictions], dtype=torch.float32)
-        label = torch.tensor([p.anomalous for p in predictions])
-        return _batch(score, label, heat, detector, images.device)
+        if not torch.jit.is_tracing() and not (images.min() >= 0 and images.max() <= 1):
+            raise ImageError("images have values outside [0, 1]; leave normalising to the model")
+        calibration = detector.calibration_
+        scorer = detector.scorer_.to(images.device)
+        with torch.no_grad():
+            plain = images.as_subclass(Tensor)
+            scores, _, heat = scorer(plain.float().permute(0, 2, 3, 1))
+            width = calibration.heat_high - calibration.heat_low
+            anomaly_map = squashed((heat[:, None] - calibration.heat_high) / width)
+            return InferenceBatch(
+                pred_score=scores.score,
+                pred_label=scores.score > calibration.threshold.value,
+                anomaly_map=anomaly_map,
+                pred_mask=anomaly_map > 0.5,
+            )
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
@@ -180,24 +169,6 @@ def _parts(paths: Sequence[str], groups: str | None) -> list[str | None] | None:
     if not any(parts):
         raise DataError(f"groups file {groups} names none of the training images; paths start at {root}")
     return parts
-
-
-def _batch(
-    score: Tensor, label: Tensor, heat: Tensor, detector: EnsembleDetector, device: torch.device
-) -> InferenceBatch:
-    spread = detector.heat_high_ - detector.heat_low_
-    anomaly_map = squashed((heat[:, None] - detector.heat_high_) / spread)
-    return InferenceBatch(
-        pred_score=score.to(device),
-        pred_label=label.to(device),
-        anomaly_map=anomaly_map.to(device),
-        pred_mask=(anomaly_map > 0.5).to(device),
-    )
-
-
-def _heat(heat_map: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    assert heat_map is not None
-    return heat_map
 
 
 def _images(images: Tensor) -> list[NDArray[np.float32]]:

@@ -16,9 +16,9 @@ from scipy.stats import binom
 # Neighbours on either side. A part is seldom photographed more often in a row.
 REACH = 3
 # Enough to tell, and their distances take 32 MB.
-MOST_IMAGES = 2000
+MAX_IMAGES = 2000
 # Below a quarter few thresholds would move; below this probability it is not chance.
-LEAST_SHARE, LARGEST_P = 0.25, 1e-3
+MIN_SHARE, MAX_P = 0.25, 1e-3
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Order:
     """How the order of images and their looks go together.
 
     Attributes:
-        images: looked at.
+        images: compared.
         alike: how many of them look most like one of the `REACH` next on either side.
         expected: how many would in random order.
         p: probability of so many in random order (binomial).
@@ -40,16 +40,16 @@ class Order:
     @property
     def matters(self) -> bool:
         """Whether thresholds may be too tight for images that are not neighbours of good ones."""
-        return self.p < LARGEST_P and self.alike >= LEAST_SHARE * self.images
+        return self.p < MAX_P and self.alike >= MIN_SHARE * self.images
 
 
-def look_at_order(vectors: NDArray[np.float64]) -> Order:
+def measure_order(vectors: NDArray[np.float64]) -> Order:
     """Count images whose nearest neighbour by looks is one by order.
 
     Args:
-        vectors: `(N, d)` what images look like, in their order, N >= 2; the first `MOST_IMAGES` count.
+        vectors: `(N, d)` what images look like, in their order, N >= 2; the first `MAX_IMAGES` count.
     """
-    x = vectors[:MOST_IMAGES]
+    x = vectors[:MAX_IMAGES]
     n = len(x)
     spread = x.std(0)
     x = (x - x.mean(0)) / np.where(spread > 0, spread, 1)

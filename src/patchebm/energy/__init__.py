@@ -6,6 +6,7 @@ from patchebm.energy.gaussian import GaussianEnergy
 from patchebm.energy.mixture import MixtureEnergy
 from patchebm.energy.residual import ResidualEnergy
 from patchebm.energy.tilted import TiltedEnergy
+from patchebm.energy.whitened import WhitenedEnergy
 from patchebm.energy.whitening import Whitening
 from patchebm.energy.wrn import WideResNetEnergy
 
@@ -16,6 +17,7 @@ __all__ = [
     "MixtureEnergy",
     "ResidualEnergy",
     "TiltedEnergy",
+    "WhitenedEnergy",
     "Whitening",
     "WideResNetEnergy",
 ]

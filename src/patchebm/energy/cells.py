@@ -1,13 +1,14 @@
-"""The energy of a whole map of features from a network that judges its cells."""
+"""The energy of a whole feature map from an energy of its cells."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from patchebm.energy.base import Energy
+from patchebm.energy.fused import Affine, Evidence, Fused, cells_of, log_sum_exp
 
 
 class CellsEnergy(Energy):
@@ -17,16 +18,9 @@ class CellsEnergy(Energy):
         cell: an energy of single cells `(B, C, 1, 1)`.
     """
 
-    # The identity: the whole energy is "the rest".
-    first_stage_is_affine = True
-
     def __init__(self, cell: Energy) -> None:
         super().__init__()
         self.cell = cell
-
-    def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The identity."""
-        return (x,)
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Energies `(B,)` of maps `(B, C, h, w)`."""
@@ -34,7 +28,20 @@ class CellsEnergy(Energy):
         energies = self.cell(cells_of(x)).view(len(x), -1)
         return torch.logsumexp(energies, dim=1) - math.log(energies.shape[1])
 
+    def fused(self, space: Affine) -> Fused:
+        """The fused form of the cells' energy, and the log-mean-exp of its result."""
+        cell = self.cell.fused(space)
+        return Fused(cell.linear, _Whole(cell.rest))
 
-def cells_of(maps: Tensor) -> Tensor:
-    """All cells `(B * h * w, C, 1, 1)` of maps `(B, C, h, w)`, map by map and row by row."""
-    return maps.movedim(1, -1).flatten(0, -2)[:, :, None, None]
+
+class _Whole(nn.Module):
+    """The rest of an energy of whole maps: that of its cells, and their log-mean-exp."""
+
+    def __init__(self, cells: nn.Module) -> None:
+        super().__init__()
+        self.cells = cells
+
+    def forward(self, values: list[Tensor]) -> Evidence:
+        cells = self.cells(values).cells
+        count = int(cells.shape[2]) * int(cells.shape[3])
+        return Evidence(log_sum_exp(cells, (2, 3)) - math.log(count), cells)

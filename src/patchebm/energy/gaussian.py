@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch import nn
 from torch.nn import functional
 
-from patchebm.energy.base import Energy
+from patchebm.energy.base import Energy, Position
+from patchebm.energy.fused import Affine, Evidence, Fused, local_gradient, positive_log, strongest
 from patchebm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from patchebm.config.features import GaussianConfig
 
 
 def principal_components(centred: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
@@ -47,20 +53,17 @@ def principal_components(centred: Tensor, rank: int | None) -> tuple[Tensor, Ten
 class GaussianEnergy(Energy):
     """E(x) = 1/2 (x - mean)^T (U diag(v) U^T + floor I)^-1 (x - mean), one for all views or several.
 
-    Each view belongs to a slot: its grid position where each position has a Gaussian of its own, and,
-    while a network trains on cross-fitted Gaussians, the fold that it lies in.
+    Each view has a position, the number of its Gaussian: its grid position where each has a Gaussian of its
+    own, and, while a network trains on cross-fitted Gaussians, further ones for each fold.
 
-    `-log p(x) = E(x) + log_normaliser`. Fit it with `GaussianEnergy.fit`.
+    `-log p(x) = E(x) + log_normaliser`. Fit it with `GaussianEnergy.fit` or `fit_positions`.
 
     Args:
-        mean: `(P, d)`, one row a slot (P = 1: one Gaussian for all).
+        mean: `(P, d)`, one row a position (P = 1: one Gaussian for all).
         axes: `(P, r, d)` orthonormal principal axes.
         variances: `(P, r)` variances along the axes, without the floor.
         floor: `(P,)` isotropic variance added in every direction.
     """
-
-    # The identity: the whole energy is "the rest".
-    first_stage_is_affine = True
 
     mean: Tensor
     axes: Tensor
@@ -75,14 +78,20 @@ class GaussianEnergy(Energy):
         self.register_buffer("floor", floor)
 
     @classmethod
-    def fit(cls, views: Tensor, *, rank: int | None = None, floor: float = 1e-4) -> GaussianEnergy:
-        """The maximum-likelihood Gaussian of training views, plus an isotropic floor.
+    def fit(cls, views: Tensor, config: GaussianConfig, generator: torch.Generator) -> GaussianEnergy:
+        """Fit one Gaussian to normal views `(n, C, h, w)`; see `fit_positions`."""
+        del generator
+        return cls.fit_positions(views[None], rank=config.rank, floor=config.floor)
+
+    @classmethod
+    def fit_positions(cls, views: Tensor, *, rank: int | None = None, floor: float = 1e-4) -> GaussianEnergy:
+        """Fit the maximum-likelihood Gaussian of each position's views, plus an isotropic floor.
 
         With `rank` given, the variance of the directions left out is spread evenly over them
         (probabilistic PCA, Tipping and Bishop 1999), so that they still count.
 
         Args:
-            views: `(P, n, C, H, W)` float32: n views in each of P slots, n >= 2.
+            views: `(P, n, C, H, W)` float32: n views at each of P positions, n >= 2.
             rank: principal axes kept; None keeps all, which is exactly N(mean, Cov + floor I).
             floor: isotropic variance in squared pixel units ([-1, 1] scale); JEM++ uses 1e-4.
 
@@ -101,12 +110,12 @@ class GaussianEnergy(Energy):
             u, v = principal_components(centred, rank)
             left_out = centred.square().mean(0).sum() - v.sum()
             directions = max(1, rows.shape[1] - len(v))
-            spread = left_out.clamp(min=0) / directions if rank is not None else torch.zeros(())
+            rest = left_out.clamp(min=0) / directions if rank is not None else torch.zeros(())
             means.append(mean)
             axes.append(u)
             # The kept variances are those of the data; the floor comes on top of all of them.
-            variances.append((v - spread).clamp(min=0))
-            floors.append(spread + floor)
+            variances.append((v - rest).clamp(min=0))
+            floors.append(rest + floor)
         parts = [
             cls(mean[None], u[None], v[None], f[None].to(flat.dtype))
             for mean, u, v, f in zip(means, axes, variances, floors, strict=True)
@@ -115,7 +124,7 @@ class GaussianEnergy(Energy):
 
     @classmethod
     def concatenate(cls, parts: Sequence[GaussianEnergy]) -> GaussianEnergy:
-        """Put the Gaussians of several fits behind each other: slot numbers count on from part to part."""
+        """Put the Gaussians of several fits behind each other; positions count on from part to part."""
         r = max(part.axes.shape[1] for part in parts)
 
         def padded(tensor: Tensor, axis: int) -> Tensor:
@@ -130,7 +139,7 @@ class GaussianEnergy(Energy):
         )
 
     @property
-    def slots(self) -> int:
+    def positions(self) -> int:
         """Number of Gaussians P that this energy chooses from; 1 means one for all views."""
         return self.mean.shape[0]
 
@@ -143,41 +152,32 @@ class GaussianEnergy(Energy):
         log_det = total.log().sum(1) + (d - total.shape[1]) * self.floor.log()
         return 0.5 * (log_det + d * math.log(2 * math.pi))
 
-    def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The identity."""
-        return (x,)
-
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Energies `(B,)`; only for one Gaussian for all positions (else use `at`)."""
-        if self.slots != 1:
+        if self.positions != 1:
             raise ValueError("this Gaussian depends on the grid position: call energy.at(position)(x)")
         return self.energy_at(hidden[0], None)
 
-    def at(self, slot: Tensor | None) -> Energy:
-        """The energy of views whose Gaussians are `(B,)` int64."""
-        if self.slots == 1:
+    def at(self, position: Position | None) -> Energy:
+        """Bind the energy to the positions of a batch; a slice of them is not copied."""
+        if self.positions == 1:
             return self
-        if slot is None:
+        if position is None:
             raise ValueError("this Gaussian depends on the grid position, and none was given")
-        return _SlottedGaussian(self, slot)
+        return _PositionedGaussian(self, position)
 
-    def split(self, x: Tensor, slot: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def split(self, x: Tensor, position: Position | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Split views into what the principal axes explain and the rest.
 
         Args:
             x: `(B, C, H, W)`.
-            slot: `(B,)` which Gaussian; None for the only one.
+            position: `(B,)` which Gaussian; None for the only one.
 
         Returns:
             Coefficients `(B, r)`, residual `(B, d)`, axes `(B or 1, r, d)`, variances `(B or 1, r)` and
             floor `(B or 1, 1)`.
         """
-        if slot is None or self.slots == 1:
-            slot = torch.zeros(1, dtype=torch.long, device=x.device)
-        first, count = int(slot[0]), len(slot)
-        # The views of one image are a run of slots: a slice of the axes then, no copy of them all.
-        run = count > 1 and torch.equal(slot, torch.arange(first, first + count, device=slot.device))
-        chosen = slice(first, first + count) if run or count == 1 else slot
+        chosen = slice(0, 1) if position is None or self.positions == 1 else position
         centred = x.flatten(1) - self.mean[chosen]
         axes, variances, floor = self.axes[chosen], self.variances[chosen], self.floor[chosen][:, None]
         # The residual is formed rather than its square taken as |x|^2 - |coefficients|^2, which cancels
@@ -189,32 +189,53 @@ class GaussianEnergy(Energy):
         residual = centred - torch.bmm(coefficients[:, None, :], axes).squeeze(1)
         return coefficients, residual, axes, variances, floor
 
-    def energy_at(self, x: Tensor, slot: Tensor | None) -> Tensor:
+    def energy_at(self, x: Tensor, position: Position | None) -> Tensor:
         """Energies `(B,)` of views `(B, C, H, W)` under the Gaussians `(B,)`."""
-        coefficients, residual, _, variances, floor = self.split(x, slot)
+        coefficients, residual, _, variances, floor = self.split(x, position)
         within = (coefficients.square() / (variances + floor)).sum(1)
         return 0.5 * (within + residual.square().sum(1) / floor.squeeze(1))
 
-    def gradient_at(self, x: Tensor, slot: Tensor | None) -> Tensor:
+    def components(
+        self, x: Tensor, position: Position | None = None, *, gradient: bool = False
+    ) -> Tensor:
+        """Return the logarithm of the energy, or of its strongest local gradient, `(B, 1)`."""
+        if gradient:
+            return strongest(local_gradient(self.gradient_at(x, position)))
+        return positive_log(self.energy_at(x, position))[:, None]
+
+    def fused(self, space: Affine) -> Fused:
+        """The energy of a whole map as one view, and the local gradient at its cells."""
+        return Fused([space], _WholeMap(self))
+
+    def gradient_at(self, x: Tensor, position: Position | None) -> Tensor:
         """dE/dx `(B, C, H, W)` in closed form: (Cov + floor I)^-1 (x - mean), which is affine in x."""
-        coefficients, residual, axes, variances, floor = self.split(x, slot)
+        coefficients, residual, axes, variances, floor = self.split(x, position)
         scaled = coefficients / (variances + floor)
         within = scaled @ axes[0] if len(axes) == 1 else torch.bmm(scaled[:, None, :], axes).squeeze(1)
         return (within + residual / floor).view_as(x)
 
 
-class _SlottedGaussian(Energy):
-    """A `GaussianEnergy` bound to the slots of one batch."""
+class _WholeMap(nn.Module):
+    """The rest of a Gaussian of whole maps."""
 
-    first_stage_is_affine = True
+    def __init__(self, gaussian: GaussianEnergy) -> None:
+        super().__init__()
+        self.gaussian = gaussian
 
-    def __init__(self, gaussian: GaussianEnergy, slot: Tensor) -> None:
+    def forward(self, values: list[Tensor]) -> Evidence:
+        (x,) = values
+        components = self.gaussian.components(x)[:, :, None, None]
+        gradient = local_gradient(self.gaussian.gradient_at(x, None))
+        return Evidence(components, positive_log(gradient)[:, None])
+
+
+class _PositionedGaussian(Energy):
+    """A `GaussianEnergy` bound to the positions of one batch."""
+
+    def __init__(self, gaussian: GaussianEnergy, position: Position) -> None:
         super().__init__()
         self._gaussian = gaussian
-        self._slot = slot
-
-    def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
-        return (x,)
+        self._position = position
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
-        return self._gaussian.energy_at(hidden[0], self._slot)
+        return self._gaussian.energy_at(hidden[0], self._position)

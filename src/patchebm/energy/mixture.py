@@ -10,22 +10,30 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from patchebm.energy.base import Energy
+from patchebm.energy.fused import Affine, Evidence, Fused, channel_max, channel_sum
 from patchebm.errors import ConfigError
 
+if TYPE_CHECKING:
+    from patchebm.config.features import MixtureConfig
+
 # Views that a mixture is fitted on: k-means moves its centres little beyond some hundred views a centre.
-MOST_VIEWS = 60_000
+MAX_VIEWS = 60_000
 # Below so many views a component, centres describe single views rather than what they share.
-LEAST_PER_COMPONENT = 10
+MIN_PER_COMPONENT = 10
 # Lloyd iterations; the within-cluster distance falls by less than a percent in later ones.
 ITERATIONS = 8
+# Components that count for nothing next to the largest would yield denormal numbers, which take a CPU ten times
+# as long: exp(-60) is as good as 0.
+NEGLIGIBLE = -60.0
 # A thousandth of the views' own scale: identical views have no width at all.
-LEAST_WIDTH = 1e-3
+MIN_WIDTH = 1e-3
 
 
 class MixtureEnergy(Energy):
@@ -40,9 +48,6 @@ class MixtureEnergy(Energy):
         variance: `()`, v.
     """
 
-    # The identity: the whole energy is "the rest".
-    first_stage_is_affine = True
-
     centres: Tensor
     log_weights: Tensor
     variance: Tensor
@@ -54,15 +59,13 @@ class MixtureEnergy(Energy):
         self.register_buffer("variance", variance)
 
     @classmethod
-    def fit(
-        cls, views: Tensor, *, components: int, em_steps: int = 0, generator: torch.Generator
-    ) -> MixtureEnergy:
-        """K-means clusters as components, then, if asked, maximum likelihood by EM.
+    def fit(cls, views: Tensor, config: MixtureConfig, generator: torch.Generator) -> MixtureEnergy:
+        """Take k-means clusters as components, then, if asked, maximum likelihood by EM.
 
         Args:
             views: `(n, ...)` float32, n >= 2; a random subset of at most 60,000 is used.
-            components: K; fewer where there are fewer than ten views a component.
-            em_steps: rounds of expectation maximisation (Dempster et al. 1977) after k-means.
+            config: `components`, K, fewer where there are fewer than ten views a component; `em_steps`, rounds
+                of expectation maximisation (Dempster et al. 1977) after k-means.
             generator: draws the subset and the first centres.
 
         Raises:
@@ -71,18 +74,18 @@ class MixtureEnergy(Energy):
         if len(views) < 2:
             raise ConfigError("a mixture needs at least two views; give more good images")
         x = views.flatten(1)
-        if len(x) > MOST_VIEWS:
-            x = x[torch.randperm(len(x), generator=generator)[:MOST_VIEWS]]
-        k = max(1, min(components, len(x) // LEAST_PER_COMPONENT))
+        if len(x) > MAX_VIEWS:
+            x = x[torch.randperm(len(x), generator=generator)[:MAX_VIEWS]]
+        k = max(1, min(config.components, len(x) // MIN_PER_COMPONENT))
         labels = torch.from_numpy(_clusters(x.numpy(), k, generator)).long()
         count = torch.bincount(labels, minlength=k).to(x.dtype)
         kept = count > 0
         sums = torch.zeros((k, x.shape[1]), dtype=x.dtype).index_add_(0, labels, x)
         centres = sums[kept] / count[kept, None]
         within = (x - centres[(kept.cumsum(0) - 1)[labels]]).square().mean()
-        least = LEAST_WIDTH * (x - x.mean(0)).square().mean() + 1e-12
+        least = MIN_WIDTH * (x - x.mean(0)).square().mean() + 1e-12
         mixture = cls(centres, (count[kept] / len(x)).log(), torch.maximum(within, least))
-        for _ in range(em_steps):
+        for _ in range(config.em_steps):
             mixture = mixture._em_step(x, least)
         return mixture
 
@@ -108,23 +111,44 @@ class MixtureEnergy(Energy):
         """log Z `()`, with p(x) = exp(-E(x)) / Z."""
         return 0.5 * self.centres.shape[1] * (self.variance.log() + math.log(2 * math.pi))
 
-    def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The identity."""
-        return (x,)
-
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Energies `(B,)`."""
         logits = self._logits(hidden[0].flatten(1))
-        # Components that count for nothing next to the largest would yield denormal numbers, which take a
-        # CPU ten times as long: exp(-60) is as good as 0.
-        logits = torch.maximum(logits, logits.amax(1, keepdim=True).detach() - 60)
+        logits = torch.maximum(logits, logits.amax(1, keepdim=True).detach() + NEGLIGIBLE)
         return -torch.logsumexp(logits, dim=1)
+
+    def fused(self, space: Affine) -> Fused:
+        """Express the energy of every cell by products with the centres and a sum of squares.
+
+        |y - mu|^2 / 2v = |y|^2 / 2v - (y mu / v - |mu|^2 / 2v): the first term is the same for all components,
+        so that it leaves the log-sum-exp, and the second is linear in y.
+        """
+        centres, variance = self.centres.double().cpu(), self.variance.double().cpu()
+        offsets = self.log_weights.double().cpu() - centres.square().sum(1) / (2 * variance)
+        logits = space.then(centres / variance, offsets)
+        rest = _Cells(float(0.5 / variance))
+        return Fused([logits, space], rest)
 
     def _logits(self, x: Tensor) -> Tensor:
         """f_k `(B, K)` of rows `(B, d)`."""
         squared = x.square().sum(1, keepdim=True) + self.centres.square().sum(1) - 2 * (x @ self.centres.T)
         # Clamped: the difference of large squares may come out a little below zero.
         return self.log_weights - squared.clamp(min=0) / (2 * self.variance)
+
+
+class _Cells(nn.Module):
+    """The rest of a mixture: |y|^2 / 2v minus the log-sum-exp of the products with the centres."""
+
+    def __init__(self, half_precision: float) -> None:
+        super().__init__()
+        self.half_precision = half_precision
+
+    def forward(self, values: list[Tensor]) -> Evidence:
+        logits, y = values
+        top = channel_max(logits)
+        assigned = channel_sum((logits - top).clamp(min=NEGLIGIBLE).exp()).log() + top
+        energy = channel_sum(y.square()) * self.half_precision - assigned
+        return Evidence(energy, energy)
 
 
 def _clusters(

@@ -1,12 +1,19 @@
-"""A small residual network on feature vectors: the energy that noise contrast refines."""
+"""A small residual network on feature vectors, trained by noise contrast."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from patchebm.energy.activation import Activation, build_activation
 from patchebm.energy.base import Energy
+from patchebm.energy.fused import Affine, Evidence, Fused, linear
+
+if TYPE_CHECKING:
+    from patchebm.config.features import CellNetworkConfig
 
 
 class ResidualEnergy(Energy):
@@ -27,19 +34,49 @@ class ResidualEnergy(Energy):
     ) -> None:
         super().__init__()
         self.activate = build_activation(activation)
-        self.enter = nn.Linear(dimensions, hidden)
-        self.residual = nn.Linear(hidden, hidden)
-        self.leave = nn.Linear(hidden, 1)
-        for layer, gain in ((self.enter, 1.0), (self.residual, 1.0), (self.leave, 0.0)):
+        self.fc1 = nn.Linear(dimensions, hidden)
+        self.fc2 = nn.Linear(hidden, hidden)
+        self.head = nn.Linear(hidden, 1)
+        for layer, gain in ((self.fc1, 1.0), (self.fc2, 1.0), (self.head, 0.0)):
             nn.init.normal_(layer.weight, 0.0, gain * layer.in_features**-0.5, generator=generator)
             nn.init.zeros_(layer.bias)
 
     def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
         """Hidden values `(B, hidden)` before the first activation."""
-        return (self.enter(x.flatten(1)),)
+        return (self.fc1(x.flatten(1)),)
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Energies `(B,)`."""
         h = self.activate(hidden[0])
-        h = h + self.activate(self.residual(h))
-        return self.leave(h).squeeze(1)  # type: ignore[no-any-return]
+        h = h + self.activate(self.fc2(h))
+        return self.head(h).squeeze(1)  # type: ignore[no-any-return]
+
+    @classmethod
+    def restore(cls, config: CellNetworkConfig, tensors: Mapping[str, Tensor]) -> ResidualEnergy:
+        """Build the network again; its sizes are those of the tensors."""
+        hidden, dimensions = tensors["fc1.weight"].shape
+        # The weights drawn here are replaced at once.
+        network = cls(dimensions, hidden, config.activation, generator=torch.Generator().manual_seed(0))
+        network.load_state_dict(dict(tensors))
+        return network
+
+    def fused(self, space: Affine) -> Fused:
+        """The energy of every cell, with the whitening folded into the first layer."""
+        first = space.then(self.fc1.weight, self.fc1.bias)
+        return Fused([first], _Cells(self))
+
+
+class _Cells(nn.Module):
+    """The rest of the network behind its first layer, cell by cell."""
+
+    def __init__(self, network: ResidualEnergy) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, values: list[Tensor]) -> Evidence:
+        (x,) = values
+        network = self.network
+        h = network.activate(x)
+        h = h + network.activate(linear(h, network.fc2.weight, network.fc2.bias))
+        energy = linear(h, network.head.weight, network.head.bias)
+        return Evidence(energy, energy)

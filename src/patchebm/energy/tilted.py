@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from patchebm.energy.base import Energy
+from patchebm.energy.base import Energy, Position
+from patchebm.energy.fused import Affine, Both, Fused
 from patchebm.energy.gaussian import GaussianEnergy
 
 SQUASH = 4.0
@@ -32,6 +33,7 @@ class TiltedEnergy(Energy):
             it joins the view as further channels, so that normal views come out at order 1: `(1, C, H, W)`
             pixel by pixel, or `(P, 1, 1, 1)` grid position by grid position. The result is squashed to
             +-SQUASH, since the gradient of a defect may be a hundred times as large.
+        network_only: whether the network's energy is the only component.
     """
 
     gradient_scale: Tensor | None
@@ -43,6 +45,8 @@ class TiltedEnergy(Energy):
         weight: float = 1.0,
         offset: float = 0.0,
         gradient_scale: Tensor | None = None,
+        *,
+        network_only: bool = False,
     ) -> None:
         super().__init__()
         if gradient_scale is not None and not isinstance(base, GaussianEnergy):
@@ -51,10 +55,11 @@ class TiltedEnergy(Energy):
         self.network = network
         self.weight = weight
         self.offset = offset
+        self.network_only = network_only
         self.register_buffer("gradient_scale", gradient_scale)
         # Where the network sees a squashed gradient, x itself is the first stage: affine, too.
         self.first_stage_is_affine = gradient_scale is not None or network.first_stage_is_affine
-        self._slot: Tensor | None = None
+        self._position: Position | None = None
 
     def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
         """The network's first stage, and x itself for the base."""
@@ -66,16 +71,18 @@ class TiltedEnergy(Energy):
         network = self.network.rest(hidden[:-1]) if self.gradient_scale is None else self.network_energy(x)
         if not self.weight:
             return network
-        base: Tensor = self.base.at(self._slot)(x)
+        base: Tensor = self.base.at(self._position)(x)
         return network + self.weight * (base - self.offset)
 
     def network_energy(self, x: Tensor) -> Tensor:
         """What the network alone says of views `(B, C, H, W)`: energies `(B,)`."""
         if self.gradient_scale is not None and isinstance(self.base, GaussianEnergy):
             scale = self.gradient_scale
-            if self._slot is not None:
-                scale = scale[self._slot % len(scale)]
-            gradient = self.base.gradient_at(x, self._slot) * scale
+            if isinstance(self._position, Tensor):
+                scale = scale[self._position % len(scale)]
+            elif self._position is not None and len(scale) > 1:
+                scale = scale[self._position]
+            gradient = self.base.gradient_at(x, self._position) * scale
             x = torch.cat([x, gradient / (1 + gradient.abs() / SQUASH)], dim=1)
         return self.network(x)  # type: ignore[no-any-return]
 
@@ -84,8 +91,22 @@ class TiltedEnergy(Energy):
         """The network; the base is fitted once and stays."""
         return self.network
 
-    def at(self, slot: Tensor | None) -> TiltedEnergy:
-        """The same sum with the Gaussian bound to the slots `(B,)` of a batch."""
+    def at(self, position: Position | None) -> TiltedEnergy:
+        """Bind the Gaussian of the sum to the positions of a batch."""
         bound = TiltedEnergy(self.base, self.network, self.weight, self.offset, self.gradient_scale)
-        bound._slot = slot
+        bound._position = position
         return bound
+
+    def components(
+        self, x: Tensor, position: Position | None = None, *, gradient: bool = False
+    ) -> Tensor:
+        """Return the components of the base and the energy of the network, `(B, K + 1)`, or the latter alone."""
+        network = self.at(position).network_energy(x)[:, None]
+        if self.network_only:
+            return network
+        return torch.cat([self.base.components(x, position, gradient=gradient), network], dim=1)
+
+    def fused(self, space: Affine) -> Fused:
+        """The fused forms of base and network beside each other; the network says which cells are odd."""
+        base, network = self.base.fused(space), self.network.fused(space)
+        return Fused([*base.linear, *network.linear], Both(base, network))

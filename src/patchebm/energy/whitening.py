@@ -6,19 +6,17 @@ whitened space an isotropic energy, isotropic noise and a sampler's step mean th
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from patchebm.config.features import MixtureConfig, WhiteningConfig, WithinConfig
+from patchebm.energy.fused import Affine
 from patchebm.energy.mixture import MixtureEnergy
-
-Covariance = Literal["scale", "diagonal", "within"]
 
 # Added to every variance, relative to the mean variance: constant channels stay harmless.
 FLOOR = 1e-3
 # Below so many views a cluster, views would lie too near to their own centre.
-LEAST_PER_CLUSTER = 100
+MIN_PER_CLUSTER = 100
 # Weight of the total covariance in the one within clusters, which alone would rest on few directions.
 SHRINKAGE = 0.05
 
@@ -40,31 +38,28 @@ class Whitening(nn.Module):
         self.register_buffer("matrix", matrix)
 
     @classmethod
-    def fit(
-        cls, views: Tensor, covariance: Covariance, *, components: int, generator: torch.Generator
-    ) -> Whitening:
+    def fit(cls, views: Tensor, config: WhiteningConfig, generator: torch.Generator) -> Whitening:
         """Learn the space from normal views.
 
         Args:
             views: `(n, C, h, w)` float32, n >= 2.
-            covariance: `scale` divides all channels by one number, `diagonal` each by its own standard
-                deviation, `within` turns the covariance within clusters of views into the identity, as
-                linear discriminant analysis does with its classes.
-            components: clusters for `within`, at most one for a hundred views.
-            generator: draws them.
+            config: `scale` divides all channels by one number, `diagonal` each by its own standard
+                deviation, `within` turns the covariance within clusters of views, at most one for a hundred
+                views, into the identity, as linear discriminant analysis does with its classes.
+            generator: draws the clusters.
         """
         x = views.movedim(1, -1).flatten(0, -2)
         mean = x.mean(0)
         variance = x.var(0, unbiased=False)
         floor = FLOOR * variance.mean() + 1e-12
-        if covariance == "scale":
+        if config.kind == "scale":
             return cls(mean, torch.eye(len(mean)) / (variance.mean() + floor).sqrt())
         scale = (variance + floor).rsqrt()
-        if covariance == "diagonal":
+        if not isinstance(config, WithinConfig):
             return cls(mean, torch.diag(scale))
         scaled = (x - mean) * scale
-        components = max(1, min(components, len(scaled) // LEAST_PER_CLUSTER))
-        clusters = MixtureEnergy.fit(scaled, components=components, generator=generator)
+        components = max(1, min(config.clusters, len(scaled) // MIN_PER_CLUSTER))
+        clusters = MixtureEnergy.fit(scaled, MixtureConfig(components=components), generator)
         within = torch.zeros((len(mean), len(mean)), dtype=torch.float64)
         for chunk in torch.split(scaled, 8192):
             nearest = clusters.centres[torch.cdist(chunk, clusters.centres).argmin(1)]
@@ -84,3 +79,8 @@ class Whitening(nn.Module):
         """Views `(B, C, h, w)` in whitened space, float32."""
         moved: Tensor = (views.movedim(1, -1) - self.mean) @ self.matrix
         return moved.movedim(-1, 1)
+
+    def affine(self) -> Affine:
+        """The same function as A x + b of a vector."""
+        matrix = self.matrix.double().cpu().T
+        return Affine(matrix, -(matrix @ self.mean.double().cpu()))

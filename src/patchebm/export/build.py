@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ConfigError, ExportError
 from patchebm.export.card import build_card
-from patchebm.export.graph import ScoringGraph
 from patchebm.export.parity import Parity, compare, hard_images, spread_out
+from patchebm.features.extractor import FeatureExtractor
 from patchebm.runtime.bundle import Bundle, write_bundle
 from patchebm.runtime.engines import offers_bf16, open_engine, require_openvino
 from patchebm.runtime.predictor import BundlePredictor
@@ -106,12 +107,15 @@ def check_target(form: str, precision: str) -> None:
 def _members(
     detector: EnsembleDetector, form: str, precision: str, training: Sequence[Path]
 ) -> dict[str, bytes]:
-    graph = ScoringGraph(detector)
+    detector.require_fitted()
+    inputs = detector.scorer_.inputs
+    if not isinstance(inputs, FeatureExtractor):
+        raise ConfigError("a model of pixels cannot be exported; train with the preset features or features-max")
     try:
-        from patchebm.export.onnx_file import onnx_bytes, onnx_model
+        from patchebm.export.graph import onnx_bytes, onnx_model
     except ImportError as error:
         raise ConfigError(f"export needs {error.name}; run `pip install 'patchebm[export]'`") from error
-    model: Any = onnx_model(graph)
+    model: Any = onnx_model(copy.deepcopy(detector.scorer_).cpu(), inputs.size)
     if precision == "int8":
         if not training:
             raise ConfigError("int8 needs good images to find its ranges by; name some with --verify")

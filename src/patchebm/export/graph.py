@@ -1,124 +1,156 @@
-"""A fitted detector as one module from decoded pixels to score and heat map, for export.
+"""A fitted detector's scorer as an ONNX graph: the same bytes for the same model, and nothing in them but it.
 
-Resize, normalisation, backbone, both levels, ensemble and calibration in float32 operations that every
-runtime has. The score is that of `EnsembleDetector.predict`, which the export checks image by image.
+The scorer is traced in four pieces, whose ends have the names that runtimes cut the graph at
+(`patchebm.runtime.engines`), and the pieces are put together. There is no arithmetic here.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import onnx
 import torch
+from onnx import TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
-from patchebm.detector.detector import EnsembleDetector
-from patchebm.errors import ConfigError, PatchebmError
-from patchebm.export.heads import ImageHead, PatchHead
-from patchebm.export.joining import spreads
-from patchebm.export.members import log_sum_exp
-from patchebm.features.region import cells_outside
-from patchebm.features.tiling import maps_of
+from patchebm.detector.scorer import Scorer
+from patchebm.runtime.engines import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED
 
-
-class Scored(NamedTuple):
-    """What the graph says of images.
-
-    Attributes:
-        score: `(B,)` higher = more anomalous.
-        levels: `(B, L)` the score of each level, in the detector's order.
-        grids: of each level, `(B, h, w)` values of the cells that it judges.
-        maps: of each level, `(B, H, W)`: its grid at the images' own size.
-        heat_map: `(B, H, W)`, the mean of `maps`.
-    """
-
-    score: Tensor
-    levels: Tensor
-    grids: list[Tensor]
-    maps: list[Tensor]
-    heat_map: Tensor
+# Resize has `antialias` and `axes` from here on.
+OPSET = 18
+IR_VERSION = 8
+# Pixels along a side that no image has.
+NO_LIMIT = 2**31 - 1
 
 
-class ScoringGraph(nn.Module):
-    """Decoded images to scores and heat maps.
+def onnx_model(scorer: Scorer, size: tuple[int, int]) -> onnx.ModelProto:
+    """Build the graph of `docs/bundle-format.md`.
 
     Args:
-        detector: fitted, on features.
-
-    Attributes:
+        scorer: of a fitted detector on features, on the CPU.
         size: height and width to which images are resized.
-        level_names: the levels, in the order of `Scored.levels`.
-
-    Raises:
-        ConfigError: the detector looks at pixels, or its energies cannot be exported; says which can.
-        PatchebmError: it is not fitted.
     """
+    names = list(scorer.levels)
+    grids, planes = [f"grid_{name}" for name in names], [f"plane_{name}" for name in names]
+    maps = [f"map_{name}" for name in names]
+    images, prepared = torch.zeros(2, 37, 41, 3), torch.zeros(2, 3, *size)
+    with torch.no_grad():
+        planes_now = [grid[:, None] for grid in scorer.score(prepared).grids]
+    free = {0: "N", 1: "H", 2: "W"}
+    pieces = [
+        _traced(_Prepare(scorer), {INPUT: images}, [PREPARED], {INPUT: free | {3: "C"}, PREPARED: {0: "N"}}),
+        _traced(
+            _Score(scorer),
+            {PREPARED: prepared},
+            ["score", "levels", *grids, *planes],
+            dict.fromkeys([PREPARED, "score", "levels", *grids, *planes], {0: "N"}),
+        ),
+        _traced(
+            _Size(), {INPUT: images, LARGEST_MAP: torch.tensor([NO_LIMIT])}, [IMAGE_SIZE], {INPUT: free | {3: "C"}}
+        ),
+        _traced(
+            _Maps(scorer),
+            dict(zip(planes, planes_now, strict=True)) | {IMAGE_SIZE: torch.tensor([50, 60])},
+            [*maps, "heat_map"],
+            dict.fromkeys(planes, {0: "N"}) | dict.fromkeys([*maps, "heat_map"], free),
+        ),
+    ]
+    return _joined(pieces, ["score", "levels", *grids, *maps, "heat_map"])
 
-    def __init__(self, detector: EnsembleDetector) -> None:
+
+def onnx_bytes(model: onnx.ModelProto) -> bytes:
+    """Return the model as a file."""
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+class _Piece(nn.Module):
+    def __init__(self, scorer: Scorer) -> None:
         super().__init__()
-        if not hasattr(detector, "threshold_"):
-            raise PatchebmError("this detector is not fitted; call fit, or load a saved one")
-        if detector.backbone is None:
-            raise ConfigError(
-                "a model that looks at pixels cannot be exported; train with the preset features or "
-                "features-max"
-            )
-        features = detector.config.features
-        self.size = (features.size[0], features.size[1])
-        self.level_names = tuple(detector.levels_)
-        self.backbone = detector.backbone
-        heads: dict[str, nn.Module] = {}
-        for name, level in detector.levels_.items():
-            whole = name == "image"
-            to_view = spreads(
-                detector.backbone.strides, features, level.views.view_size if whole else features.grid
-            )
-            if whole:
-                heads[name] = ImageHead(level, to_view)
-            else:
-                heads[name] = PatchHead(level, to_view, detector.backbone.channels, features.grid)
-        self.heads = nn.ModuleDict(heads)
-        self.mean, self.std = detector.mean_, detector.std_
-        self.region = detector.region
-        self.eval()
-        self.requires_grad_(False)
-
-    def forward(self, images: Tensor) -> Scored:
-        """Score images of one size.
-
-        Args:
-            images: `(B, H, W, 1 or 3)` float32 in [0, 1].
-        """
-        score, levels, grids = self.judge(self.prepare(images))
-        size = (images.shape[1], images.shape[2])
-        maps = [_resized(grid[:, None], size)[:, 0] for grid in grids]
-        heat_map = maps[0] if len(maps) == 1 else (maps[0] + maps[1]) * 0.5
-        return Scored(score, levels, grids, maps, heat_map)
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """`(B, 3, *size)` in [-1, 1] of images `(B, H, W, 1 or 3)` in [0, 1]."""
-        x = images.permute(0, 3, 1, 2)
-        # Both are linear, so that the order does not matter; after the resize there is less to do. Three
-        # factors turn grey into colour in passing.
-        return _resized(x, self.size) * torch.full((3, 1, 1), 2.0) - 1
-
-    def judge(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Scores, level scores and grids of prepared images `(B, 3, *size)`."""
-        if self.region is not None:
-            x = x * self.region
-        maps = maps_of(self.backbone, x)
-        columns, grids = [], []
-        for head in self.heads.values():
-            score, grid = head(maps)
-            columns.append(score)
-            if self.region is not None:
-                outside = cells_outside(self.region, (int(grid.shape[1]), int(grid.shape[2])))
-                grid = torch.where(outside, grid.amin((1, 2), keepdim=True), grid)
-            grids.append(grid)
-        levels = torch.stack(columns, dim=1)
-        combined = log_sum_exp(levels, (1,))[:, 0]
-        return (combined - self.mean) / self.std, levels, grids
+        self.scorer = scorer
 
 
-def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
+class _Prepare(_Piece):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scorer.prepare(images)
+
+
+class _Score(_Piece):
+    def forward(self, prepared: Tensor) -> tuple[Tensor, ...]:
+        scores = self.scorer.score(prepared)
+        # A level's map starts from a plane of its own, so that the graph can be cut between the two.
+        return (scores.score, scores.levels, *scores.grids, *(grid[:, None] for grid in scores.grids))
+
+
+class _Size(nn.Module):
+    def forward(self, images: Tensor, largest: Tensor) -> Tensor:
+        return torch.minimum(torch._shape_as_tensor(images)[1:3], largest)
+
+
+class _Maps(_Piece):
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        *planes, size = inputs
+        maps, anomaly_map = self.scorer.maps([plane[:, 0] for plane in planes], size)
+        return (*maps, anomaly_map)
+
+
+def _traced(
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], axes: Mapping[str, Any]
+) -> onnx.ModelProto:
+    file: Any = io.BytesIO()
+    with warnings.catch_warnings():
+        # The tracer is chosen for its two seconds (the exporter by torch.export takes a minute for the same
+        # graph, and needs onnxscript); what it warns of are its deprecation and shapes that are constant.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes=dict(axes),
+        )
+    return onnx.load_model_from_string(file.getvalue())
+
+
+def _joined(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Put pieces together, whose inputs and outputs of one name are one tensor."""
+    nodes: list[onnx.NodeProto] = []
+    initial: list[TensorProto] = []
+    ends: dict[str, onnx.ValueInfoProto] = {}
+    for number, piece in enumerate(pieces):
+        # Names inside a piece may be those inside another; the ends keep theirs.
+        graph = compose.add_prefix_graph(
+            piece.graph, f"piece{number}/", rename_inputs=False, rename_outputs=False
+        )
+        nodes += graph.node
+        initial += graph.initializer
+        ends |= {end.name: end for end in (*graph.input, *graph.output)}
+    # What is both an input and an initialiser may be left out.
+    initial.append(numpy_helper.from_array(torch.tensor([NO_LIMIT]).numpy(), LARGEST_MAP))
+    made = helper.make_graph(
+        [_plain(node, number) for number, node in enumerate(nodes)],
+        "patchebm",
+        [ends[INPUT], ends[LARGEST_MAP]],
+        [ends[name] for name in outputs],
+        initial,
+    )
+    whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="patchebm")
+    whole.ir_version = IR_VERSION
+    onnx.checker.check_model(whole)
+    return whole
+
+
+def _plain(node: onnx.NodeProto, number: int) -> onnx.NodeProto:
+    """Return the node without what says where in whose source it came from."""
+    kept = onnx.NodeProto()
+    kept.CopyFrom(node)
+    kept.name = f"{node.op_type}_{number}"
+    kept.ClearField("doc_string")
+    kept.ClearField("metadata_props")
+    return kept

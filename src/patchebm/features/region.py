@@ -6,15 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from patchebm.errors import DataError
-from patchebm.features.views import resize
-
-
-def cells_outside(region: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which cells `size` of a map lie outside a region `(H, W)` altogether, bool."""
-    return adaptive_avg_pool2d(region[None, None], size)[0, 0] == 0
+from patchebm.features.resize import resize
 
 
 def region_of(mask: NDArray[np.bool_], size: tuple[int, int]) -> Tensor:
@@ -29,7 +23,7 @@ def region_of(mask: NDArray[np.bool_], size: tuple[int, int]) -> Tensor:
     Raises:
         DataError: nothing, or nearly nothing, is inside.
     """
-    share = resize(torch.from_numpy(mask.astype(np.float32))[None], size)[0]
+    share = resize(torch.from_numpy(mask.astype(np.float32))[None, None], size)[0, 0]
     region = (share > 1 - 1e-4).float()
     inside = int(region.sum())
     if inside < 32 * 32:

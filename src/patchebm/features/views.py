@@ -1,6 +1,6 @@
-"""Views of an image: patches at Gaussian-distributed positions, an n x n grid of them, or the whole.
+"""Views of an image's pixels: patches at Gaussian-distributed positions, an n x n grid of them, or the whole.
 
-A view set holds no images; it says how images are resized and cut. Both kinds answer to the same
+A set of views holds no images; it says how images are resized and cut. Both kinds answer to the same
 calls, so that the image level is the patch level with a single patch, the whole image.
 """
 
@@ -9,34 +9,13 @@ from __future__ import annotations
 from importlib import resources
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 from torch import Tensor
 
-from patchebm.config.schema import ImageViewConfig, PatchViewConfig
+from patchebm.config.pixels import ImageViewConfig, PatchViewConfig
 from patchebm.errors import ConfigError, ImageError
-
-
-def to_tensor(image: NDArray[np.float32], channels: int) -> Tensor:
-    """Turn `(H, W, 1 or 3)` float32 in [0, 1] into `(channels, H, W)` float32 in [-1, 1].
-
-    Grey becomes RGB by repetition, RGB becomes grey by the Rec. 601 luma.
-    """
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    if tensor.shape[0] == 3 and channels == 1:
-        tensor = (tensor * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
-    return (tensor.expand(channels, -1, -1) * 2 - 1).contiguous()
-
-
-def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize `(C, H, W)` to `(C, *size)`: bilinear with antialiasing, so that no detail aliases."""
-    if tuple(image.shape[-2:]) == tuple(size):
-        return image
-    return torch.nn.functional.interpolate(
-        image[None], size=size, mode="bilinear", antialias=True, align_corners=False
-    )[0]
+from patchebm.features.resize import resize
 
 
 class Resized(NamedTuple):
@@ -67,37 +46,23 @@ class Drawn(NamedTuple):
 
 def _resized(image: Tensor, size: tuple[int, int]) -> Resized:
     height, width = image.shape[-2:]
-    return Resized(resize(image, size), (size[0] / height, size[1] / width))
+    return Resized(resize(image[None], size)[0], (size[0] / height, size[1] / width))
 
 
 class Views(Protocol):
-    """How one level sees images."""
+    """How a level cuts the images that it is given."""
 
     positions: int
     """Number of test views of an image, one per grid position."""
 
+    grid_size: tuple[int, int]
+    """Rows and columns of the grid of test views."""
+
     view_size: tuple[int, int]
     """Height and width of a view."""
 
-    at_once: int
-    """Views scored at once: bounds memory, and is the same for every image, so that a score does not
-    depend on what it is scored with."""
-
-    def for_scoring(self, image: Tensor) -> Tensor:
-        """Bring an image, or a map of features, `(C, H, W)` to the size of `grid`."""
-        ...
-
-    def grid(self, image: Tensor) -> Tensor:
-        """All test views `(positions, C, h, w)` of what `for_scoring` gave."""
-        ...
-
-    def spread_map(self, values: Tensor) -> Tensor:
-        """Turn one value per position `(positions,)` into a map `(H, W)` of the resized image."""
-        ...
-
-
-class PixelViews(Views, Protocol):
-    """How a level sees images themselves, from which training views are drawn."""
+    test_size: tuple[int, int]
+    """Height and width to which images are resized for scoring."""
 
     def for_training(self, image: Tensor) -> Resized:
         """Resize an image `(C, H, W)` for `draw`."""
@@ -105,6 +70,14 @@ class PixelViews(Views, Protocol):
 
     def draw(self, images: list[Resized], n: int, generator: torch.Generator) -> Drawn:
         """Draw n training views of random images."""
+        ...
+
+    def grid(self, image: Tensor) -> Tensor:
+        """Cut all test views `(positions, C, h, w)` of an image `(C, *test_size)`."""
+        ...
+
+    def map_of(self, values: Tensor) -> Tensor:
+        """Turn values of the positions `(B, rows, columns)` into maps `(B, *test_size)` of the resized images."""
         ...
 
 
@@ -137,8 +110,6 @@ class PatchViews:
             images of another size than those that are scored.
     """
 
-    at_once = 256
-
     def __init__(self, config: PatchViewConfig, *, on_grid: bool = False) -> None:
         self._config = config
         self._on_grid = on_grid
@@ -149,10 +120,6 @@ class PatchViews:
             )
         self._spread = thesis_spread(config.spread) if isinstance(config.spread, str) else config.spread
         height, width = config.test_size
-        if config.patch < 4:
-            raise ConfigError(f"patch.view.patch {config.patch} is below 4 pixels; use at least 4")
-        if config.grid < 1:
-            raise ConfigError(f"patch.view.grid {config.grid} is below 1; use at least 1")
         for name, size in (("test_size", config.test_size), ("train_size", config.train_size)):
             if size is not None and config.patch > min(size):
                 raise ConfigError(
@@ -163,6 +130,10 @@ class PatchViews:
         self._tops = torch.linspace(0, height - config.patch, config.grid).round().long()
         self._lefts = torch.linspace(0, width - config.patch, config.grid).round().long()
         self.positions = config.grid**2
+        self.grid_size = (config.grid, config.grid)
+        self.test_size = (height, width)
+        self._rows = _cover(self._tops, config.patch, height)
+        self._columns = _cover(self._lefts, config.patch, width)
 
     def for_training(self, image: Tensor) -> Resized:
         """Resize to `train_size`, or by `train_scale`. Raises ImageError for one smaller than a patch."""
@@ -177,10 +148,6 @@ class PatchViews:
                     f"at train_scale {scale}; use larger images or set patch.view.train_size"
                 )
         return _resized(image, size)
-
-    def for_scoring(self, image: Tensor) -> Tensor:
-        """Resize to `test_size`."""
-        return resize(image, self._config.test_size)
 
     def draw(self, images: list[Resized], n: int, generator: torch.Generator) -> Drawn:
         """Cut n patches at Gaussian-distributed positions around the centres of random images.
@@ -213,18 +180,19 @@ class PatchViews:
         chosen = windows[:, self._tops][:, :, self._lefts]
         return chosen.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
 
-    def spread_map(self, values: Tensor) -> Tensor:
-        """At each pixel, the mean of the values of the patches that cover it."""
-        patch = self._config.patch
-        total = torch.zeros(self._config.test_size, dtype=values.dtype)
-        count = torch.zeros_like(total)
-        for i, top in enumerate(self._tops.tolist()):
-            for j, left in enumerate(self._lefts.tolist()):
-                window = (slice(top, top + patch), slice(left, left + patch))
-                total[window] += values[i * len(self._lefts) + j]
-                count[window] += 1
-        # Pixels between the patches of a sparse grid are seen by no patch.
-        return torch.where(count > 0, total / count.clamp(min=1), values.min())
+    def map_of(self, values: Tensor) -> Tensor:
+        """Take at each pixel the mean of the values of the patches that cover it."""
+        rows, columns = self._rows.to(values), self._columns.to(values)
+        count = rows.sum(1)[:, None] * columns.sum(1)
+        total = rows @ values @ columns.T
+        # No patch covers the pixels between the patches of a sparse grid.
+        return torch.where(count > 0, total / count.clamp(min=1), values.amin((1, 2), keepdim=True))
+
+
+def _cover(starts: Tensor, patch: int, side: int) -> Tensor:
+    """Which pixels along an axis each patch covers, `(side, patches)`."""
+    pixel = torch.arange(side)[:, None]
+    return ((pixel >= starts) & (pixel < starts + patch)).float()
 
 
 def _truncated_offset(u: float, room: int, spread: float | None) -> int:
@@ -240,33 +208,28 @@ def _truncated_offset(u: float, room: int, spread: float | None) -> int:
 
 
 class ImageViews:
-    """The whole image, or its map of features, squeezed to one size.
+    """The whole image, squeezed to one size.
 
     Args:
         config: the size.
-        least: the smallest height and width that make sense: 8 pixels, or one cell of features.
 
     Raises:
-        ConfigError: a smaller size.
+        ConfigError: a size below 8 pixels.
     """
 
-    at_once = 256
-
-    def __init__(self, config: ImageViewConfig, *, least: int = 8) -> None:
-        if min(config.size) < least:
+    def __init__(self, config: ImageViewConfig) -> None:
+        if min(config.size) < 8:
             raise ConfigError(
-                f"image.view.size {list(config.size)} is below {least} pixels; use for instance [32, 32]"
+                f"image.view.size {list(config.size)} is below 8 pixels; use for instance [32, 32]"
             )
         self.view_size: tuple[int, int] = (config.size[0], config.size[1])
+        self.test_size = self.view_size
         self.positions = 1
+        self.grid_size = (1, 1)
 
     def for_training(self, image: Tensor) -> Resized:
         """Resize to the size of a view."""
         return _resized(image, self.view_size)
-
-    def for_scoring(self, image: Tensor) -> Tensor:
-        """Resize to the size of a view."""
-        return resize(image, self.view_size)
 
     def draw(self, images: list[Resized], n: int, generator: torch.Generator) -> Drawn:
         """Draw n random images; their only cell is 0."""
@@ -278,6 +241,6 @@ class ImageViews:
         """The image as the only view `(1, C, H, W)`."""
         return image[None]
 
-    def spread_map(self, values: Tensor) -> Tensor:
-        """A constant map: a single value says nothing about where."""
-        return values[0].expand(self.view_size)
+    def map_of(self, values: Tensor) -> Tensor:
+        """Return the maps as they are: they are of pixels already."""
+        return values

@@ -1,0 +1,104 @@
+"""From images to the feature maps that all levels share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+from patchebm.config.features import ExtractorConfig
+from patchebm.errors import ConfigError, ImageError
+from patchebm.features.backbone import Backbone
+from patchebm.features.joining import Join, build_join
+from patchebm.features.resize import resize
+from patchebm.features.tiling import maps_of
+
+
+class FeatureExtractor(nn.Module):
+    """Resize, region of interest, backbone; and all blocks on one grid with local means.
+
+    Locally averaged features of several depths are those of PatchCore (Roth et al. 2022, arXiv 2106.08265,
+    section 3.1).
+
+    Args:
+        backbone: gives a map for each block.
+        config: sizes.
+
+    Attributes:
+        channels: of the joined map.
+        size: height and width to which images are resized.
+        region: `size` float32, 0 where images are not inspected, or None.
+
+    Raises:
+        ConfigError: an input size that the backbone cannot take, or a grid finer than its finest map.
+    """
+
+    region: Tensor | None
+
+    def __init__(self, backbone: Backbone, config: ExtractorConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.config = config
+        self.channels = sum(backbone.channels)
+        self.size = (config.size[0], config.size[1])
+        self.grid = (config.grid[0], config.grid[1])
+        self.register_buffer("region", None)
+        for side in config.size:
+            if side % backbone.multiple:
+                raise ConfigError(
+                    f"features.size {list(config.size)}: {backbone.name} takes multiples of "
+                    f"{backbone.multiple}; use for instance [256, 256]"
+                )
+        stride = min(backbone.strides)
+        finest = [side // stride for side in config.size]
+        if config.grid[0] > finest[0] or config.grid[1] > finest[1]:
+            raise ConfigError(
+                f"features.grid {list(config.grid)} is finer than the finest features, {finest} at block "
+                f"{backbone.blocks[0]} of {backbone.name}; use a coarser grid, a larger features.size or an "
+                "earlier block"
+            )
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Turn images `(B, H, W, 1 or 3)` in [0, 1] into `(B, 3, *size)` in [-1, 1]."""
+        resized = resize(images.permute(0, 3, 1, 2), self.size)
+        # Three factors turn grey into colour in passing. After the resize there is less to do.
+        return resized * torch.full((3, 1, 1), 2.0, device=resized.device) - 1
+
+    def forward(self, prepared: Tensor) -> list[Tensor]:
+        """The blocks' maps `(B, c, h, w)` of prepared images `(B, 3, *size)`."""
+        if self.region is not None:
+            # Mid-grey outside: there all images are alike.
+            prepared = prepared * self.region
+        return maps_of(self.backbone, prepared)
+
+    def join(self, maps: Sequence[Tensor]) -> Tensor:
+        """Bring the blocks' maps to the grid and average them locally: `(B, channels, *grid)` float32.
+
+        Raises:
+            ImageError: the backbone gives what is not a finite number.
+        """
+        joined = torch.cat([self._on_grid(m) for m in maps], dim=1)
+        side = self.config.pool
+        if side > 1:
+            # With zeros beyond the border: its features, which saw the padding of the backbone, count less.
+            joined = avg_pool2d(joined, side, stride=1, padding=side // 2)
+        if not torch.isfinite(joined).all():
+            raise ImageError(
+                f"{self.backbone.name} gives features that are not finite; check the image and the weights"
+            )
+        return joined.contiguous()
+
+    def fused_join(self, grid: tuple[int, int]) -> Join:
+        """Return the cheap form of `join`, to a grid that may be coarser than the extractor's."""
+        return build_join(self.backbone.strides, self.config, grid)
+
+    def _on_grid(self, features: Tensor) -> Tensor:
+        if tuple(features.shape[-2:]) == self.grid:
+            return features.float()
+        # Antialiasing changes nothing where a map grows, and costs much more.
+        shrinks = features.shape[-2] > self.grid[0] or features.shape[-1] > self.grid[1]
+        return interpolate(
+            features.float(), size=self.grid, mode="bilinear", antialias=shrinks, align_corners=False
+        )
