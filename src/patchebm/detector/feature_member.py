@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from patchebm.config.schema import EnergyConfig, ImageConfig, PatchConfig
-from patchebm.detector.member import build_sampler, train_network
+from patchebm.detector.member import train_network
 from patchebm.detector.scoring import Member
 from patchebm.energy import (
     CellsEnergy,
@@ -22,7 +22,7 @@ from patchebm.energy import (
     Whitening,
 )
 from patchebm.energy.cells import cells_of
-from patchebm.training.negatives import Draw, InformativeStart, NoisedStart, Start
+from patchebm.training.negatives import Draw, InformativeNegatives, Negatives, NoisedNegatives
 
 # Views whitened, or scored for their mean and spread, at once.
 CHUNK = 8192
@@ -107,8 +107,8 @@ def _train_network(
         energy,
         task.config,
         draw,
-        _start(task.config, views, draw),
-        build_sampler(task.config.chains, bound=math.inf),
+        _negatives(task.config, views, draw),
+        bound=math.inf,
         images=task.images,
         seed=task.seed,
         label=task.label,
@@ -128,7 +128,7 @@ def _base(config: EnergyConfig, kind: str, views: Tensor, generator: torch.Gener
     return GaussianEnergy.fit(views[None], rank=config.gaussian.rank, floor=config.gaussian.floor)
 
 
-def _start(config: PatchConfig | ImageConfig, views: Tensor, draw: Draw) -> Start:
+def _negatives(config: PatchConfig | ImageConfig, views: Tensor, draw: Draw) -> Negatives:
     if config.chains.start == "noised":
-        return NoisedStart(draw, config.chains.noise_scale)
-    return InformativeStart(views.clone(), draw, bound=math.inf)
+        return NoisedNegatives(draw, config.chains.noise_scale)
+    return InformativeNegatives(draw, views.clone(), bound=math.inf)

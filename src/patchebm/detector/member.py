@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchebm.config.schema import ChainsConfig, ImageConfig, NetworkConfig, PatchConfig
+from patchebm.config.training import PYLDConfig, SamplerConfig, SGLDConfig, TrainingConfig
+from patchebm.device import resolve_device
 from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
 from patchebm.features.views import PixelViews, Resized
-from patchebm.training.loop import train
-from patchebm.training.module import EnergyModule
+from patchebm.training.fit import fit_network
 from patchebm.training.negatives import (
-    CorruptedStart,
+    CorruptedNegatives,
     Draw,
-    InformativeStart,
-    NoisedStart,
-    Start,
-    UniformStart,
+    InformativeNegatives,
+    Negatives,
+    NoisedNegatives,
+    UniformNegatives,
 )
-from patchebm.training.samplers import PYLD, SGLD, Sampler
 
 # Views that a Gaussian of all positions and the informative start are made of: enough for the covariance
 # of small patches, and below this many bytes for large ones.
@@ -108,11 +108,19 @@ def build_network(config: NetworkConfig, channels: int, generator: torch.Generat
     )
 
 
-def build_sampler(config: ChainsConfig, *, bound: float) -> Sampler:
-    """The sampler of a configuration for views whose values lie within +-bound."""
+def build_sampler(config: ChainsConfig) -> SamplerConfig | None:
+    """The sampler of a configuration."""
+    if config.steps == 0:
+        return None
+    common = {
+        "lr": config.lr,
+        "noise": config.noise,
+        "buffer_size": config.buffer_size,
+        "restart": config.restart,
+    }
     if config.sampler == "sgld":
-        return SGLD(config.steps, config.lr, config.noise, bound)
-    return PYLD(config.steps, config.inner, config.lr, config.eps, config.noise, bound)
+        return SGLDConfig(steps=config.steps, **common)
+    return PYLDConfig(outer=config.steps, inner=config.inner, eps=config.eps, **common)
 
 
 class _Draw:
@@ -179,16 +187,16 @@ def _scales(
     return float(energy.mean()), float(energy.std().clamp(min=1e-6)), scale
 
 
-def _start(task: MemberTask, draw: Draw, generator: torch.Generator) -> Start:
+def _negatives(task: MemberTask, draw: Draw, generator: torch.Generator) -> Negatives:
     kind = task.config.chains.start
     if kind == "corrupted":
-        return CorruptedStart(draw)
+        return CorruptedNegatives(draw)
     if kind == "noised":
-        return NoisedStart(draw, task.config.chains.noise_scale)
+        return NoisedNegatives(draw, task.config.chains.noise_scale)
     channels = task.images[0].pixels.shape[0]
     if kind == "uniform":
-        return UniformStart((channels, *task.views.view_size), draw)
-    return InformativeStart(_many_views(task, task.images, generator), draw)
+        return UniformNegatives(draw, (channels, *task.views.view_size))
+    return InformativeNegatives(draw, _many_views(task, task.images, generator))
 
 
 def _train(energy: Energy, task: MemberTask, draw: Draw, generator: torch.Generator) -> None:
@@ -196,8 +204,8 @@ def _train(energy: Energy, task: MemberTask, draw: Draw, generator: torch.Genera
         energy,
         task.config,
         draw,
-        _start(task, draw, generator),
-        build_sampler(task.config.chains, bound=1.0),
+        _negatives(task, draw, generator),
+        bound=1.0,
         images=len(task.images),
         seed=task.seed,
         label=task.label,
@@ -209,52 +217,26 @@ def train_network(
     energy: Energy,
     config: PatchConfig | ImageConfig,
     draw: Draw,
-    start: Start,
-    sampler: Sampler,
+    negatives: Negatives,
     *,
+    bound: float,
     images: int,
     seed: int,
     label: str,
     folder: Path | None,
 ) -> None:
-    """Train an energy's learner as a level's configuration says; leaves the energy ready to score.
-
-    Args:
-        energy: what is trained.
-        config: of the level.
-        draw: draws data views.
-        start: draws starts of chains.
-        sampler: moves chains.
-        images: number of training images, which an epoch counts.
-        seed: of the training's generator.
-        label: name in the progress bar.
-        folder: for checkpoints and logs; None keeps nothing.
-
-    Raises:
-        TrainingError: the energy diverged for good, or a checkpoint cannot be read.
-    """
-    training = config.training
-    steps = training.steps
-    if steps is None:
-        steps = training.epochs * max(1, images // training.batch_size)
-    if steps == 0:
-        energy.eval()
-        return
-    module = EnergyModule(
+    """Train an energy's learner as a level's configuration says; see `fit_network`."""
+    fit_network(
         energy,
         draw,
-        start,
-        sampler,
-        buffer_size=config.chains.buffer_size,
-        restart=config.chains.restart,
-        config=training,
-        steps=steps,
+        negatives,
+        training=TrainingConfig(**asdict(config.training)),
+        sampler=build_sampler(config.chains),
+        images=images,
+        bound=bound,
         seed=seed,
-    )
-    train(
-        module,
-        checkpoint_every=training.checkpoint_every,
-        gradient_clip=training.gradient_clip,
         label=label,
         folder=folder,
+        device=resolve_device("auto"),
     )
+    energy.cpu()
