@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ def build_sampler(config: ChainsConfig) -> SamplerConfig | None:
     """The sampler of a configuration."""
     if config.steps == 0:
         return None
-    common = {
+    common: dict[str, Any] = {
         "lr": config.lr,
         "noise": config.noise,
         "buffer_size": config.buffer_size,

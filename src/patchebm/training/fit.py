@@ -39,8 +39,8 @@ def fit_network(
 ) -> None:
     """Trains an energy's network, going on from the folder's checkpoint if there is one.
 
-    All randomness flows through one generator on the CPU. Checkpoints hold its state and all else that decides
-    the rest of the run, so that a run killed anywhere and resumed ends bit for bit like one that is not.
+    All randomness flows through one generator on the CPU. Checkpoints hold its state and all else that
+    decides the rest of the run: one killed anywhere and resumed ends bit for bit like one that is not.
 
     Args:
         energy: its `learner` is trained. It is moved to the device and stays there, in evaluation mode and

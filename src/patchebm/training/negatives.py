@@ -54,8 +54,9 @@ class UniformNegatives:
 class InformativeNegatives:
     """Samples of exactly N(mean, Cov + floor I) of training views (JEM++, arXiv 2109.09032).
 
-    Cov is never formed: `x = mean + Xc^T z / sqrt(n) + sqrt(floor) * eps`, z ~ N(0, I_n), eps ~ N(0, I_d), with Xc
-    the n centred views, takes memory n * d instead of d * d (at 128 px RGB 0.2 GB for 1,000 views, not 9.7 GB).
+    Cov is never formed: `x = mean + Xc^T z / sqrt(n) + sqrt(floor) * eps`, z ~ N(0, I_n), eps ~ N(0, I_d),
+    with Xc the n centred views, takes memory n * d instead of d * d (at 128 px RGB 0.2 GB for 1,000 views,
+    not 9.7 GB).
 
     Args:
         draw: draws normal views; a negative gets the position of one.
@@ -94,8 +95,8 @@ class NoisedNegatives:
     Args:
         draw: draws normal views.
         scale: smallest and largest standard deviation. Each view's own is drawn log-uniformly in between, so
-            that the energy learns the neighbourhood of the data at every distance (denoising score matching does
-            the same with a ladder of scales, Song and Ermon 2019, arXiv 1907.05600).
+            that the energy learns the neighbourhood of the data at every distance (denoising score matching
+            does the same with a ladder of scales, Song and Ermon 2019, arXiv 1907.05600).
     """
 
     from_data = True
