@@ -20,7 +20,7 @@ import torch
 from patchebm.energy import WideResNetEnergy
 from patchebm.files import write_text
 from patchebm.provenance import versions
-from patchebm.training.objective import contrastive_loss
+from patchebm.training.losses import contrastive_loss
 from patchebm.training.samplers import PYLD, SGLD, ChainLog, Sampler
 
 HERE = Path(__file__).parent

@@ -89,7 +89,7 @@ def test_train_leaves_a_complete_run(run: Path) -> None:
     assert record["command"][:2] == ["patchebm", "train"]
     assert "torch" in record["versions"]
     assert yaml.safe_load((run / "config.yaml").read_text())["calibration"]["folds"] == 3
-    assert (run / "training" / "patch" / "member0" / "chains.png").exists()
+    assert (run / "training" / "patch" / "member0" / "negatives.png").exists()
     assert not list(run.rglob("*.part"))
 
 

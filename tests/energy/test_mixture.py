@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 from patchebm.energy import MixtureEnergy, ResidualEnergy, TiltedEnergy, Whitening
 from patchebm.energy.activation import Activation
 from patchebm.errors import ConfigError
-from patchebm.training.negatives import NoisedStart
+from patchebm.training.negatives import NoisedNegatives
 from patchebm.training.samplers import PYLD
 
 
@@ -180,7 +180,7 @@ def test_noised_starts_have_scales_log_uniform_in_their_range() -> None:
     def draw(n: int, own: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros((n, 2000, 1, 1)), torch.zeros(n, dtype=torch.long)
 
-    noise, slots = NoisedStart(draw, (0.1, 10.0))(4000, generator())
+    noise, slots = NoisedNegatives(draw, (0.1, 10.0))(4000, generator())
     assert slots.shape == (4000,)
     scale = noise.flatten(1).std(1).log10()
     assert -1.1 < float(scale.min()) < -0.95

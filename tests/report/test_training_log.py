@@ -1,4 +1,4 @@
-"""Curves and chains of a run folder, whatever state its logs are in."""
+"""Curves and negatives of a run folder, whatever state its logs are in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_parts_are_joined_and_cut_lines_left_out(tmp_path: Path) -> None:
     log(patch / "member0", 2, "0.25,0.85,29\n")
     log(patch / "member0", 10, "0.5,0.7,39\nnan,nan,49\n")
     log(patch / "member1", 0, "0.1,1.1,9\n")
-    Image.new("RGB", (30, 20)).save(patch / "member0" / "chains.png")
+    Image.new("RGB", (30, 20)).save(patch / "member0" / "negatives.png")
     log(tmp_path / "training" / "image" / "member0", 0, "0.1,1.0,9\n")
     figures = training_figures(tmp_path)
     assert [figure.caption.split(":")[0].split(",")[0] for figure in figures] == [

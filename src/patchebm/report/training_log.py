@@ -17,14 +17,14 @@ Curve = tuple[list[float], list[float]]
 _DRAWN = {
     "loss": ("loss", "{} level: training loss"),
     "energy/gap": (
-        "energy of chains less that of data",
+        "energy of negatives less that of data",
         "{} level: energy gap, which rises while the energy learns",
     ),
 }
 
 
 def training_figures(run: Path) -> list[Figure]:
-    """Loss and energy gap of every level by member, and chains beside data where they are images.
+    """Loss and energy gap of every level by member, and negatives beside data where they are images.
 
     What a run folder does not hold, or not in a form that can be read, is left out.
     """
@@ -36,10 +36,12 @@ def training_figures(run: Path) -> list[Figure]:
             drawn = {name: curve for name, curve in curves.items() if curve[0]}
             if drawn:
                 figures.append(Figure(caption.format(level.name), training_figure(drawn, ylabel)))
-        chains = level / "member0" / "chains.png"
-        if chains.exists():
-            with Image.open(chains) as image:
-                caption = f"{level.name} level, last step: data, starts of chains, ends of chains (rows)"
+        negatives = level / "member0" / "negatives.png"
+        if negatives.exists():
+            with Image.open(negatives) as image:
+                caption = (
+                    f"{level.name} level, last step: data, negatives and, if they move, their ends (rows)"
+                )
                 figures.append(Figure(caption, image.copy()))
     return figures
 

@@ -1,1 +1,1 @@
-"""Fitting an energy's network: pushed down on data, up on the ends of chains."""
+"""Fitting an energy's network: its energy is pushed down on normal views and up on negatives."""

@@ -1,54 +1,77 @@
-"""Checkpoints that survive a kill at any moment."""
+"""The checkpoint of a run: all that decides the rest of it, so that it goes on bit for bit after a kill."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from patchebm.errors import TrainingError
 from patchebm.files import replacing
-
-_NEEDED = {
-    "patchebm",
-    "pytorch-lightning_version",
-    "state_dict",
-    "optimizer_states",
-    "lr_schedulers",
-    "loops",
-}
+from patchebm.training.guard import Stateful
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside and renames; loads tensors and plain values only, never arbitrary pickles."""
+class Checkpoint:
+    """This class writes the state of a run to a file and reads it back.
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    Args:
+        path: the file.
+        seed: of the run; a checkpoint of another seed belongs to another run.
+        generator: of the run, on the CPU.
+        parts: everything else that changes from step to step.
+    """
+
+    def __init__(
+        self, path: Path, seed: int, generator: torch.Generator, parts: Mapping[str, Stateful]
     ) -> None:
-        """Write the checkpoint. Raises PatchebmError where the disk is full or the folder closed."""
-        del storage_options
-        with replacing(path) as temporary:
+        self._path = path
+        self._seed = seed
+        self._generator = generator
+        self._parts = parts
+
+    def save(self, steps: int) -> None:
+        """Writes the state after so many steps, atomically.
+
+        Raises:
+            PatchebmError: the disk is full or the folder cannot be written.
+        """
+        state = {name: part.state_dict() for name, part in self._parts.items()}
+        run = {"seed": self._seed, "steps": steps, "generator": self._generator.get_state()}
+        with replacing(self._path) as temporary:
             try:
-                torch.save(checkpoint, temporary)
+                torch.save(state | run, temporary)
             except RuntimeError as error:
                 # torch's zip writer reports a full disk as a RuntimeError.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        """Read a checkpoint. Raises TrainingError, naming the file, where it cannot be read."""
-        del weights_only
+    def load(self) -> int:
+        """Brings the state back and returns the number of steps done; 0 if there is no checkpoint.
+
+        Raises:
+            TrainingError: the file cannot be read, is none of a run like this one, or has another seed.
+        """
+        if not self._path.exists():
+            return 0
         try:
-            loaded = torch.load(path, map_location=map_location, weights_only=True)
+            # Tensors and plain values only: a checkpoint can never run code.
+            state = torch.load(self._path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise TrainingError(
-                f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start over"
+                f"checkpoint {self._path} cannot be read ({type(error).__name__}); delete it to start over"
             ) from error
-        if not isinstance(loaded, dict) or not loaded.keys() >= _NEEDED:
-            raise TrainingError(f"{path} is no checkpoint of patchebm; delete it to train from the start")
-        return loaded
+        needed = {"seed", "steps", "generator", *self._parts}
+        if not isinstance(state, dict) or state.keys() != needed or state["seed"] != self._seed:
+            raise TrainingError(f"checkpoint {self._path} is of another run; delete it to start over")
+        try:
+            for name, part in self._parts.items():
+                part.load_state_dict(state[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            # Names or shapes of tensors do not fit.
+            raise TrainingError(
+                f"checkpoint {self._path} is of another network; delete it to start over"
+            ) from error
+        self._generator.set_state(state["generator"])
+        return int(state["steps"])

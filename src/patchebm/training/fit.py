@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,12 +39,12 @@ def fit_network(
 ) -> None:
     """Trains an energy's network, going on from the folder's checkpoint if there is one.
 
-    All randomness flows through one generator on the CPU, whose state is in every checkpoint, as is all else that
-    decides the rest of the run: one that is killed anywhere and resumed ends bit for bit like one that is not.
+    All randomness flows through one generator on the CPU. Checkpoints hold its state and all else that
+    decides the rest of the run: one killed anywhere and resumed ends bit for bit like one that is not.
 
     Args:
-        energy: its `learner` is trained. It is moved to the device and stays there, in evaluation mode, with the
-            averaged weights in place if there are any.
+        energy: its `learner` is trained. It is moved to the device and stays there, in evaluation mode and
+            with the averaged weights in place if there are any.
         draw: draws data views and their positions.
         negatives: draws negatives and their positions.
         training: optimiser and loss. With 0 steps nothing is trained.
@@ -69,13 +70,13 @@ def fit_network(
 
     # Imported here, so that scoring does not import it.
     from lightning.fabric import Fabric
-    from lightning.fabric.strategies import SingleDeviceStrategy
+    from lightning.fabric.strategies.single_device import SingleDeviceStrategy
 
     # The strategy's device decides. Fabric has no accelerator for all of them, and this one does nothing.
     fabric = Fabric(accelerator="cpu", strategy=SingleDeviceStrategy(device))
     generator = torch.Generator().manual_seed(seed)
     learner = energy.learner
-    optimizer = fabric.setup_optimizers(
+    optimizer: Any = fabric.setup_optimizers(
         # Adam with an L2 penalty, as in JEM++ and the thesis.
         torch.optim.Adam(learner.parameters(), lr=training.lr, weight_decay=training.weight_decay)
     )
@@ -95,9 +96,8 @@ def fit_network(
     done = 0 if checkpoint is None else checkpoint.load()
 
     def noisy(views: Tensor) -> Tensor:
-        if not training.data_noise:
-            return views
-        return views + training.data_noise * gaussian_noise(views, generator)
+        noise: float = training.data_noise
+        return views + noise * gaussian_noise(views, generator) if noise else views
 
     with TrainingLog(label, done, steps, folder) as log:
         for step in range(done, steps):
@@ -112,7 +112,7 @@ def fit_network(
             else:
                 init, position, indices = buffer.sample(training.batch_size, generator)
             init, position = init.to(device), position.to(device)
-            # Evaluation mode: negatives are normalised by the data's batch statistics and leave no trace in them.
+            # Evaluation mode: negatives meet the data's batch statistics and leave no trace in them.
             energy.eval()
             moved = init
             if move is not None:
@@ -171,6 +171,6 @@ def fit_network(
 
 def schedule(step: int, steps: int, training: TrainingConfig) -> float:
     """Returns the factor of the learning rate at a step: a linear rise, then 1, then a linear fall to 2 %."""
-    rise = min(1.0, (step + 1) / (training.warmup + 1))
-    left = (steps - step) / max(1.0, steps * (1 - training.decay_from))
+    rise: float = min(1.0, (step + 1) / (training.warmup + 1))
+    left: float = (steps - step) / max(1.0, steps * (1 - training.decay_from))
     return rise * min(1.0, max(0.02, left))

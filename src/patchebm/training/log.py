@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from PIL import Image
@@ -35,7 +36,8 @@ class TrainingLog:
         self._folder = folder
         self._csv = self._tensorboard = None
         if folder is not None:
-            from lightning.fabric.loggers import CSVLogger, TensorBoardLogger
+            from lightning.fabric.loggers.csv_logs import CSVLogger
+            from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
             with self._writing():
                 # CSVLogger would empty a table that is there.
@@ -61,7 +63,7 @@ class TrainingLog:
         self._bar.set_postfix_str(f"energy gap {gap:.3g}", refresh=False)
         self._bar.update(1)
         if self._csv is not None and self._tensorboard is not None and (step + 1) % LOG_EVERY == 0:
-            numbers = {name: float(value) for name, value in values.items()}
+            numbers: dict[str, Any] = {name: float(value) for name, value in values.items()}
             with self._writing():
                 self._csv.log_metrics(numbers, step)
                 self._tensorboard.log_metrics(numbers, step)

@@ -1,7 +1,7 @@
-"""Where chains start.
+"""Negatives: what the energy is pushed up on, and the init of chains if a sampler moves them.
 
-Negatives decide what an energy learns (DESIGN, section 3): chains from the informative Gaussian teach it
-what a photograph is, chains from corrupted normal images what a defect could be.
+Negatives decide what an energy learns (DESIGN, section 3): samples of the informative Gaussian teach it
+what a photograph is, corrupted normal images what a defect could be.
 """
 
 from __future__ import annotations
@@ -16,58 +16,59 @@ from torch import Tensor
 from patchebm.training.corruption import corrupt
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
-"""`(n, generator)` to n views `(n, C, H, W)` and the slot `(n,)` of each: which of an energy's Gaussians
-judges it (see `GaussianEnergy`)."""
+"""Maps `(n, generator)` to n normal views `(n, C, H, W)` float32 on the CPU, and the position `(n,)` int64 of
+each: the index of the Gaussian that it belongs to (see `GaussianEnergy`)."""
 
 
-class Start(Protocol):
-    """Draws starts of chains."""
+class Negatives(Protocol):
+    """An object that draws negatives."""
 
     from_data: bool
-    """Whether starts are training views but for a corruption."""
+    """Whether a negative is a training view with a change, and so gets the data's noise as well."""
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`(n, C, H, W)` float32 in [-1, 1], and the grid position `(n,)` int64 that each stands for."""
+        """Returns n negatives `(n, C, H, W)` float32 on the CPU, and the position `(n,)` int64 of each."""
         ...
 
 
-class UniformStart:
+class UniformNegatives:
     """Uniform noise in [-1, 1], as in JEM (Grathwohl et al. 2020) and IGEBM.
 
     Args:
-        shape: (C, H, W) of one chain.
-        draw: draws normal views; a chain gets the slot of one.
+        draw: draws normal views; a negative gets the position of one.
+        shape: (C, H, W) of one negative.
     """
 
     from_data = False
 
-    def __init__(self, shape: tuple[int, int, int], draw: Draw) -> None:
-        self._shape = shape
+    def __init__(self, draw: Draw, shape: tuple[int, int, int]) -> None:
         self._draw = draw
+        self._shape = shape
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`(n, C, H, W)` uniform noise and the slots of random views."""
+        """Returns `(n, C, H, W)` uniform noise and the positions of random views."""
         noise = torch.rand((n, *self._shape), generator=generator) * 2 - 1
         return noise, self._draw(n, generator)[1]
 
 
-class InformativeStart:
-    """Exactly N(mean, Cov + floor I) of training views, without forming Cov (JEM++, arXiv 2109.09032).
+class InformativeNegatives:
+    """Samples of exactly N(mean, Cov + floor I) of training views (JEM++, arXiv 2109.09032).
 
-    `x = mean + Xc^T z / sqrt(n) + sqrt(floor) * eps`, z ~ N(0, I_n), eps ~ N(0, I_d), with Xc the n
-    centred views: memory n * d instead of d * d (at 128 px RGB 0.2 GB for 1,000 views, not 9.7 GB).
+    Cov is never formed: `x = mean + Xc^T z / sqrt(n) + sqrt(floor) * eps`, z ~ N(0, I_n), eps ~ N(0, I_d),
+    with Xc the n centred views, takes memory n * d instead of d * d (at 128 px RGB 0.2 GB for 1,000 views,
+    not 9.7 GB).
 
     Args:
-        views: `(n, C, H, W)` training views. Centred in place of a copy being kept: hand in a tensor
-            that is not used afterwards, or a clone.
-        draw: draws normal views; a chain gets the slot of one.
+        draw: draws normal views; a negative gets the position of one.
+        views: `(n, C, H, W)` training views. They are centred in place, so that no copy is kept: pass a
+            tensor that is not used afterwards, or a clone.
         floor: isotropic variance; 1e-4 in the published code.
         bound: largest absolute value of a pixel, 1; infinity for features.
     """
 
     from_data = False
 
-    def __init__(self, views: Tensor, draw: Draw, floor: float = 1e-4, bound: float = 1.0) -> None:
+    def __init__(self, draw: Draw, views: Tensor, floor: float = 1e-4, bound: float = 1.0) -> None:
         self._draw = draw
         self._bound = bound
         self._mean = views.mean(0)
@@ -75,11 +76,11 @@ class InformativeStart:
         self._floor = floor
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`(n, C, H, W)` draws, clamped as chains are."""
+        """Returns `(n, C, H, W)` samples, clamped as chains are, and the positions of random views."""
         return self.unclamped(n, generator).clamp(-self._bound, self._bound), self._draw(n, generator)[1]
 
     def unclamped(self, n: int, generator: torch.Generator) -> Tensor:
-        """`(n, C, H, W)` draws of the Gaussian itself."""
+        """Returns `(n, C, H, W)` samples of the Gaussian itself."""
         count, dimensions = self._centred.shape
         z = torch.randn((n, count), generator=generator)
         eps = torch.randn((n, dimensions), generator=generator)
@@ -88,14 +89,14 @@ class InformativeStart:
         return noisy.view(n, *self._mean.shape).add_(self._mean)
 
 
-class NoisedStart:
-    """Normal views plus Gaussian noise of random scale: near-data negatives where views are features.
+class NoisedNegatives:
+    """Normal views plus Gaussian noise of random scale: negatives near the data if views are features.
 
     Args:
-        draw: draws normal views and their slots.
-        scale: smallest and largest standard deviation; drawn log-uniformly in between for each view, so that
-            an energy learns the neighbourhood of the data at every distance (denoising score matching does
-            the same with a ladder of scales, Song and Ermon 2019, arXiv 1907.05600).
+        draw: draws normal views.
+        scale: smallest and largest standard deviation. Each view's own is drawn log-uniformly in between, so
+            that the energy learns the neighbourhood of the data at every distance (denoising score matching
+            does the same with a ladder of scales, Song and Ermon 2019, arXiv 1907.05600).
     """
 
     from_data = True
@@ -105,18 +106,18 @@ class NoisedStart:
         self._low, self._high = map(math.log, scale)
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`(n, C, H, W)` noised views and their slots."""
-        views, slots = self._draw(n, generator)
+        """Returns `(n, C, H, W)` noised views and their positions."""
+        views, positions = self._draw(n, generator)
         u = torch.rand((n, *[1] * (views.ndim - 1)), generator=generator)
         scale = (self._low + (self._high - self._low) * u).exp()
-        return views + scale * torch.randn(views.shape, generator=generator), slots
+        return views + scale * torch.randn(views.shape, generator=generator), positions
 
 
-class CorruptedStart:
+class CorruptedNegatives:
     """Normal views with a piece that does not belong (see `patchebm.training.corruption`).
 
     Args:
-        draw: draws normal views and their slots.
+        draw: draws normal views.
     """
 
     from_data = True
@@ -125,6 +126,6 @@ class CorruptedStart:
         self._draw = draw
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`(n, C, H, W)` corrupted views and their slots."""
-        views, slots = self._draw(n, generator)
-        return corrupt(views, generator), slots
+        """Returns `(n, C, H, W)` corrupted views and their positions."""
+        views, positions = self._draw(n, generator)
+        return corrupt(views, generator), positions

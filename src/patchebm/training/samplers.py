@@ -1,23 +1,24 @@
-"""How chains move: SGLD and PYLD-M-N, both descending the energy.
+"""Samplers move chains: SGLD and PYLD-M-N, both descending the energy.
 
-A sampler never changes the energy. It must be called with the energy in evaluation mode where that has
-batch norm, so that chains meet the statistics of the data and leave no trace in them.
+A sampler never changes the energy. An energy with batch norm must be in evaluation mode when a sampler is
+called, so that chains are normalised by the statistics of the data and leave no trace in them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from patchebm.config.training import SamplerConfig
 from patchebm.energy.base import Energy, energy_gradient
 
 
 @dataclass(frozen=True)
 class ChainLog:
-    """What a batch of chains did; a chain that does not move is a bug.
+    """This class says how a batch of chains moved; a chain that does not move is a bug.
 
     Attributes:
         distance: root mean square change of a pixel from start to end, in units of the [-1, 1] scale.
@@ -33,23 +34,33 @@ class ChainLog:
 
 
 class Sampler(Protocol):
-    """Anything that moves a batch of chains `(B, C, H, W)` and says what they did."""
+    """An object that moves a batch of chains `(B, C, H, W)` and says how they moved."""
 
     def __call__(self, energy: Energy, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ChainLog]:
-        """Return the moved chains `(B, C, H, W)`, detached and within bounds, and their log."""
+        """Returns the moved chains `(B, C, H, W)`, detached and within bounds, and their log."""
         ...
 
 
-def gaussian_noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise of the shape of `like`, drawn where the generator lives.
+def build_sampler(config: SamplerConfig, bound: float) -> Sampler:
+    """Returns the sampler of a configuration, for views whose values lie within +-bound."""
+    settings = asdict(config)
+    # The loop reads these three.
+    for name in ("kind", "buffer_size", "restart"):
+        del settings[name]
+    sampler: Sampler = config.load_target()(**settings, bound=bound)
+    return sampler
 
-    One generator on the CPU gives the same chains whatever the device of the energy.
+
+def gaussian_noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns standard normal noise of the shape and device of `like`, drawn on the generator's device.
+
+    So one generator on the CPU gives the same chains whatever the device of the energy.
     """
     return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
 
 
 class _Trace:
-    """Collects a `ChainLog` along the way."""
+    """This class collects a `ChainLog` while chains move."""
 
     def __init__(self, start: Tensor) -> None:
         self._start = start
@@ -63,9 +74,9 @@ class _Trace:
     def log(self, end: Tensor) -> ChainLog:
         return ChainLog(
             distance=float((end - self._start).detach().square().mean().sqrt()),
-            gradient_norm=float(torch.stack(self._norms).mean()) if self._norms else 0.0,
-            energy_start=float(self._energies[0]) if self._energies else float("nan"),
-            energy_end=float(self._energies[-1]) if self._energies else float("nan"),
+            gradient_norm=float(torch.stack(self._norms).mean()),
+            energy_start=float(self._energies[0]),
+            energy_end=float(self._energies[-1]),
         )
 
 
@@ -84,7 +95,7 @@ class SGLD:
     bound: float = 1.0
 
     def __call__(self, energy: Energy, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ChainLog]:
-        """Move chains `(B, C, H, W)` by `steps` full gradients."""
+        """Moves chains `(B, C, H, W)` by `steps` full gradients."""
         trace = _Trace(x)
         for _ in range(self.steps):
             value, gradient = energy_gradient(energy, x)
@@ -104,12 +115,12 @@ class PYLD:
     stage's output h; then `inner` (N) steps reuse p through the first stage alone:
     `x <- clamp(x - lr * clamp(J_first(x)^T p, -eps, eps), -1, 1)`.
 
-    Where the first stage is affine its Jacobian does not change, and because both clamps are monotone
-    the N steps equal one step of size N * lr along the full gradient: nothing but that step is
+    If the first stage is affine its Jacobian does not change, and because both clamps are monotone
+    the N steps equal one step of size N * lr along the full gradient: only that step is
     computed. `literal` runs the loop nevertheless (to test the identity and to time it).
 
     Args:
-        outer: full passes M; 10 in JEM++, 20 in the thesis. 0 leaves chains where they start.
+        outer: full passes M, at least 1; 10 in JEM++, 20 in the thesis.
         inner: steps N with one co-state; 5 in JEM++, 10 in the thesis.
         lr: step size; 0.2 in both.
         eps: proximal bound on each pixel's gradient; 1 in both.
@@ -127,7 +138,7 @@ class PYLD:
     literal: bool = False
 
     def __call__(self, energy: Energy, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ChainLog]:
-        """Move chains `(B, C, H, W)` by `outer * inner` proximal steps."""
+        """Moves chains `(B, C, H, W)` by `outer * inner` proximal steps."""
         trace = _Trace(x)
         closed_form = energy.first_stage_is_affine and not self.literal
         for _ in range(self.outer):
