@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, get_type_hints
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 
@@ -56,5 +56,12 @@ class RunConfig(Choice):
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
 
     def level(self, name: str) -> Any:
-        """The configuration of a level by its name."""
+        """Returns the configuration of a level by its name."""
         return getattr(self, name)
+
+    @classmethod
+    def level_names(cls) -> list[str]:
+        """Returns the names of the levels that this kind of run has: its fields of the type `LevelConfig`."""
+        hints = get_type_hints(cls)
+        classes = {f.name: hints[f.name] for f in fields(cls) if is_dataclass(hints[f.name])}
+        return [name for name, kind in classes.items() if issubclass(kind, LevelConfig)]

@@ -9,6 +9,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from patchebm.config.base import CalibrationConfig, LevelConfig, RunConfig
 from patchebm.config.choice import Choice
+from patchebm.config.numbers import GridSide, Side, Window
 from patchebm.config.training import NegativesConfig, NoisedConfig, SamplerConfig, TrainingConfig
 
 
@@ -28,9 +29,9 @@ class ExtractorConfig:
     backbone: str = "efficientnet-lite0"
     weights: str | None = None
     blocks: list[NonNegativeInt] = field(default_factory=lambda: [2, 4, 10])
-    size: tuple[PositiveInt, PositiveInt] = (256, 256)
-    grid: tuple[PositiveInt, PositiveInt] = (32, 32)
-    pool: PositiveInt = 3
+    size: tuple[Side, Side] = (256, 256)
+    grid: tuple[GridSide, GridSide] = (32, 32)
+    pool: Window = 3
 
 
 @dataclass
@@ -144,7 +145,7 @@ class FeaturePatchConfig(LevelConfig):
     network: CellNetworkConfig | None = field(default_factory=CellNetworkConfig)
     standardise_positions: bool = True
     map_positions: bool = False
-    smooth: PositiveInt = 3
+    smooth: Window = 3
     top: PositiveInt = 3
     target: ClassVar[str] = "patchebm.detector.feature_levels:FeaturePatchLevel"
 
@@ -161,7 +162,7 @@ class FeatureImageConfig(LevelConfig):
         map_positions: as at patch level.
     """
 
-    grid: tuple[PositiveInt, PositiveInt] = (8, 8)
+    grid: tuple[GridSide, GridSide] = (8, 8)
     whitening: WhiteningConfig | None = field(default_factory=lambda: WithinConfig(clusters=256))
     base: EnergyConfig | None = field(default_factory=GaussianConfig)
     network: CellNetworkConfig | None = field(

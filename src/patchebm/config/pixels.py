@@ -9,7 +9,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from patchebm.config.base import LevelConfig, RunConfig
 from patchebm.config.choice import Choice
-from patchebm.config.numbers import AtLeastFour, AtLeastTwo
+from patchebm.config.numbers import GridSide, Side, Width
 from patchebm.config.training import CorruptedConfig, NegativesConfig, SamplerConfig, TrainingConfig
 
 
@@ -72,7 +72,7 @@ class WideResNetConfig:
     """
 
     depth: PositiveInt = 10
-    width: PositiveInt = 1
+    width: Width = 1
     norm: Literal["batch", "group", "none"] = "none"
     activation: Literal["leaky_relu", "silu"] = "silu"
     pooling: Literal["mean", "logsumexp"] = "logsumexp"
@@ -119,11 +119,11 @@ class PatchViewConfig:
             or null for positions drawn uniformly.
     """
 
-    train_size: tuple[PositiveInt, PositiveInt] | None = (64, 64)
+    train_size: tuple[Side, Side] | None = (64, 64)
     train_scale: PositiveFloat = 1.0
-    test_size: tuple[PositiveInt, PositiveInt] = (64, 64)
-    patch: AtLeastFour = 16
-    grid: AtLeastTwo = 13
+    test_size: tuple[Side, Side] = (64, 64)
+    patch: Side = 16
+    grid: GridSide = 13
     spread: tuple[PositiveFloat, PositiveFloat] | str | None = None
 
 
@@ -148,7 +148,7 @@ class ImageViewConfig:
         size: height and width to which images are resized, at least 8 pixels.
     """
 
-    size: tuple[PositiveInt, PositiveInt] = (32, 32)
+    size: tuple[Side, Side] = (32, 32)
 
 
 @dataclass

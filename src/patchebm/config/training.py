@@ -14,7 +14,7 @@ from jsonargparse.typing import (
 )
 
 from patchebm.config.choice import Choice
-from patchebm.config.numbers import AtLeastTwo, Decay
+from patchebm.config.numbers import BatchSize, BufferSize, Decay
 
 
 @dataclass
@@ -75,7 +75,7 @@ class SamplerConfig(Choice):
 
     lr: NonNegativeFloat = 0.2
     noise: NonNegativeFloat = 0.0
-    buffer_size: NonNegativeInt = 10_000
+    buffer_size: BufferSize = 10_000
     restart: ClosedUnitInterval = 0.05
 
 
@@ -133,7 +133,7 @@ class TrainingConfig:
     steps: NonNegativeInt | None = 400
     epochs: PositiveInt = 200
     objective: Literal["contrastive", "logistic"] = "logistic"
-    batch_size: AtLeastTwo = 512
+    batch_size: BatchSize = 512
     lr: PositiveFloat = 3e-3
     weight_decay: NonNegativeFloat = 0.0
     warmup: NonNegativeInt = 40
