@@ -1,4 +1,4 @@
-"""What every run has, whatever its levels look at."""
+"""What the configurations of all runs have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from patchebm.config.numbers import AtLeastTwo
 
 @dataclass
 class LevelConfig:
-    """Base of what a level is made of; `target` names the class that fits it."""
+    """Base of the configuration of a level; `target` names the class that fits it."""
 
     target: ClassVar[str] = ""
 
@@ -43,7 +43,7 @@ class RunConfig(Choice):
     """Base of the configuration of a run; its kinds are `features` and `pixels`.
 
     Args:
-        kind: what the levels look at.
+        kind: whether levels work on features or on pixels.
         seed: decides everything random.
         levels: which levels are fitted; several make an ensemble.
         false_alarm_rate: share of good parts that may be called anomalous.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 import reprlib
 from collections.abc import Mapping
@@ -62,7 +61,7 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
 
 
 def check_config(config: RunConfig) -> RunConfig:
-    """Returns a copy of a configuration that was made or changed in Python, in which every value has its type.
+    """Returns a checked copy of a configuration that was made or changed in Python.
 
     Raises:
         ConfigError: as for `build_config`.
@@ -102,9 +101,10 @@ def _section(declared: type, current: Any, value: Any, place: _Place) -> Any:
     if issubclass(declared, Choice):
         cls = _kind(declared, current, given, place)
         if is_dataclass(value) and type(value) is not cls:
+            own = type(value)
             raise ConfigError(
-                f"{place.key or 'the configuration'} is a {type(value).__name__}, whose kind '{given['kind']}' "
-                f"is that of {cls.__name__}; set kind to 'module:{type(value).__name__}'"
+                f"{place.key or 'the configuration'} is a {own.__name__}, and its kind '{given['kind']}' is "
+                f"that of {cls.__name__}; set kind to '{own.__module__}:{own.__name__}'"
             )
         place = place._replace(choices=(*place.choices, (place.key, declared, cls)))
     defaults = cls()
@@ -130,7 +130,7 @@ def _section(declared: type, current: Any, value: Any, place: _Place) -> Any:
     return cls(**values)
 
 
-def _given(declared: type, value: Any, place: _Place) -> Mapping[Any, Any]:
+def _given(declared: Any, value: Any, place: _Place) -> Mapping[Any, Any]:
     """Returns the values that are given for a section by their names."""
     if is_dataclass(value) and isinstance(value, declared):
         return {field.name: getattr(value, field.name) for field in fields(value) if field.init}
@@ -138,7 +138,8 @@ def _given(declared: type, value: Any, place: _Place) -> Mapping[Any, Any]:
     if isinstance(value, str):
         try:
             found = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError):
+        # PyYAML raises errors of many types.
+        except Exception:
             found = value
     if isinstance(found, Mapping):
         return found
@@ -148,9 +149,7 @@ def _given(declared: type, value: Any, place: _Place) -> Mapping[Any, Any]:
     )
 
 
-def _kind(
-    family: type[Choice], current: Any, given: Mapping[Any, Any], place: _Place
-) -> type[Choice]:
+def _kind(family: type[Choice], current: Any, given: Mapping[Any, Any], place: _Place) -> type[Choice]:
     """Returns the class of a section that comes in kinds."""
     if "kind" in given:
         return find_kind(family, given["kind"], place.below("kind").key)
@@ -165,12 +164,17 @@ def _refuse(place: _Place) -> NoReturn:
     """Raise because a key does not exist here."""
     for key, family, cls in reversed(place.choices):
         name = place.key.removeprefix(f"{key}.")
-        others = [k for k, other in known_kinds(family).items() if other is not cls and name in config_keys(other)]
+        others = [
+            k for k, other in known_kinds(family).items() if other is not cls and name in config_keys(other)
+        ]
         if others:
             raise ConfigError(
                 f"{place.key} belongs to kind {' or '.join(others)}; {key or 'the run'} is of kind {cls.kind}"
             )
-    raise UnknownKeyError(place.key, config_keys(place.choices[0][2]))
+    (_, _, run), (inner, _, innermost) = place.choices[0], place.choices[-1]
+    # Those of the innermost kind too, which may come from outside this package.
+    own = [f"{inner}.{name}" for name in config_keys(innermost)] if inner else []
+    raise UnknownKeyError(place.key, [*own, *config_keys(run)])
 
 
 def _is_null(value: Any) -> bool:
@@ -192,10 +196,13 @@ def _leaf(annotation: Any, value: Any, key: str) -> Any:
         found = _parser(annotation).parse_object({"value": value}).value
         if found is None and not takes_null(annotation):
             raise ValueError("null is not allowed")
-        return _plain(found)
+        plain = _plain(found)
     # jsonargparse meets values of every type here, also such that lie within themselves.
     except Exception as error:
         raise ConfigError(f"{key} is {_shown(value)}; it must be {_words(annotation)}") from error
+    if _too_large(plain):
+        raise ConfigError(f"{key} is {_shown(value)}, which is too large a number")
+    return plain
 
 
 def _plain(value: Any) -> Any:
@@ -204,13 +211,20 @@ def _plain(value: Any) -> Any:
         return type(value)(map(_plain, value))
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
-    if not (math.isfinite(value) and abs(value) <= _MAX_WHOLE):
-        raise ValueError("the number is too large")
     return int(value) if isinstance(value, int) else float(value)
+
+
+def _too_large(value: Any) -> bool:
+    """Returns whether a value is, or holds, a number that a tensor cannot hold."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_too_large, value))
+    return isinstance(value, (int, float)) and not abs(value) <= _MAX_WHOLE
 
 
 def _shown(value: Any) -> str:
     """Returns a value as it stands in a message."""
+    if value is None:
+        return "null"
     short = reprlib.Repr()
     short.maxstring = short.maxother = 80
     return " ".join(short.repr(value).split())

@@ -134,8 +134,8 @@ class FeaturePatchConfig(LevelConfig):
         network: the network that tilts it; null for the base alone.
         standardise_positions: whether the score subtracts and divides by what held-out normals show at each
             grid position.
-        map_positions: the same for the anomaly map; false takes one mean and spread for all of its places, so
-            that where good parts never change little things do not glow.
+        map_positions: the same for the anomaly map; false takes one mean and standard deviation for all of
+            its places, so that little things do not glow where good parts never change.
         smooth: side of the Gaussian window that smooths the grid of values; odd, 1 for none.
         top: the score is the mean of so many largest values.
     """
@@ -156,10 +156,11 @@ class FeatureImageConfig(LevelConfig):
 
     Args:
         grid: rows and columns to which the map is resized.
-        whitening: as at patch level.
+        whitening: the space of the energies; null for the features as they are.
         base: the energy of the whole map in closed form; null for the network alone.
-        network: it judges each cell of the map, the oddest of which decide; null for the base alone.
-        map_positions: as at patch level.
+        network: gives each cell of the map an energy, and the largest decide; null for the base alone.
+        map_positions: whether the anomaly map subtracts and divides by what held-out normals show at each
+            place; false takes one mean and standard deviation for all of its places.
     """
 
     grid: tuple[GridSide, GridSide] = (8, 8)
@@ -174,10 +175,10 @@ class FeatureImageConfig(LevelConfig):
 
 @dataclass
 class FeaturesConfig(RunConfig):
-    """A run on features.
+    """A run on the features of a frozen pretrained network.
 
     Args:
-        features: the extractor.
+        features: how features are extracted.
         patch: the patch level.
         image: the image level.
     """

@@ -53,5 +53,7 @@ def find_kind(family: type[Choice], kind: Any, key: str) -> type[Choice]:
     if not (inspect.isclass(found) and issubclass(found, family)):
         raise ConfigError(f"{key} is '{kind}', which is no subclass of {family.__module__}:{family.__name__}")
     if found.kind != kind:
-        raise ConfigError(f"{key} is '{kind}', but the default of {name}.kind is '{found.kind}'; make them equal")
+        raise ConfigError(
+            f"{key} is '{kind}', and the default of {name}.kind is '{found.kind}'; make them equal"
+        )
     return found

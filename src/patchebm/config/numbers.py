@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from jsonargparse.typing import restricted_number_type
 
 if TYPE_CHECKING:
-    AtLeastTwo = BatchSize = BufferSize = GridSide = Side = Width = Window = int
+    AtLeastTwo = int
+    BatchSize = int
+    BufferSize = int
+    GridSide = int
+    Side = int
+    Width = int
+    Window = int
     Decay = float
 else:
 

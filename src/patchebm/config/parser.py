@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from patchebm.config.nearest import nearest
+from patchebm.config.nearest import nearest as nearest
 from patchebm.config.schema import PRESETS, Config, FeaturesConfig, ImageConfig, PatchConfig
 from patchebm.errors import ConfigError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def read_config_file(path: str | Path) -> tuple[str | None, dict[str, Any]]:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror or error}); name a YAML file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # PyYAML raises errors of many types, also where a value does not fit its tag.
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"{path} cannot be read as a configuration file ({reason}); use YAML with known keys"
@@ -84,3 +86,8 @@ def read_config_file(path: str | Path) -> tuple[str | None, dict[str, Any]]:
     if extended is not None and not isinstance(extended, str):
         raise ConfigError(f"{path}: extends is {extended!r}; it must be the name of one preset")
     return extended, values
+
+
+def config_text(config: RunConfig) -> str:
+    """Returns a configuration as YAML that `--config` reads; every key is in it."""
+    return yaml.safe_dump(asdict(config), sort_keys=False, default_flow_style=None, width=100)

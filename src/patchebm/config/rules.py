@@ -29,13 +29,16 @@ def check_rules(config: RunConfig) -> None:
         raise ConfigError(f"calibration.refit {calibration.refit} must name levels, of {', '.join(names)}")
     if calibration.members > calibration.folds:
         raise ConfigError(
-            f"calibration.members is {calibration.members}; use 1 to calibration.folds, which is {calibration.folds}"
+            f"calibration.members is {calibration.members}; use 1 to calibration.folds, "
+            f"which is {calibration.folds}"
         )
     if isinstance(config, FeaturesConfig):
         _odd("features.pool", config.features.pool)
         blocks = config.features.blocks
         if not blocks or blocks != sorted(set(blocks)):
-            raise ConfigError(f"features.blocks is {blocks}; name one or more blocks, once each and ascending")
+            raise ConfigError(
+                f"features.blocks is {blocks}; name one or more blocks, once each and ascending"
+            )
     for name in config.levels:
         level = config.level(name)
         if level.base is None and level.network is None:
@@ -62,8 +65,8 @@ def _check_part(key: str, part: Any) -> None:
     # The name of a category is checked against the list of them where it is read.
     if isinstance(part, PatchViewConfig) and isinstance(part.spread, str) and not part.spread.isidentifier():
         raise ConfigError(
-            f"{key}.spread is '{part.spread}'; it must be two positive numbers in brackets, [A, B], the name of "
-            "an MVTec AD category, or null"
+            f"{key}.spread is '{part.spread}'; it must be two positive numbers in brackets, [A, B], the "
+            "name of an MVTec AD category, or null"
         )
 
 
@@ -71,8 +74,8 @@ def _check_on_features(name: str, level: Any, network: CellNetworkConfig) -> Non
     """Refuse what makes no sense of features."""
     if isinstance(network.negatives, (CorruptedConfig, UniformConfig)):
         raise ConfigError(
-            f"{name}.network.negatives.kind {network.negatives.kind} is for pixels; use noised or informative "
-            "on features"
+            f"{name}.network.negatives.kind {network.negatives.kind} is for pixels; use noised or "
+            "informative on features"
         )
     if isinstance(level, FeatureImageConfig) and network.tilt:
         raise ConfigError(

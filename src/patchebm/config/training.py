@@ -47,7 +47,7 @@ class InformativeConfig(NegativesConfig):
 
 @dataclass
 class CorruptedConfig(NegativesConfig):
-    """Normal views of pixels with a piece pasted, shifted, noised or tinted."""
+    """Normal views with a piece pasted, shifted, noised or tinted; of pixels only."""
 
     kind: str = "corrupted"
     target: ClassVar[str] = "patchebm.training.negatives:CorruptedNegatives"
@@ -55,7 +55,7 @@ class CorruptedConfig(NegativesConfig):
 
 @dataclass
 class UniformConfig(NegativesConfig):
-    """Uniform noise in [-1, 1] for every pixel, as in JEM."""
+    """Uniform noise in [-1, 1] for every pixel, as in JEM; of pixels only."""
 
     kind: str = "uniform"
     target: ClassVar[str] = "patchebm.training.negatives:UniformNegatives"
