@@ -21,7 +21,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported model that loads and scores fast."""
     from patchebm.detector import EnsembleDetector
     from patchebm.export.build import build_bundle
-    from patchebm.synthetic import write_synthetic_set
+    from patchebm_products import write_synthetic_set
     from tests.tiny import tiny_features
 
     root = tmp_path_factory.mktemp("bundle")

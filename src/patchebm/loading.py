@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from patchebm.errors import ConfigError, ModelFileError
 
 if TYPE_CHECKING:
-    from patchebm.detector import EnsembleDetector
     from patchebm.features.backbone import Backbone
-    from patchebm.runtime.predictor import BundlePredictor
+    from patchebm.runtime.predictor import Predictor
 
 
 def load(
@@ -20,8 +19,8 @@ def load(
     threads: int | None = None,
     batch: int = 1,
     warm_up: bool = False,
-) -> EnsembleDetector | BundlePredictor:
-    """Open a model; both kinds answer to the same `predict`, `iterate` and `at_false_alarm_rate`.
+) -> Predictor:
+    """Opens a model; every kind of it is a `patchebm.runtime.predictor.Predictor`.
 
     Args:
         path: a run folder, or a bundle that `patchebm export` wrote.
@@ -37,7 +36,7 @@ def load(
     if Path(path).is_file():
         if backbone is not None:
             raise ConfigError(f"{path} holds its own backbone; hand over none")
-        from patchebm.runtime.predictor import load_bundle
+        from patchebm.runtime.bundle_predictor import load_bundle
 
         return load_bundle(path, threads=threads, batch=batch, warm_up=warm_up)
     if not Path(path).exists():

@@ -14,8 +14,9 @@ from patchebm.config.parser import Parser
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
 from patchebm.images.folders import find_images
-from patchebm.images.reading import read_image
+from patchebm.images.photo import Photo
 from patchebm.loading import load
+from patchebm.runtime.overlay import heat_overlay, side_by_side
 from patchebm.runtime.prediction import one_in
 
 
@@ -33,8 +34,6 @@ def run(argv: Sequence[str]) -> None:
     values = parser.parse(argv)
     paths = find_images(values.images)
 
-    from patchebm.runtime.overlay import heat_overlay, side_by_side
-
     names = _overlay_names(paths)
     if values.out:
         _check_targets(Path(values.out), names)
@@ -42,19 +41,19 @@ def run(argv: Sequence[str]) -> None:
     if values.false_alarm_rate is not None:
         detector = detector.at_false_alarm_rate(values.false_alarm_rate)
     records = []
-    for path, prediction in zip(paths, detector.iterate(paths, heat_maps=bool(values.out)), strict=True):
+    photos = [Photo(path) for path in paths]
+    for photo, prediction in zip(photos, detector.iterate(photos, heat_maps=bool(values.out)), strict=True):
         record = prediction.record()
         if prediction.heat_map is not None:
-            image = read_image(path)
             low, high = detector.heat_range(prediction.heat_map)
-            overlay = heat_overlay(image, prediction.heat_map, low=low, high=high)
-            target = Path(values.out) / names[path]
+            overlay = heat_overlay(photo.pixels, prediction.heat_map, low=low, high=high)
+            target = Path(values.out) / names[photo.path]
             with replacing(target) as temporary:
-                side_by_side(image, overlay, None).save(temporary, format="PNG")
+                side_by_side(photo.pixels, overlay, None).save(temporary, format="PNG")
             record["overlay"] = str(target)
         records.append(record)
         verdict = "ANOMALOUS" if prediction.anomalous else "normal"
-        print(f"{verdict:<10}{prediction.score:>8.2f}  {one_in(prediction):<22}{path}")
+        print(f"{verdict:<10}{prediction.score:>8.2f}  {one_in(prediction):<22}{photo.path}")
     flagged = sum(record["anomalous"] for record in records)
     print(
         f"{flagged} of {len(records)} images are anomalous (score above {detector.threshold_.value:.2f}; "

@@ -14,8 +14,8 @@ from patchebm.export.card import build_card
 from patchebm.export.parity import Parity, compare, hard_images, spread_out
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.runtime.bundle import Bundle, write_bundle
+from patchebm.runtime.bundle_predictor import BundlePredictor
 from patchebm.runtime.engines import offers_bf16, open_engine, require_openvino
-from patchebm.runtime.predictor import BundlePredictor
 
 FORMATS = ("onnx", "openvino")
 PRECISIONS = ("f32", "bf16", "int8")

@@ -9,7 +9,7 @@ away.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from PIL import Image
 
 from patchebm.errors import DataError
 from patchebm.files import replacing
-from patchebm.images.reading import read_image
-from patchebm.provenance import file_hash
+from patchebm.images.photo import Photo
+from patchebm.provenance import name_below
 
 SIDE = 64
 """Pixels a side of a fingerprint."""
@@ -78,17 +78,41 @@ class Duplicate:
     similarity: float
 
 
-def take_fingerprints(paths: Sequence[Path], root: Path) -> Fingerprints:
-    """Fingerprints of image files, named as seen from `root`.
+class FingerprintTaker:
+    """This class takes the fingerprints of images one by one, so that none has to be opened for it alone.
+
+    Args:
+        root: the folder that names start at.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names: list[str] = []
+        self._sha256: list[str] = []
+        self._details: list[NDArray[np.int8]] = []
+
+    def add(self, photo: Photo) -> None:
+        """Takes the fingerprint of the next image. Raises ImageError if it cannot be read."""
+        self._details.append(_details(photo.pixels))
+        self._sha256.append(photo.sha256)
+        self._names.append(name_below(photo.path, self._root))
+
+    def fingerprints(self) -> Fingerprints:
+        """Returns the fingerprints of all images so far."""
+        details = np.array(self._details, dtype=np.int8).reshape(-1, SIDE, SIDE)
+        return Fingerprints(self._names, self._sha256, details)
+
+
+def take_fingerprints(paths: Iterable[Path], root: Path) -> Fingerprints:
+    """Returns the fingerprints of image files, each of which is opened once; names start at `root`.
 
     Raises:
         ImageError: an image cannot be read.
     """
-    details = np.empty((len(paths), SIDE, SIDE), dtype=np.int8)
-    for i, path in enumerate(paths):
-        details[i] = _details(read_image(path))
-    names = [(p.relative_to(root) if p.is_relative_to(root) else p).as_posix() for p in paths]
-    return Fingerprints(names, [file_hash(p) for p in paths], details)
+    taker = FingerprintTaker(root)
+    for path in paths:
+        taker.add(Photo(path))
+    return taker.fingerprints()
 
 
 def load_fingerprints(path: Path) -> Fingerprints:

@@ -1,19 +1,20 @@
 """Finding the images, labels, masks and groups of an image set in a folder, and checking them.
 
-Nothing here looks at pixels except `check_images`. Folders are listed in sorted order, so that the same
+Only `check_images` and `readable_photos` open images. Folders are listed in sorted order, so that the same
 files give the same set on every machine; hidden files and files that are not images are left out.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from patchebm.errors import DataError, ImageError
 from patchebm.images.groups import read_csv, read_groups
-from patchebm.images.reading import IMAGE_SUFFIXES, read_image, read_mask
+from patchebm.images.photo import Photo
+from patchebm.images.reading import IMAGE_SUFFIXES, read_mask
 
 GOOD = "good"
 """Folder name and label of normal images."""
@@ -157,13 +158,17 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def check_images(
-    images: Sequence[ImageFile], *, skip_bad: bool = False
+    images: Iterable[ImageFile],
+    *,
+    skip_bad: bool = False,
+    observe: Callable[[Photo], object] = lambda photo: None,
 ) -> tuple[list[ImageFile], list[tuple[ImageFile, str]]]:
-    """Read every image and its mask to the end, so that a bad file is found before hours of training.
+    """Reads every image and its mask to the end, so that a bad file is found before hours of training.
 
     Args:
         images: what to check.
-        skip_bad: return the bad images instead of raising.
+        skip_bad: whether bad images are returned; otherwise they are an error.
+        observe: called with the photo of each good image, while its content is at hand.
 
     Returns:
         The good images, in their order, and the bad ones, each with the sentence that says why.
@@ -174,24 +179,57 @@ def check_images(
     """
     good: list[ImageFile] = []
     bad: list[tuple[ImageFile, str]] = []
+    for image, photo in readable_photos(images, bad):
+        observe(photo)
+        good.append(image)
+    refuse_bad(bad, len(good), skip_bad=skip_bad)
+    return good, bad
+
+
+def readable_photos(
+    images: Iterable[ImageFile], bad: list[tuple[ImageFile, str]]
+) -> Iterator[tuple[ImageFile, Photo]]:
+    """Yields each image that can be read, and whose mask can, with its photo, decoded.
+
+    The photo is released when the next one is asked for, so that one image at a time is in memory.
+
+    Args:
+        images: in the order in which they are read.
+        bad: gets each of the other images with the sentence that says why it cannot be used.
+    """
     for image in images:
+        photo = Photo(image.path)
         try:
-            height, width, _ = read_image(image.path).shape
+            height, width, _ = photo.pixels.shape
             if image.mask is not None:
                 read_mask(image.mask, (height, width))
         except ImageError as error:
             bad.append((image, str(error)))
         else:
-            good.append(image)
+            yield image, photo
+        photo.release()
+
+
+def refuse_bad(bad: Sequence[tuple[ImageFile, str]], good: int, *, skip_bad: bool) -> None:
+    """Raises an error if images cannot be used and were not to be skipped, or if no other is left.
+
+    Args:
+        bad: images that cannot be used, each with the sentence that says why.
+        good: the number of the other images.
+        skip_bad: whether bad images may be left out.
+
+    Raises:
+        ImageError: without `skip_bad`, if any image is bad; names the first, counts the others.
+        DataError: with `skip_bad`, if no image is good.
+    """
     if not bad:
-        return good, bad
+        return
     first, others = bad[0][1], len(bad) - 1
-    more = f" ({others} more of {len(images)} images cannot be used either)" if others else ""
+    more = f" ({others} more of {good + len(bad)} images cannot be used either)" if others else ""
     if not skip_bad:
         raise ImageError(f"{first}{more}")
     if not good:
         raise DataError(f"no image is left after skipping the bad ones: {first}{more}")
-    return good, bad
 
 
 def _train_folder(root: Path) -> Path:

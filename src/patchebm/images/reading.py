@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,9 +17,9 @@ from patchebm.images.decoding import (
     MAX_PIXELS,
     Decoded,
     damaged,
-    decode_file,
-    decode_stream,
+    decode,
     orientation_of,
+    read_file,
     too_large,
     unsupported,
 )
@@ -57,10 +56,10 @@ def read_image(path: str | Path) -> NDArray[np.float32]:
             16-bit planes.
     """
     file = Path(path)
-    return _values(file, decode_file(file))
+    return decode_image(read_file(file), file)
 
 
-def decode_image(content: bytes, name: str) -> NDArray[np.float32]:
+def decode_image(content: bytes, name: str | Path) -> NDArray[np.float32]:
     """As `read_image`, from the bytes of a file.
 
     Args:
@@ -70,10 +69,8 @@ def decode_image(content: bytes, name: str) -> NDArray[np.float32]:
     Raises:
         ImageError: as `read_image`.
     """
-    if not content:
-        raise ImageError(f"{name} is empty (0 bytes); send it again or leave it out")
     path = Path(name)
-    return _values(path, decode_stream(path, io.BytesIO(content)))
+    return _values(path, decode(content, path))
 
 
 def image_of(image: Image.Image, name: str) -> NDArray[np.float32]:
@@ -114,7 +111,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
             has transparent pixels (which of colour and alpha marks the defect is not known).
     """
     file = Path(path)
-    loaded = decode_file(file)
+    loaded = decode(read_file(file), file)
     if loaded.kind == "JPEG":
         raise ImageError(f"{file} is a JPEG, which blurs the edge of a mask; save the mask as PNG")
     if loaded.deep_colour:

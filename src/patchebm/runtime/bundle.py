@@ -20,16 +20,16 @@ from patchebm.files import replacing
 
 FORMAT = "patchebm-bundle"
 # Raise by one whenever an older patchebm could misread what is written.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUFFIX = ".patchebm"
 MANIFEST, CARD = "manifest.json", "card.json"
 GRAPHS = {"onnx": ("graph.onnx",), "openvino": ("graph.xml", "graph.bin")}
 """Members that hold the graph, by format."""
 
 # Far above any backbone that answers within a second, and below what would exhaust a line's PC.
-MOST_BYTES = 2 * 2**30
-MOST_JSON_BYTES = 64 * 2**20
-_MOST_MEMBERS = 16
+MAX_BYTES = 2 * 2**30
+MAX_JSON_BYTES = 64 * 2**20
+MAX_MEMBERS = 16
 # The first year that a zip can state.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -90,9 +90,9 @@ def read_bundle(path: str | Path) -> Bundle:
             kind = "is a folder" if file.is_dir() else "does not exist"
             raise ModelFileError(f"{file} {kind}; give a file that `patchebm export` wrote")
         size = file.stat().st_size
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise ModelFileError(
-                f"{file} has more than {MOST_BYTES >> 30} GiB and is no bundle; export it again"
+                f"{file} has more than {MAX_BYTES >> 30} GiB and is no bundle; export it again"
             )
         return parse_bundle(file.read_bytes(), str(file))
     except (OSError, ValueError) as error:
@@ -119,8 +119,8 @@ def parse_bundle(content: bytes, source: str) -> Bundle:
     if version != FORMAT_VERSION:
         raise ModelFileError(
             f"{source} has bundle format {version!r:.20}, written by patchebm "
-            f"{manifest.get('patchebm')!r:.20}, and this "
-            f"patchebm {__version__} reads format {FORMAT_VERSION}; use that version or export again"
+            f"{manifest.get('patchebm')!r:.20}, and this patchebm {__version__} reads format "
+            f"{FORMAT_VERSION} alone; export its run again with this version, or use the one that wrote it"
         )
     hashes = manifest.get("sha256")
     if not isinstance(hashes, dict) or set(hashes) != set(members):
@@ -153,7 +153,7 @@ def _read(archive: zipfile.ZipFile, source: str) -> dict[str, bytes]:
     """Members by name, once all that the directory says of them has been looked at."""
     infos = archive.infolist()
     known = {MANIFEST, CARD, *(name for names in GRAPHS.values() for name in names)}
-    if len(infos) > _MOST_MEMBERS:
+    if len(infos) > MAX_MEMBERS:
         raise ModelFileError(f"{source} has {len(infos)} members and is no bundle; export it again")
     names = [info.filename for info in infos]
     for info in infos:
@@ -163,11 +163,11 @@ def _read(archive: zipfile.ZipFile, source: str) -> dict[str, bytes]:
             )
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ModelFileError(f"{source}: {info.filename} is compressed or encrypted; export it again")
-        if info.file_size != info.compress_size or info.file_size > MOST_BYTES:
+        if info.file_size != info.compress_size or info.file_size > MAX_BYTES:
             raise ModelFileError(
                 f"{source}: {info.filename} claims a size that it cannot have; export it again"
             )
-        if info.filename.endswith(".json") and info.file_size > MOST_JSON_BYTES:
+        if info.filename.endswith(".json") and info.file_size > MAX_JSON_BYTES:
             raise ModelFileError(f"{source}: {info.filename} is too large to be read; export it again")
     if len(set(names)) != len(names) or MANIFEST not in names:
         what = "has a member twice" if MANIFEST in names else f"has no {MANIFEST}"

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from patchebm.synthetic.canvas import Drawing, Mask, Plane, field, grid
+from patchebm_products.canvas import Drawing, Mask, Plane, field, grid
 
 # (centre, width) of the bands across x (warp threads) and across y (weft threads), in units of the side.
 BANDS = (((0.27, 0.13), (0.71, 0.13)), ((0.31, 0.13), (0.72, 0.13)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from patchebm.synthetic.canvas import Color, Drawing, Mask, Pen, Point, Pose, field
+from patchebm_products.canvas import Color, Drawing, Mask, Pen, Point, Pose, field
 
 
 @dataclass(frozen=True)

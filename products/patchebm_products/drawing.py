@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchebm.errors import DataError
-from patchebm.synthetic.board import draw_board
-from patchebm.synthetic.canvas import Camera, Drawing
-from patchebm.synthetic.defects import LOCAL
-from patchebm.synthetic.fabric import draw_fabric
-from patchebm.synthetic.flange import draw_flange
+from patchebm_products.board import draw_board
+from patchebm_products.canvas import Camera, Drawing
+from patchebm_products.defects import LOCAL
+from patchebm_products.fabric import draw_fabric
+from patchebm_products.flange import draw_flange
 
 _Draw = Callable[[np.random.Generator, np.random.Generator, int, str], Drawing]
 _DRAW: dict[str, _Draw] = {"fabric": draw_fabric, "flange": draw_flange, "board": draw_board}

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from patchebm.errors import DataError, PatchebmError
-from patchebm.synthetic.drawing import KINDS, check, draw
+from patchebm_products.drawing import KINDS, check, draw
 
 # Raised whenever the same parameters give other images, so that an older folder is not taken for a new one.
 DRAWING_VERSION = 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from patchebm.synthetic.canvas import Drawing, Mask, Plane, blend, cover, field, grid
+from patchebm_products.canvas import Drawing, Mask, Plane, blend, cover, field, grid
 
 OUTER, BORE, CIRCLE, HOLE = 0.40, 0.135, 0.275, 0.043
 _BELT = (0.30, 0.315, 0.31)

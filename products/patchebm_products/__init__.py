@@ -5,7 +5,7 @@ image looks like nothing on a good part) and three are global (every patch occur
 does not).
 """
 
-from patchebm.synthetic.drawing import KINDS, PRODUCTS, draw
-from patchebm.synthetic.write import write_synthetic_set
+from patchebm_products.drawing import KINDS, PRODUCTS, draw
+from patchebm_products.write import write_synthetic_set
 
 __all__ = ["KINDS", "PRODUCTS", "draw", "write_synthetic_set"]

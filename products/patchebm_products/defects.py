@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from patchebm.synthetic.canvas import Drawing, Mask, Plane, cover, field, grid
+from patchebm_products.canvas import Drawing, Mask, Plane, cover, field, grid
 
 Path = NDArray[np.float64]
 # Rust, oil, dust.
