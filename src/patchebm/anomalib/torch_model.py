@@ -119,7 +119,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
             ImageError: values beyond [0, 1]: leave normalising to the model.
         """
         detector = self.detector
-        if not torch.jit.is_tracing() and not (images.min() >= 0 and images.max() <= 1):
+        if not torch.onnx.is_in_onnx_export() and not (images.min() >= 0 and images.max() <= 1):
             raise ImageError("images have values outside [0, 1]; leave normalising to the model")
         calibration = detector.calibration_
         scorer = detector.scorer_.to(images.device)

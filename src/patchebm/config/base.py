@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, get_type_hints
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 
-from patchebm.config.choice import Choice
+from patchebm.config.choice import Choice, Targeted
 from patchebm.config.numbers import AtLeastTwo
 
 
 @dataclass
-class LevelConfig:
+class LevelConfig(Targeted):
     """Base of the configuration of a level; `target` names the class that fits it."""
-
-    target: ClassVar[str] = ""
 
 
 @dataclass

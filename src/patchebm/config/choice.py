@@ -7,15 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
-@dataclass
-class Choice:
-    """Base of configuration classes between which the key `kind` chooses.
-
-    A subclass sets the default of `kind` to its own short name, and `target` to the class that it configures.
-    One outside this package has `module:Class`, the place where it stands itself, for its kind.
-    """
-
-    kind: str = ""
+class Targeted:
+    """Base of configuration classes that name what they configure."""
 
     target: ClassVar[str] = ""
     """`module:name` of what is configured. It is imported by `load_target` alone, so that configurations are
@@ -23,6 +16,17 @@ class Choice:
 
     @classmethod
     def load_target(cls) -> Any:
-        """The class or function that `target` names."""
+        """Returns the class or function that `target` names."""
         module, name = cls.target.split(":")
         return getattr(importlib.import_module(module), name)
+
+
+@dataclass
+class Choice(Targeted):
+    """Base of configuration classes between which the key `kind` chooses.
+
+    A subclass sets the default of `kind` to its own short name, and `target` to the class that it configures.
+    One outside this package has `module:Class`, the place where it stands itself, for its kind.
+    """
+
+    kind: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,23 +15,21 @@ from patchebm.config.base import RunConfig
 from patchebm.config.build import check_config
 from patchebm.config.features import FeaturesConfig
 from patchebm.detector.folds import outer_folds, parts_of
-from patchebm.detector.level import Calibrated, Level
+from patchebm.detector.level import Calibrated, Level, TrainingSet
 from patchebm.detector.order import Order, measure_order
 from patchebm.detector.scorer import PixelInputs, Scorer, combine
-from patchebm.detector.training_set import read_training, thumbnails, to_colour
+from patchebm.detector.training_set import Reading, read_images, thumbnails
 from patchebm.device import resolve_device
 from patchebm.energy.fused import Evidence
-from patchebm.errors import ConfigError, DataError, PatchebmError, TrainingError
+from patchebm.errors import ConfigError, DataError, TrainingError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.features.region import region_of
 from patchebm.features.resize import resize
 from patchebm.progress import progress_bar
 from patchebm.runtime.calibration import Calibration
-from patchebm.runtime.engines import Outputs
 from patchebm.runtime.inputs import Image, name_of, pixels_of
-from patchebm.runtime.predictor import Predictor
-from patchebm.runtime.tail import Tail, part_shares
+from patchebm.runtime.predictor import Outputs, Predictor
 
 # Height and width at which maps of levels meet to tell what heat good parts show.
 HEAT_SIZE = (256, 256)
@@ -78,7 +76,7 @@ class EnsembleDetector(Predictor):
         device: str = "auto",
         batch: int = 1,
     ) -> None:
-        super().__init__(batch=batch)
+        self.batch = batch
         self.config = config or FeaturesConfig()
         if self.only is not None:
             self.config = replace(self.config, levels=[self.only])
@@ -95,34 +93,19 @@ class EnsembleDetector(Predictor):
     def region(self) -> torch.Tensor | None:
         """The region of interest, `features.size` float32, 1 inside and 0 outside; None if there is none."""
         self.require_fitted()
-        region: torch.Tensor | None = self.scorer_.inputs.region
-        return region
+        return self.scorer_.inputs.region
 
-    def check(
-        self, images: int, groups: Sequence[str | None] | None = None
-    ) -> tuple[list[str], NDArray[np.int64]]:
-        """Refuse what cannot work before anything is read or written.
-
-        Args:
-            images: number of good images.
-            groups: as for `fit`.
-
-        Returns:
-            The part that each image shows, and the fold of each `(N,)`.
+    def check(self) -> None:
+        """Refuse a configuration that cannot work before anything is read or written.
 
         Raises:
             ConfigError: names the key and the fix.
-            DataError: too few images.
         """
         check_config(self.config)
         resolve_device(self.device)
+        inputs = self.build_inputs()
         for name in self.config.levels:
-            self.build_level(name, self.build_inputs())
-        if groups is not None and len(groups) != images:
-            raise DataError(f"{len(groups)} groups were given for {images} images; give one each, or None")
-        known = list(groups) if groups is not None else [None] * images
-        parts = parts_of(known, consecutive=self.config.calibration.consecutive)
-        return parts, outer_folds(parts, self.config.calibration.folds, self.config.seed)
+            self.build_level(name, inputs)
 
     def fit(
         self,
@@ -131,10 +114,10 @@ class EnsembleDetector(Predictor):
         folder: str | Path | None = None,
         roi: NDArray[np.bool_] | None = None,
     ) -> EnsembleDetector:
-        """Learn from images of good parts.
+        """Learn from images of good parts: `read` and `fit_reading` in one.
 
         Args:
-            images: at least six good images.
+            images: at least six good images, of any kind that `predict` takes.
             groups: the physical object that each shows, if known: images of one object are held out
                 together. Where it is not, `calibration.consecutive` does so with neighbours.
             folder: for checkpoints and logs. If it holds those of an interrupted fit of the same
@@ -151,32 +134,70 @@ class EnsembleDetector(Predictor):
             ConfigError: a region for pixels.
             TrainingError: the energy diverged for good, or there is no room for a checkpoint.
         """
-        parts, folds = self.check(len(images), groups)
+        self.assign_folds(len(images), groups)
+        return self.fit_reading(self.read(images, len(images), roi), groups, folder)
+
+    def read(self, images: Iterable[Image], expected: int, roi: NDArray[np.bool_] | None = None) -> Reading:
+        """Read images once, in bounded memory, and keep what fits need of them.
+
+        Args:
+            images: good images.
+            expected: how many they are, at most.
+            roi: as for `fit`.
+
+        Raises:
+            ImageError: an image cannot be read.
+            DataError: a region with nothing in it.
+            ConfigError: a configuration that cannot work, or a region for pixels.
+        """
+        self.check()
         device = resolve_device(self.device)
-        calibration = self.config.calibration
-        members = min(calibration.members, int(folds.max()) + 1)
         inputs = self.build_inputs(roi).to(device)
         levels = {name: self.build_level(name, inputs) for name in self.config.levels}
-        kept = read_training(images, levels, inputs, parts, folds, self.config.seed, device)
-        if isinstance(inputs, PixelInputs):
-            inputs.channels = to_colour(kept)
+        return read_images(images, expected, levels, inputs, self.config.seed, device)
+
+    def assign_folds(
+        self, images: int, groups: Sequence[str | None] | None = None
+    ) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the part that each image shows, and the fold of each `(N,)`.
+
+        Raises:
+            DataError: too few images or parts, or a wrong number of groups.
+        """
+        if groups is not None and len(groups) != images:
+            raise DataError(f"{len(groups)} groups were given for {images} images; give one each, or None")
+        known = list(groups) if groups is not None else [None] * images
+        parts = parts_of(known, consecutive=self.config.calibration.consecutive)
+        return parts, outer_folds(parts, self.config.calibration.folds, self.config.seed)
+
+    def fit_reading(
+        self,
+        reading: Reading,
+        groups: Sequence[str | None] | None = None,
+        folder: str | Path | None = None,
+    ) -> EnsembleDetector:
+        """Learn from what `read` kept; see `fit`."""
+        parts, folds = self.assign_folds(reading.images, groups)
+        calibration = self.config.calibration
+        members = min(calibration.members, int(folds.max()) + 1)
         self.card_ = {}
-        held_out = next(iter(kept.values())).held_out
+        held_out = next(iter(reading.kept.values())).held_out
         self.order_ = None
         if (groups is None or None in groups) and not calibration.consecutive:
             self.order_ = measure_order(thumbnails([image for image in held_out if image is not None]))
         calibrated = [
             level.fit(
-                kept[name],
+                TrainingSet(reading.kept[name].views, reading.kept[name].held_out, parts, folds),
                 members=members,
                 refit=name in calibration.refit,
                 folder=None if folder is None else Path(folder) / name,
-                device=device,
+                device=resolve_device(self.device),
             )
-            for name, level in levels.items()
+            for name, level in reading.levels.items()
         ]
-        chosen = [i for i in range(len(images)) if folds[i] < members and held_out[i] is not None]
-        self._settle(inputs, levels, calibrated, [groups[i] if groups else None for i in chosen])
+        chosen = [i for i in range(reading.images) if folds[i] < members and held_out[i] is not None]
+        own = [groups[i] if groups else None for i in chosen]
+        self._settle(reading.inputs, reading.levels, calibrated, own, self.config.false_alarm_rate)
         return self
 
     def calibrate(
@@ -228,18 +249,24 @@ class EnsembleDetector(Predictor):
         return self
 
     def run(self, images: NDArray[np.float32], *, maps: bool) -> Outputs:
-        """Score images `(N, H, W, 1 or 3)` float32 in [0, 1] of one size; see `Predictor.run`."""
-        self.require_fitted()
+        """Return what the scorer says of images; see `Predictor.run`."""
+        scorer = self.scorer_
         with torch.no_grad():
-            x = torch.from_numpy(images).to(self.scorer_.mean.device)
-            scores = self.scorer_.score(self.scorer_.prepare(x), maps=maps)
-            found = {"score": scores.score, "levels": scores.levels}
-            if maps:
-                level_maps, found["heat_map"] = self.scorer_.maps(scores.grids, (x.shape[1], x.shape[2]))
-                found |= {
-                    f"map_{name}": m for name, m in zip(self.scorer_.levels, level_maps, strict=True)
-                }
-        return {name: value.float().cpu().numpy() for name, value in found.items()}
+            x = torch.from_numpy(images).to(scorer.mean.device)
+            scores = scorer.score(scorer.prepare(x), maps=maps)
+            score, levels = scores.score.cpu().numpy(), scores.levels.cpu().numpy()
+            if not maps:
+                return Outputs(score, levels)
+            level_maps, heat_map = scorer.maps(scores.grids, (x.shape[1], x.shape[2]))
+            named = zip(scorer.levels, level_maps, strict=True)
+            return Outputs(
+                score, levels, {name: m.cpu().numpy() for name, m in named}, heat_map.cpu().numpy()
+            )
+
+    @property
+    def seed(self) -> int:
+        """The seed of the configuration."""
+        return int(self.config.seed)
 
     def build_inputs(self, roi: NDArray[np.bool_] | None = None) -> FeatureExtractor | PixelInputs:
         """Return what brings images to the levels, with a region of interest `(H, W)` if one is given.
@@ -250,11 +277,13 @@ class EnsembleDetector(Predictor):
         """
         if not isinstance(self.config, FeaturesConfig):
             if roi is not None:
-                raise ConfigError("a region of interest needs features; use the preset features, or leave it out")
+                raise ConfigError(
+                    "a region of interest needs features; use the preset features, or leave it out"
+                )
             if self.backbone is not None:
                 raise ConfigError(
-                    f"the backbone {self.backbone.name} was given for a model of pixels; start from the preset "
-                    "features"
+                    f"the backbone {self.backbone.name} was given for a model of pixels; start from the "
+                    "preset features"
                 )
             return PixelInputs(3)
         features = self.config.features
@@ -284,11 +313,6 @@ class EnsembleDetector(Predictor):
 
         save_detector(self, folder, card)
 
-    def require_fitted(self) -> None:
-        """Raise PatchebmError if there is nothing fitted."""
-        if not hasattr(self, "scorer_"):
-            raise PatchebmError("this detector is not fitted; call fit, or load a saved one")
-
     def _given(self, pixels: NDArray[np.float32], name: str) -> Any:
         """What levels are given of one image."""
         x = torch.from_numpy(pixels)[None].to(self.scorer_.mean.device)
@@ -296,11 +320,11 @@ class EnsembleDetector(Predictor):
 
     def _settle(
         self,
-        inputs: torch.nn.Module,
+        inputs: FeatureExtractor | PixelInputs,
         levels: dict[str, Level],
         calibrated: list[Calibrated],
         groups: list[str | None],
-        rate: float | None = None,
+        rate: float,
     ) -> None:
         """Find what good parts score and show, from images that the energies were not fitted on."""
         columns = np.stack([one.scores for one in calibrated], axis=1)
@@ -311,18 +335,9 @@ class EnsembleDetector(Predictor):
             )
         mean, std = float(combined.mean()), max(float(combined.std(ddof=1)), 1e-6)
         self.scorer_ = Scorer(inputs, levels, mean, std).to(resolve_device(self.device))
-        tail = Tail((combined - mean) / std, part_shares(groups))
         maps = torch.stack([resize(one.maps[:, None], HEAT_SIZE)[:, 0] for one in calibrated]).mean(0)
         hottest = maps.flatten(1).amax(1).numpy()
-        low = float(np.median(hottest))
-        self.calibration_ = Calibration(
-            tail,
-            tail.threshold(self.config.false_alarm_rate if rate is None else rate),
-            tuple(levels),
-            low,
-            # Below four times the spread above it, heat is drawn as in between.
-            low + 4 * max(float(np.std(hottest)), 0.25),
-        )
+        self.calibration_ = Calibration.learned(list(levels), (combined - mean) / std, groups, hottest, rate)
 
 
 class PatchDetector(EnsembleDetector):

@@ -70,8 +70,8 @@ class FeatureLevel(Level):
         views = torch.cat([training.views[i] for i in chosen]).float()
         whitening: Whitening | None = None
         if self.config.whitening is not None:
-            # Of these images alone: with a whitening of all, images that an energy was not fitted on scored so
-            # much like the others that 6 of 20 good bottles were called anomalous at a stated 5 %.
+            # Of these images alone: with a whitening of all, images that an energy was not fitted on scored
+            # so much like the others that 6 of 20 good bottles were called anomalous at a stated 5 %.
             whitening = Whitening.fit(views, self.config.whitening, generator)
             views = torch.cat([whitening(chunk) for chunk in torch.split(views, CHUNK)])
         base: Energy | None = None
@@ -111,7 +111,8 @@ class FeatureLevel(Level):
         whitening = Whitening(own["mean"], own["matrix"]) if own else None
         config, parts = self.config, under("energy.", tensors)
         tilted = config.base is not None and config.network is not None
-        base = network = None
+        base: Energy | None = None
+        network: Energy | None = None
         if config.base is not None:
             base = config.base.load_target().restore(config.base, under("base.", parts) if tilted else parts)
         if config.network is not None:
@@ -121,13 +122,16 @@ class FeatureLevel(Level):
             else:
                 network = ResidualEnergy.restore(config.network, own)
         # How much the base weighed in training does not matter to the score.
-        energy = TiltedEnergy(base, network, 0.0) if base is not None and network is not None else base or network
+        energy = base or network
+        if base is not None and network is not None:
+            energy = TiltedEnergy(base, network, 0.0)
         assert energy is not None
         return WhitenedEnergy(energy, whitening).eval()
 
     def _evidence(self, joined: Tensor) -> Evidence:
         """Return the evidence of joined maps `(B, C, h, w)`."""
-        found = [rest(linear(joined)) for linear, rest in zip(self.linear, self.rests, strict=True)]
+        pairs = zip(self.linear, self.rests, strict=True)
+        found: list[Evidence] = [rest(linear(joined)) for linear, rest in pairs]
         if len(found) == 1:
             return found[0]
         return Evidence(
@@ -142,9 +146,7 @@ class FeaturePatchLevel(FeatureLevel):
     config: FeaturePatchConfig
     whole = False
 
-    def __init__(
-        self, name: str, config: FeaturePatchConfig, seed: int, extractor: FeatureExtractor
-    ) -> None:
+    def __init__(self, name: str, config: FeaturePatchConfig, seed: int, extractor: FeatureExtractor) -> None:
         super().__init__(name, config, seed, extractor, extractor.grid)
         self.standardise_positions = config.standardise_positions
         self.top = config.top
@@ -152,7 +154,7 @@ class FeaturePatchLevel(FeatureLevel):
         self.smooth = smoother(self.grid, config.smooth) if config.smooth > 1 else nn.Identity()
 
     def training_views(self, image: Tensor, cells: int, generator: torch.Generator) -> Tensor:
-        """Return random cells `(n, C, 1, 1)` float16 of a joined map, all of them if they are no more than asked."""
+        """Return random cells `(n, C, 1, 1)` float16 of a joined map, or all of them."""
         rows = image.flatten(1).T[:, :, None, None]
         if cells < len(rows):
             rows = rows[torch.randperm(len(rows), generator=generator)[:cells]]
@@ -175,13 +177,11 @@ class FeatureImageLevel(FeatureLevel):
     standardise_positions = True
     positions = 1
 
-    def __init__(
-        self, name: str, config: FeatureImageConfig, seed: int, extractor: FeatureExtractor
-    ) -> None:
+    def __init__(self, name: str, config: FeatureImageConfig, seed: int, extractor: FeatureExtractor) -> None:
         super().__init__(name, config, seed, extractor, config.grid)
 
     def training_views(self, image: Tensor, cells: int, generator: torch.Generator) -> Tensor:
-        """Return the pooled map as `(1, C, h, w)`; of more images than memory holds, a random share of them."""
+        """Return the pooled map `(1, C, h, w)`; of too many images, for a random share."""
         view = self.held_out_view(image)[None]
         share = cells / (self.grid[0] * self.grid[1])
         kept = share >= 1 or float(torch.rand((), generator=generator)) < share

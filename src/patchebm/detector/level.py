@@ -24,20 +24,29 @@ MAX_MAPS = 32
 
 
 @dataclass(frozen=True)
-class TrainingSet:
+class KeptViews:
     """What one level keeps of good images.
 
     Attributes:
         views: what energies are fitted on, for each image.
         held_out: what is scored by the energy that was not fitted on it, for each image; None for images that
             are only fitted on.
-        groups: `(N,)` the physical object of each.
-        folds: `(N,)` outer fold of each.
     """
 
     views: list[Any]
     held_out: list[Tensor | None]
-    groups: list[str]
+
+
+@dataclass(frozen=True)
+class TrainingSet(KeptViews):
+    """What one level keeps of good images, and which are held out together.
+
+    Attributes:
+        parts: `(N,)` the physical part that each image shows.
+        folds: `(N,)` outer fold of each.
+    """
+
+    parts: list[str]
     folds: NDArray[np.int64]
 
 
@@ -154,7 +163,7 @@ class Level(nn.Module, ABC):
         """Build an energy of this level again from what `state_dict` of it gave."""
 
     def map_of(self, grid: Tensor) -> Tensor:
-        """Turn a value for each position `(B, h, w)` into a map; the grid itself unless a level says otherwise."""
+        """Turn a value for each position `(B, h, w)` into a map; by default the grid is the map."""
         return grid
 
     def forward(self, inputs: Any, *, maps: bool = True) -> LevelScores:
@@ -176,13 +185,14 @@ class Level(nn.Module, ABC):
         Args:
             training: what the level kept of good images.
             members: folds that are left out once each.
-            refit: score new images by one more energy, fitted on all images, instead of by the mean over these.
+            refit: score new images by one more energy, fitted on all images, instead of by the mean over
+                these.
             folder: for checkpoints and logs.
             device: where networks train and held-out images are scored.
 
         Returns:
-            What the scored images in the first `members` folds show, each by the energy that was not fitted on
-            it, in the order of the images.
+            What the scored images in the first `members` folds show, each by the energy that was not fitted
+            on it, in the order of the images.
 
         Raises:
             TrainingError: an energy diverged for good, or a checkpoint cannot be read.

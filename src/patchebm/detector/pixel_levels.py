@@ -27,8 +27,8 @@ MAX_VIEWS = 20_000
 MAX_VIEW_BYTES = 256 * 2**20
 # Views that tell the scale of a Gaussian's energies and gradients.
 MAX_SCALE_VIEWS = 1024
-# Views scored at once: bounds memory, and is the same for every image, so that a score does not depend on what
-# it is scored with.
+# Views scored at once: bounds memory, and is the same for every image, so that a score does not depend on
+# what it is scored with.
 BATCH = 256
 
 
@@ -73,8 +73,8 @@ class PixelLevel(Level):
         device: torch.device,
     ) -> Energy:
         """Fit the base and the network on the chosen images."""
-        groups = [training.groups[i] for i in chosen]
-        folds = assign_folds(groups, max(2, int(training.folds.max())), np.random.default_rng(seed))
+        parts = [training.parts[i] for i in chosen]
+        folds = assign_folds(parts, max(2, int(training.folds.max())), np.random.default_rng(seed))
         images = [training.views[i] for i in chosen]
         return _Fit(self, images, folds, seed, label, folder, device)().eval()
 
@@ -86,9 +86,7 @@ class PixelLevel(Level):
         """Return the evidence of images `(B, C, H, W)` in [-1, 1], of any size."""
         resized = resize(inputs, self.views.test_size)
         found = [self._evidence(image, maps=maps) for image in resized]
-        return Evidence(
-            torch.cat([one.components for one in found]), torch.cat([one.cells for one in found])
-        )
+        return Evidence(torch.cat([one.components for one in found]), torch.cat([one.cells for one in found]))
 
     def held_out_evidence(self, views: Tensor) -> Evidence:
         """Return the evidence of images that were resized for scoring."""
@@ -104,7 +102,9 @@ class PixelLevel(Level):
         tilted = config.base is not None and config.network is not None
         base: GaussianEnergy | None = None
         if config.base is not None:
-            base = config.base.load_target().restore(config.base, under("base.", tensors) if tilted else tensors)
+            base = config.base.load_target().restore(
+                config.base, under("base.", tensors) if tilted else tensors
+            )
         if config.network is None:
             assert base is not None
             return base.eval()
@@ -130,6 +130,7 @@ class PixelLevel(Level):
         gradient = self.config.score.kind == "gradient"
         components, cells = [], []
         for energy in self.energies:
+            assert isinstance(energy, Energy)
             parts = []
             for first in range(0, len(x), BATCH):
                 chunk = x[first : first + BATCH]
@@ -214,8 +215,8 @@ class _Fit:
             self._train(network, self._drawer(1), generator)
             return network
         # In-sample energies of a Gaussian are far below those of new images. So the network trains beside
-        # Gaussians that were not fitted on the images that they score: one for each inner fold, at positions of
-        # their own.
+        # Gaussians that were not fitted on the images that they score: one for each inner fold, at positions
+        # of their own.
         parts = [
             self._gaussian(np.flatnonzero(self._folds != fold).tolist(), generator)
             for fold in range(int(self._folds.max()) + 1)

@@ -6,7 +6,7 @@ Prediction runs it, export traces it, and the anomalib plug-in wraps it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +14,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from patchebm.detector.level import Level
 from patchebm.energy.fused import log_sum_exp
+from patchebm.features.extractor import FeatureExtractor
 from patchebm.features.resize import resize
-
-
-class Inputs(Protocol):
-    """What brings decoded images to what levels are given."""
-
-    region: Tensor | None
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Turn images `(B, H, W, 1 or 3)` in [0, 1] into what `__call__` takes."""
-        ...
-
-    def __call__(self, prepared: Tensor) -> Tensor | list[Tensor]:
-        """Return what levels are given of prepared images."""
-        ...
 
 
 class PixelInputs(nn.Module):
@@ -82,11 +69,13 @@ class Scorer(nn.Module):
         std: of the same.
     """
 
-    inputs: nn.Module
+    inputs: FeatureExtractor | PixelInputs
     mean: Tensor
     std: Tensor
 
-    def __init__(self, inputs: nn.Module, levels: Mapping[str, Level], mean: float, std: float) -> None:
+    def __init__(
+        self, inputs: FeatureExtractor | PixelInputs, levels: Mapping[str, Level], mean: float, std: float
+    ) -> None:
         super().__init__()
         self.inputs = inputs
         self.levels = nn.ModuleDict(levels)
@@ -97,8 +86,7 @@ class Scorer(nn.Module):
 
     def prepare(self, images: Tensor) -> Tensor:
         """Bring images `(B, H, W, 1 or 3)` float32 in [0, 1], of one size, to the form that `score` takes."""
-        prepared: Tensor = self.inputs.prepare(images)
-        return prepared
+        return self.inputs.prepare(images)
 
     def score(self, prepared: Tensor, *, maps: bool = True) -> Scores:
         """Score prepared images."""

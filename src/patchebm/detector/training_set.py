@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from patchebm.detector.level import Level, TrainingSet
+from patchebm.detector.level import KeptViews, Level
 from patchebm.detector.scorer import PixelInputs
 from patchebm.errors import ImageError
 from patchebm.features.extractor import FeatureExtractor
@@ -25,23 +26,38 @@ MAX_CELLS = 200_000
 MAX_MAP_BYTES = 500 * 2**20
 
 
-def read_training(
-    images: Sequence[Image],
-    levels: Mapping[str, Level],
+@dataclass(frozen=True)
+class Reading:
+    """What was kept of good images, each of which was read once.
+
+    Attributes:
+        inputs: what brought the images to the levels.
+        levels: not fitted yet.
+        kept: what each level kept of the images.
+        images: how many.
+    """
+
+    inputs: FeatureExtractor | PixelInputs
+    levels: dict[str, Level]
+    kept: dict[str, KeptViews]
+    images: int
+
+
+def read_images(
+    images: Iterable[Image],
+    expected: int,
+    levels: dict[str, Level],
     inputs: FeatureExtractor | PixelInputs,
-    parts: list[str],
-    folds: NDArray[np.int64],
     seed: int,
     device: torch.device,
-) -> dict[str, TrainingSet]:
+) -> Reading:
     """Read each image once and keep what the levels need of it.
 
     Args:
         images: good images.
+        expected: how many they are, at most.
         levels: decide what is kept.
         inputs: what brings images to the levels; it is on `device`.
-        parts: `(N,)` the physical part that each image shows.
-        folds: `(N,)` outer fold of each.
         seed: draws which cells, and which images, are kept where all would be too many.
         device: where features are computed.
 
@@ -49,28 +65,30 @@ def read_training(
         ImageError: an image cannot be read, or cannot be used; names it.
     """
     generator = torch.Generator().manual_seed(seed)
-    cells = max(1, MAX_CELLS // len(images))
-    calibrating = _calibrating(len(images), inputs, seed)
-    kept: dict[str, TrainingSet] = {name: TrainingSet([], [], parts, folds) for name in levels}
-    with progress_bar(len(images), "read", "image", leave=False) as bar:
+    cells = max(1, MAX_CELLS // max(1, expected))
+    calibrating = _calibrating(expected, inputs, seed)
+    kept = {name: KeptViews([], []) for name in levels}
+    count = 0
+    with progress_bar(expected, "read", "image", leave=False) as bar:
         for i, image in enumerate(images):
-            name = name_of(image, i)
             pixels = torch.from_numpy(pixels_of(image, i))[None]
             try:
                 given = _given(inputs, pixels.to(device))
-                for level_name, level in levels.items():
-                    own = kept[level_name]
-                    own.views.append(level.training_views(given, cells, generator))
-                    own.held_out.append(level.held_out_view(given) if calibrating[i] else None)
+                for name, level in levels.items():
+                    kept[name].views.append(level.training_views(given, cells, generator))
+                    kept[name].held_out.append(level.held_out_view(given) if calibrating[i] else None)
             except ImageError as error:
-                raise ImageError(f"{name}: {error}") from error
+                raise ImageError(f"{name_of(image, i)}: {error}") from error
+            count += 1
             bar.update()
-    return kept
+    if isinstance(inputs, PixelInputs) and count:
+        inputs.channels = _in_one_colour(kept)
+    return Reading(inputs, levels, kept, count)
 
 
-def to_colour(kept: Mapping[str, TrainingSet]) -> int:
+def _in_one_colour(kept: Mapping[str, KeptViews]) -> int:
     """Turn grey images of pixels among colour ones into colour, in place; return the channels of all."""
-    channels = max(view.pixels.shape[0] for own in kept.values() for view in own.views)
+    channels: int = max(view.pixels.shape[0] for own in kept.values() for view in own.views)
     for own in kept.values():
         for i, (view, held_out) in enumerate(zip(own.views, own.held_out, strict=True)):
             own.views[i] = Resized(view.pixels.expand(channels, -1, -1), view.scale)
@@ -92,15 +110,13 @@ def _given(inputs: FeatureExtractor | PixelInputs, pixels: Tensor) -> Tensor:
         image = PixelInputs(pixels.shape[3]).prepare(pixels)
         if isinstance(inputs, FeatureExtractor):
             # Scaled before the resize rather than after it, as `prepare` does for speed: what differs is
-            # rounding alone, but training turns that into hundredths of a standard deviation, and a seed is to
-            # give the model that it always gave.
+            # rounding alone, but training turns that into hundredths of a standard deviation, and a seed is
+            # to give the model that it always gave.
             return inputs.join(inputs(resize(image.expand(-1, 3, -1, -1), inputs.size)))[0].cpu()
         return image[0].cpu()
 
 
-def _calibrating(
-    images: int, inputs: FeatureExtractor | PixelInputs, seed: int
-) -> NDArray[np.bool_]:
+def _calibrating(images: int, inputs: FeatureExtractor | PixelInputs, seed: int) -> NDArray[np.bool_]:
     """Decide which images calibrate `(N,)`: all, or a random share whose maps fit into memory."""
     most = images
     if isinstance(inputs, FeatureExtractor):

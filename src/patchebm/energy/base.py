@@ -85,9 +85,7 @@ class Energy(nn.Module, ABC):
         del position
         return self
 
-    def components(
-        self, x: Tensor, position: Position | None = None, *, gradient: bool = False
-    ) -> Tensor:
+    def components(self, x: Tensor, position: Position | None = None, *, gradient: bool = False) -> Tensor:
         """Return what each part of the energy says of views `(B, C, H, W)`, for calibration to standardise.
 
         Values that are positive with a long tail come as logarithms, which a standard deviation describes.

@@ -1,8 +1,8 @@
 """The cheap form of an energy: linear functions of the features, and what follows them.
 
 A whitening, the products with a mixture's centres and a network's first layer are all linear in the
-features. An energy folds the whitening into each of them, and computes the rest from their values, cell by cell,
-on maps `(B, R, h, w)`.
+features. An energy folds the whitening into each of them, and computes the rest from their values, cell by
+cell, on maps `(B, R, h, w)`.
 
 The functions below are those that runtimes compute fast: each is written as the operation that ONNX Runtime
 and PyTorch do best, and has a plain counterpart in `torch` that the tests compare it with.
@@ -151,7 +151,7 @@ def log_sum_exp(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 def local_gradient(gradient: Tensor) -> Tensor:
-    """Average the squared gradient `(B, C, H, W)` locally, `(B, H, W)`, as Genc et al. 2021 (2105.03270) do."""
+    """Average the squared gradient `(B, C, H, W)` locally, `(B, H, W)` (Genc et al. 2021, 2105.03270)."""
     squared = gradient.square().sum(1, keepdim=True)
     # A map of a few cells is local as it is.
     side = NEIGHBOURHOOD if min(gradient.shape[-2:]) >= 4 * NEIGHBOURHOOD else 1

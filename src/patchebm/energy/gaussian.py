@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from patchebm.energy.base import Energy, Position
@@ -195,9 +194,7 @@ class GaussianEnergy(Energy):
         within = (coefficients.square() / (variances + floor)).sum(1)
         return 0.5 * (within + residual.square().sum(1) / floor.squeeze(1))
 
-    def components(
-        self, x: Tensor, position: Position | None = None, *, gradient: bool = False
-    ) -> Tensor:
+    def components(self, x: Tensor, position: Position | None = None, *, gradient: bool = False) -> Tensor:
         """Return the logarithm of the energy, or of its strongest local gradient, `(B, 1)`."""
         if gradient:
             return strongest(local_gradient(self.gradient_at(x, position)))

@@ -29,8 +29,8 @@ MAX_VIEWS = 60_000
 MIN_PER_COMPONENT = 10
 # Lloyd iterations; the within-cluster distance falls by less than a percent in later ones.
 ITERATIONS = 8
-# Components that count for nothing next to the largest would yield denormal numbers, which take a CPU ten times
-# as long: exp(-60) is as good as 0.
+# Components that count for nothing next to the largest would yield denormal numbers, which take a CPU ten
+# times as long: exp(-60) is as good as 0.
 NEGLIGIBLE = -60.0
 # A thousandth of the views' own scale: identical views have no width at all.
 MIN_WIDTH = 1e-3
@@ -64,8 +64,8 @@ class MixtureEnergy(Energy):
 
         Args:
             views: `(n, ...)` float32, n >= 2; a random subset of at most 60,000 is used.
-            config: `components`, K, fewer where there are fewer than ten views a component; `em_steps`, rounds
-                of expectation maximisation (Dempster et al. 1977) after k-means.
+            config: `components`, K, fewer where there are fewer than ten views a component; `em_steps`,
+                rounds of expectation maximisation (Dempster et al. 1977) after k-means.
             generator: draws the subset and the first centres.
 
         Raises:
@@ -120,8 +120,8 @@ class MixtureEnergy(Energy):
     def fused(self, space: Affine) -> Fused:
         """Express the energy of every cell by products with the centres and a sum of squares.
 
-        |y - mu|^2 / 2v = |y|^2 / 2v - (y mu / v - |mu|^2 / 2v): the first term is the same for all components,
-        so that it leaves the log-sum-exp, and the second is linear in y.
+        |y - mu|^2 / 2v = |y|^2 / 2v - (y mu / v - |mu|^2 / 2v): the first term is the same for all
+        components, so that it leaves the log-sum-exp, and the second is linear in y.
         """
         centres, variance = self.centres.double().cpu(), self.variance.double().cpu()
         offsets = self.log_weights.double().cpu() - centres.square().sum(1) / (2 * variance)

@@ -97,10 +97,8 @@ class TiltedEnergy(Energy):
         bound._position = position
         return bound
 
-    def components(
-        self, x: Tensor, position: Position | None = None, *, gradient: bool = False
-    ) -> Tensor:
-        """Return the components of the base and the energy of the network, `(B, K + 1)`, or the latter alone."""
+    def components(self, x: Tensor, position: Position | None = None, *, gradient: bool = False) -> Tensor:
+        """Return the components of the base and the network's energy `(B, K + 1)`, or the latter alone."""
         network = self.at(position).network_energy(x)[:, None]
         if self.network_only:
             return network

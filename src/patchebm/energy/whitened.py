@@ -27,9 +27,7 @@ class WhitenedEnergy(Energy):
         value: Tensor = self.energy(self._whiten(hidden[0]))
         return value
 
-    def components(
-        self, x: Tensor, position: Position | None = None, *, gradient: bool = False
-    ) -> Tensor:
+    def components(self, x: Tensor, position: Position | None = None, *, gradient: bool = False) -> Tensor:
         """Return the components of the energy in its space."""
         return self.energy.components(self._whiten(x), position, gradient=gradient)
 

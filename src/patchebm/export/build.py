@@ -110,7 +110,9 @@ def _members(
     detector.require_fitted()
     inputs = detector.scorer_.inputs
     if not isinstance(inputs, FeatureExtractor):
-        raise ConfigError("a model of pixels cannot be exported; train with the preset features or features-max")
+        raise ConfigError(
+            "a model of pixels cannot be exported; train with the preset features or features-max"
+        )
     try:
         from patchebm.export.graph import onnx_bytes, onnx_model
     except ImportError as error:

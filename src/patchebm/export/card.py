@@ -11,8 +11,8 @@ from typing import Any
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ModelFileError
 from patchebm.features.backbone import Backbone
+from patchebm.features.extractor import FeatureExtractor
 from patchebm.provenance import versions
-from patchebm.runtime.calibration import Calibration
 
 FIGURES = "evaluation.json"
 """A file of `patchebm evaluate --json` in the run folder goes into the card by this name."""
@@ -35,27 +35,21 @@ def build_card(
     Raises:
         ModelFileError: the run folder's figures cannot be read.
     """
-    size = detector.config.features.size
-    calibration = Calibration(
-        tuple(detector.levels_),
-        detector.tail_,
-        detector.threshold_,
-        detector.heat_low_,
-        detector.heat_high_,
-    )
-    assert detector.backbone is not None
+    inputs = detector.scorer_.inputs
+    assert isinstance(inputs, FeatureExtractor)
+    size, backbone = inputs.size, inputs.backbone
     return {
         "graph": {
             "format": form,
             "precision": precision,
-            "size": [int(size[0]), int(size[1])],
+            "size": list(size),
         },
-        **calibration.to_dict(),
+        **detector.calibration_.to_dict(),
         "trained_on": {key: detector.card_[key] for key in _TRAINING if key in detector.card_},
         "config": json.loads(json.dumps(asdict(detector.config))),
         "figures": _figures(run),
-        "backbone": {"name": detector.backbone.name, "sha256": detector.backbone.sha256},
-        "licences": _licences(detector.backbone),
+        "backbone": {"name": backbone.name, "sha256": backbone.sha256},
+        "licences": _licences(backbone),
         "exported_with": versions() | _runtimes(),
     }
 

@@ -46,16 +46,19 @@ def onnx_model(scorer: Scorer, size: tuple[int, int]) -> onnx.ModelProto:
             _Score(scorer),
             {PREPARED: prepared},
             ["score", "levels", *grids, *planes],
-            dict.fromkeys([PREPARED, "score", "levels", *grids, *planes], {0: "N"}),
+            {name: {0: "N"} for name in (PREPARED, "score", "levels", *grids, *planes)},
         ),
         _traced(
-            _Size(), {INPUT: images, LARGEST_MAP: torch.tensor([NO_LIMIT])}, [IMAGE_SIZE], {INPUT: free | {3: "C"}}
+            _Size(),
+            {INPUT: images, LARGEST_MAP: torch.tensor([NO_LIMIT])},
+            [IMAGE_SIZE],
+            {INPUT: free | {3: "C"}},
         ),
         _traced(
             _Maps(scorer),
             dict(zip(planes, planes_now, strict=True)) | {IMAGE_SIZE: torch.tensor([50, 60])},
             [*maps, "heat_map"],
-            dict.fromkeys(planes, {0: "N"}) | dict.fromkeys([*maps, "heat_map"], free),
+            {name: {0: "N"} for name in planes} | dict.fromkeys([*maps, "heat_map"], free),
         ),
     ]
     return _joined(pieces, ["score", "levels", *grids, *maps, "heat_map"])

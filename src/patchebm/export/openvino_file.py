@@ -12,7 +12,7 @@ def openvino_files(onnx_content: bytes) -> dict[str, bytes]:
     """The bundle members `graph.xml` and `graph.bin`; the same ONNX gives the same bytes.
 
     Args:
-        onnx_content: as `onnx_file.onnx_bytes` gives it.
+        onnx_content: as `graph.onnx_bytes` gives it.
 
     Raises:
         ConfigError: OpenVINO is not installed.

@@ -31,7 +31,7 @@ def quantised(model: onnx.ModelProto, images: Sequence[Path]) -> onnx.ModelProto
     """The graph with int8 in the wide 1x1 convolutions of its backbone (static, per output channel, QDQ).
 
     Args:
-        model: as `onnx_file.onnx_model` gives it.
+        model: as `graph.onnx_model` gives it.
         images: good ones.
 
     Raises:

@@ -15,8 +15,8 @@ from patchebm.energy.fused import Affine
 class Separable(nn.Module):
     """A linear operator that works along rows and along columns, each by a matrix.
 
-    Resizing, local means and smoothing are of this kind: two small products of matrices do all of them at once,
-    borders included, in every runtime alike.
+    Resizing, local means and smoothing are of this kind: two small products of matrices do all of them at
+    once, borders included, in every runtime alike.
 
     Args:
         rows: `(h', h)`.
@@ -75,8 +75,8 @@ class LinearMaps(nn.Module):
 def build_join(strides: Sequence[int], config: ExtractorConfig, grid: tuple[int, int]) -> Join:
     """Build what brings the blocks' maps to a level's grid.
 
-    Resizing to the extractor's grid, local means, and resizing to a coarser grid are linear: one matrix an axis
-    does all three, so that a coarse level does not pay for the extractor's finer grid.
+    Resizing to the extractor's grid, local means, and resizing to a coarser grid are linear: one matrix an
+    axis does all three, so that a coarse level does not pay for the extractor's finer grid.
 
     Args:
         strides: of the blocks.
@@ -97,7 +97,8 @@ def build_join(strides: Sequence[int], config: ExtractorConfig, grid: tuple[int,
 
 
 def smoother(grid: tuple[int, int], side: int) -> Separable:
-    """Build the Gaussian window of `side` cells that smooths maps on a grid; its width is a third of the side.
+    """Build the Gaussian window of `side` cells that smooths maps on a grid; its width is a third of the
+    side.
 
     At the border the outermost cells stand in for those beyond it.
     """

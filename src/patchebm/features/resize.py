@@ -27,8 +27,8 @@ class _Resize(torch.autograd.Function):
             size,
             mode_s="linear",
             antialias_i=1,
-            # Weights that fall beyond the border count for nothing, as in torch; by default ONNX Runtime gives
-            # them to the pixels at the border, which moved these by up to .06.
+            # Weights that fall beyond the border count for nothing, as in torch; by default ONNX Runtime
+            # gives them to the pixels at the border, which moved these by up to .06.
             exclude_outside_i=1,
             coordinate_transformation_mode_s="half_pixel",
             axes_i=[2, 3],
@@ -43,9 +43,9 @@ def resize(x: Tensor, size: tuple[int, int] | Tensor) -> Tensor:
         size: height and width; `(2,)` int64 where an exported graph computes it while it runs.
     """
     if isinstance(size, Tensor):
-        resized: Tensor = _Resize.apply(x, size)
+        resized: Tensor = _Resize.apply(x, size)  # type: ignore[no-untyped-call]
         return resized
-    if torch.jit.is_tracing():
+    if torch.onnx.is_in_onnx_export():
         return resize(x, torch.tensor(size))
     return _interpolate(x, size)
 

@@ -77,7 +77,7 @@ class Views(Protocol):
         ...
 
     def map_of(self, values: Tensor) -> Tensor:
-        """Turn values of the positions `(B, rows, columns)` into maps `(B, *test_size)` of the resized images."""
+        """Turn values of the positions `(B, rows, columns)` into maps `(B, *test_size)`."""
         ...
 
 
