@@ -15,7 +15,7 @@ from patchebm.config.base import RunConfig
 from patchebm.config.build import check_config
 from patchebm.config.features import FeaturesConfig
 from patchebm.detector.folds import outer_folds, parts_of
-from patchebm.detector.level import Calibrated, Level, TrainingSet
+from patchebm.detector.level import Calibrated, Level, TrainingSet, on_cpu
 from patchebm.detector.order import Order, measure_order
 from patchebm.detector.scorer import PixelInputs, Scorer, combine
 from patchebm.detector.training_set import Reading, read_images, thumbnails
@@ -241,8 +241,7 @@ class EnsembleDetector(Predictor):
             for i, image in enumerate(images):
                 given = self._given(pixels_of(image, i), name_of(image, i))
                 for name, level in levels.items():
-                    found = level.evidence(given)
-                    evidence[name].append(Evidence(found.components.cpu(), found.cells.cpu()))
+                    evidence[name].append(on_cpu(level.evidence(given)))
                 bar.update()
         calibrated = [level.calibrate(evidence[name]) for name, level in levels.items()]
         self._settle(self.scorer_.inputs, levels, calibrated, list(groups or [None] * len(images)), rate)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from patchebm.detector.level import Level, TrainingSet, under
+from patchebm.detector.level import Level, TrainingSet, average, under
 from patchebm.energy import CellsEnergy, Energy, ResidualEnergy, TiltedEnergy, WhitenedEnergy, Whitening
 from patchebm.energy.fused import Affine, Evidence, cells_of
 from patchebm.features.extractor import FeatureExtractor
@@ -92,18 +92,17 @@ class FeatureLevel(Level):
     def use(self, energies: Sequence[Energy]) -> None:
         """Fold each energy into linear functions of the features and what follows them."""
         self.energies = nn.ModuleList(energies)
-        fused = [energy.fused(Affine.identity(self.channels)) for energy in energies]
+        fused = [energy.fused(Affine.identity(self.channels), whole=self.whole) for energy in energies]
         self.linear = nn.ModuleList(LinearMaps(one.linear) for one in fused)
         self.rests = nn.ModuleList(one.rest for one in fused)
 
     def evidence(self, inputs: Sequence[Tensor], *, maps: bool = True) -> Evidence:
-        """Return the evidence of the blocks' maps; cells cost nothing extra."""
-        del maps
-        return self._evidence(self.join(inputs))
+        """Return the evidence of the blocks' maps."""
+        return self._evidence(self.join(inputs), maps=maps)
 
     def held_out_evidence(self, views: Tensor) -> Evidence:
         """Return the evidence of joined maps on the level's grid."""
-        return self._evidence(views.float())
+        return self._evidence(views.float(), maps=True)
 
     def restore_energy(self, tensors: Mapping[str, Tensor]) -> WhitenedEnergy:
         """Build an energy again, part by part."""
@@ -128,16 +127,11 @@ class FeatureLevel(Level):
         assert energy is not None
         return WhitenedEnergy(energy, whitening).eval()
 
-    def _evidence(self, joined: Tensor) -> Evidence:
+    def _evidence(self, joined: Tensor, *, maps: bool) -> Evidence:
         """Return the evidence of joined maps `(B, C, h, w)`."""
         pairs = zip(self.linear, self.rests, strict=True)
-        found: list[Evidence] = [rest(linear(joined)) for linear, rest in pairs]
-        if len(found) == 1:
-            return found[0]
-        return Evidence(
-            torch.stack([one.components for one in found]).mean(0),
-            torch.stack([one.cells for one in found]).mean(0),
-        )
+        found: list[Evidence] = [rest(linear(joined), maps=maps) for linear, rest in pairs]
+        return average(found)
 
 
 class FeaturePatchLevel(FeatureLevel):
@@ -164,8 +158,8 @@ class FeaturePatchLevel(FeatureLevel):
         """Return the joined map in half precision, which moves an energy by far less than images differ."""
         return image.half()
 
-    def _evidence(self, joined: Tensor) -> Evidence:
-        components = self.smooth(super()._evidence(joined).components)
+    def _evidence(self, joined: Tensor, *, maps: bool) -> Evidence:
+        components = self.smooth(super()._evidence(joined, maps=maps).components)
         return Evidence(components, components)
 
 

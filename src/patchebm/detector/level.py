@@ -67,11 +67,11 @@ class LevelScores(NamedTuple):
 
     Attributes:
         score: `(B,)`; 0 and 1 are mean and standard deviation of good parts.
-        map: `(B, h, w)`, the same for every place of the level's map.
+        map: `(B, h, w)`, the same for every place of the level's map; None where it was not asked for.
     """
 
     score: Tensor
-    map: Tensor
+    map: Tensor | None
 
 
 class Level(nn.Module, ABC):
@@ -169,7 +169,7 @@ class Level(nn.Module, ABC):
     def forward(self, inputs: Any, *, maps: bool = True) -> LevelScores:
         """Score a batch of images."""
         evidence = self.evidence(inputs, maps=maps)
-        return LevelScores(self._score(evidence), self._map(evidence) if maps else evidence.cells[:, 0])
+        return LevelScores(self._score(evidence), self._map(evidence.cells) if maps else None)
 
     def fit(
         self,
@@ -210,7 +210,7 @@ class Level(nn.Module, ABC):
                 if view is not None:
                     with torch.no_grad():
                         evidence = self.held_out_evidence(view[None].to(device))
-                    held_out[int(i)] = Evidence(evidence.components.cpu(), evidence.cells.cpu())
+                    held_out[int(i)] = on_cpu(evidence)
         if refit:
             energies = [self._fit_one(training, None, f"{fits}/{fits}", folder, device)]
         self.use(energies)
@@ -223,7 +223,7 @@ class Level(nn.Module, ABC):
             evidence: of each image, on the CPU.
         """
         components = torch.cat([one.components for one in evidence])
-        cells = torch.cat([one.cells for one in evidence])
+        cells = torch.cat([one.cells for one in evidence if one.cells is not None])
         self.scale, self.shift, left_out = _standardise(components, self.standardise_positions)
         self.map_scale, self.map_shift, heat = _standardise(cells, self.map_positions)
         top = min(self.top, left_out.shape[1])
@@ -257,8 +257,9 @@ class Level(nn.Module, ABC):
         top = torch.topk(flat, min(self.top, int(flat.shape[1])), dim=1, sorted=False).values.mean(1)
         return (top - self.mean) / self.std
 
-    def _map(self, evidence: Evidence) -> Tensor:
-        return self.map_of((evidence.cells * self.map_scale).sum(1) + self.map_shift)
+    def _map(self, cells: Tensor | None) -> Tensor:
+        assert cells is not None
+        return self.map_of((cells * self.map_scale).sum(1) + self.map_shift)
 
     def _fit_one(
         self,
@@ -276,6 +277,20 @@ class Level(nn.Module, ABC):
         own_folder = folder / ("all" if left_out is None else f"member{left_out}") if folder else None
         chosen = np.flatnonzero(training.folds != number)
         return self.fit_energy(training, chosen, seed, f"{self.name} {label}".strip(), own_folder, device)
+
+
+def average(evidence: Sequence[Evidence]) -> Evidence:
+    """Return the mean of what several energies say."""
+    if len(evidence) == 1:
+        return evidence[0]
+    cells = [one.cells for one in evidence if one.cells is not None]
+    components = torch.stack([one.components for one in evidence]).mean(0)
+    return Evidence(components, torch.stack(cells).mean(0) if cells else None)
+
+
+def on_cpu(evidence: Evidence) -> Evidence:
+    """Return the evidence on the CPU."""
+    return Evidence(evidence.components.cpu(), None if evidence.cells is None else evidence.cells.cpu())
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

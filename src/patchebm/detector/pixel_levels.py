@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from patchebm.detector.folds import assign_folds
-from patchebm.detector.level import Level, TrainingSet, under
+from patchebm.detector.level import Level, TrainingSet, average, under
 from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
 from patchebm.energy.fused import Evidence
 from patchebm.features.resize import resize
@@ -84,9 +84,9 @@ class PixelLevel(Level):
 
     def evidence(self, inputs: Tensor, *, maps: bool = True) -> Evidence:
         """Return the evidence of images `(B, C, H, W)` in [-1, 1], of any size."""
-        resized = resize(inputs, self.views.test_size)
-        found = [self._evidence(image, maps=maps) for image in resized]
-        return Evidence(torch.cat([one.components for one in found]), torch.cat([one.cells for one in found]))
+        found = [self._evidence(one, maps=maps) for one in resize(inputs, self.views.test_size)]
+        cells = [one.cells for one in found if one.cells is not None]
+        return Evidence(torch.cat([one.components for one in found]), torch.cat(cells) if cells else None)
 
     def held_out_evidence(self, views: Tensor) -> Evidence:
         """Return the evidence of images that were resized for scoring."""
@@ -128,7 +128,7 @@ class PixelLevel(Level):
         """Return the evidence of one image `(C, *test_size)`."""
         x = self.views.grid(image)
         gradient = self.config.score.kind == "gradient"
-        components, cells = [], []
+        found = []
         for energy in self.energies:
             assert isinstance(energy, Energy)
             parts = []
@@ -137,11 +137,11 @@ class PixelLevel(Level):
                 position = slice(first, first + len(chunk))
                 with torch.no_grad():
                     parts.append(energy.components(chunk, position, gradient=gradient))
-            components.append(torch.cat(parts))
-            if maps and self.positions == 1:
-                cells.append(energy.localise(x))
-        grid = torch.stack(components).mean(0).T.view(1, -1, *self.views.grid_size)
-        return Evidence(grid, torch.stack(cells).mean(0)[:, None] if cells else grid)
+            grid = torch.cat(parts).T.reshape(1, -1, *self.views.grid_size)
+            # A grid of patches is its own map; the whole image as one view has to be localised.
+            cells = energy.localise(x)[:, None] if maps and self.positions == 1 else grid
+            found.append(Evidence(grid, cells if maps else None))
+        return average(found)
 
 
 class PixelPatchLevel(PixelLevel):

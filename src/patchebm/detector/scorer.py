@@ -94,7 +94,7 @@ class Scorer(nn.Module):
         found = [level(given, maps=maps) for level in self.levels.values()]
         levels = torch.stack([one.score for one in found], dim=1)
         score = (combine(levels) - self.mean) / self.std
-        return Scores(score, levels, [self._inside(one.map) for one in found] if maps else [])
+        return Scores(score, levels, [self._inside(one.map) for one in found if one.map is not None])
 
     def maps(self, grids: Sequence[Tensor], size: tuple[int, int] | Tensor) -> tuple[list[Tensor], Tensor]:
         """Bring the levels' grids to a size; see `patchebm.features.resize.resize`.

@@ -13,6 +13,7 @@ from patchebm.energy.fused import (
     Affine,
     CellByCell,
     Fused,
+    WholeMap,
     local_gradient,
     positive_log,
     strongest,
@@ -108,12 +109,16 @@ class Energy(nn.Module, ABC):
         """Return a map `(B, H, W)` of what is odd in whole views `(B, C, H, W)`: the log local gradient."""
         return positive_log(local_gradient(energy_gradient(self, x)[1]))
 
-    def fused(self, space: Affine) -> Fused:
-        """The cheap form of the energy of every cell of a feature map, with the whitening `space` folded in.
+    def fused(self, space: Affine, *, whole: bool) -> Fused:
+        """Return the cheap form of the energy of feature maps, with the whitening `space` folded in.
 
-        The default computes cell by cell what `components` says.
+        The default whitens, and calls `components`.
+
+        Args:
+            space: from a cell's features to the space that the energy lives in.
+            whole: whether a whole map is a view, rather than each of its cells.
         """
-        return Fused([space], CellByCell(self))
+        return Fused([space], WholeMap(self) if whole else CellByCell(self))
 
 
 def energy_gradient(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,9 +28,10 @@ class CellsEnergy(Energy):
         energies = self.cell(cells_of(x)).view(len(x), -1)
         return torch.logsumexp(energies, dim=1) - math.log(energies.shape[1])
 
-    def fused(self, space: Affine) -> Fused:
-        """The fused form of the cells' energy, and the log-mean-exp of its result."""
-        cell = self.cell.fused(space)
+    def fused(self, space: Affine, *, whole: bool) -> Fused:
+        """Return the fused form of the cells' energy, and the log-mean-exp of its result."""
+        assert whole, "the energy of whole maps was taken for one of cells"
+        cell = self.cell.fused(space, whole=False)
         return Fused(cell.linear, _Whole(cell.rest))
 
 
@@ -41,7 +42,8 @@ class _Whole(nn.Module):
         super().__init__()
         self.cells = cells
 
-    def forward(self, values: list[Tensor]) -> Evidence:
-        cells = self.cells(values).cells
+    def forward(self, values: list[Tensor], *, maps: bool = True) -> Evidence:
+        del maps
+        cells = self.cells(values).components
         count = int(cells.shape[2]) * int(cells.shape[3])
         return Evidence(log_sum_exp(cells, (2, 3)) - math.log(count), cells)

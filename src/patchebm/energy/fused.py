@@ -50,11 +50,11 @@ class Evidence(NamedTuple):
 
     Attributes:
         components: `(B, K, h, w)`, or `(B, K, 1, 1)` of an energy of whole maps.
-        cells: `(B, K', h, w)`: what is odd at each cell.
+        cells: `(B, K', h, w)`: what is odd at each cell; None where that was not asked for.
     """
 
     components: Tensor
-    cells: Tensor
+    cells: Tensor | None
 
 
 class Fused(NamedTuple):
@@ -62,7 +62,8 @@ class Fused(NamedTuple):
 
     Attributes:
         linear: one or more functions.
-        rest: a module from the maps `(B, R, h, w)` of the functions' values, in a list, to `Evidence`.
+        rest: a module from the maps `(B, R, h, w)` of the functions' values, in a list, to `Evidence`; its
+            argument `maps` says whether cells are wanted.
     """
 
     linear: list[Affine]
@@ -80,12 +81,31 @@ class CellByCell(nn.Module):
         super().__init__()
         self.energy = energy
 
-    def forward(self, values: list[Tensor]) -> Evidence:
-        """Return the evidence of whitened maps `(B, C, h, w)`."""
+    def forward(self, values: list[Tensor], *, maps: bool = True) -> Evidence:
+        """Return the evidence of whitened maps `(B, C, h, w)`; cells cost nothing."""
+        del maps
         (x,) = values
         found = self.energy.components(cells_of(x))
         components = found.view(len(x), x.shape[2], x.shape[3], -1).permute(0, 3, 1, 2)
         return Evidence(components, components)
+
+
+class WholeMap(nn.Module):
+    """The rest of an energy of whole maps that has no cheaper form.
+
+    Args:
+        energy: of maps `(B, C, h, w)`.
+    """
+
+    def __init__(self, energy: Energy) -> None:
+        super().__init__()
+        self.energy = energy
+
+    def forward(self, values: list[Tensor], *, maps: bool = True) -> Evidence:
+        """Return the evidence of whitened maps `(B, C, h, w)`."""
+        (x,) = values
+        components = self.energy.components(x)[:, :, None, None]
+        return Evidence(components, self.energy.localise(x)[:, None] if maps else None)
 
 
 class Both(nn.Module):
@@ -103,9 +123,10 @@ class Both(nn.Module):
         self.count = len(base.linear)
         self.base, self.network = base.rest, network.rest
 
-    def forward(self, values: list[Tensor]) -> Evidence:
+    def forward(self, values: list[Tensor], *, maps: bool = True) -> Evidence:
         """Return the evidence of the values of both parts' functions."""
-        base, network = self.base(values[: self.count]), self.network(values[self.count :])
+        base = self.base(values[: self.count], maps=False)
+        network = self.network(values[self.count :], maps=maps)
         return Evidence(torch.cat([base.components, network.components], dim=1), network.cells)
 
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from patchebm.energy.base import Energy, Position
-from patchebm.energy.fused import Affine, Evidence, Fused, local_gradient, positive_log, strongest
+from patchebm.energy.fused import local_gradient, positive_log, strongest
 from patchebm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ class GaussianEnergy(Energy):
             return strongest(local_gradient(self.gradient_at(x, position)))
         return positive_log(self.energy_at(x, position))[:, None]
 
-    def fused(self, space: Affine) -> Fused:
-        """The energy of a whole map as one view, and the local gradient at its cells."""
-        return Fused([space], _WholeMap(self))
+    def localise(self, x: Tensor) -> Tensor:
+        """Return the log local gradient `(B, H, W)`, in closed form."""
+        return positive_log(local_gradient(self.gradient_at(x, None)))
 
     def gradient_at(self, x: Tensor, position: Position | None) -> Tensor:
         """dE/dx `(B, C, H, W)` in closed form: (Cov + floor I)^-1 (x - mean), which is affine in x."""
@@ -210,20 +210,6 @@ class GaussianEnergy(Energy):
         scaled = coefficients / (variances + floor)
         within = scaled @ axes[0] if len(axes) == 1 else torch.bmm(scaled[:, None, :], axes).squeeze(1)
         return (within + residual / floor).view_as(x)
-
-
-class _WholeMap(nn.Module):
-    """The rest of a Gaussian of whole maps."""
-
-    def __init__(self, gaussian: GaussianEnergy) -> None:
-        super().__init__()
-        self.gaussian = gaussian
-
-    def forward(self, values: list[Tensor]) -> Evidence:
-        (x,) = values
-        components = self.gaussian.components(x)[:, :, None, None]
-        gradient = local_gradient(self.gaussian.gradient_at(x, None))
-        return Evidence(components, positive_log(gradient)[:, None])
 
 
 class _PositionedGaussian(Energy):

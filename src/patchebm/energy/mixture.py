@@ -117,12 +117,14 @@ class MixtureEnergy(Energy):
         logits = torch.maximum(logits, logits.amax(1, keepdim=True).detach() + NEGLIGIBLE)
         return -torch.logsumexp(logits, dim=1)
 
-    def fused(self, space: Affine) -> Fused:
+    def fused(self, space: Affine, *, whole: bool) -> Fused:
         """Express the energy of every cell by products with the centres and a sum of squares.
 
         |y - mu|^2 / 2v = |y|^2 / 2v - (y mu / v - |mu|^2 / 2v): the first term is the same for all
         components, so that it leaves the log-sum-exp, and the second is linear in y.
         """
+        if whole:
+            return super().fused(space, whole=whole)
         centres, variance = self.centres.double().cpu(), self.variance.double().cpu()
         offsets = self.log_weights.double().cpu() - centres.square().sum(1) / (2 * variance)
         logits = space.then(centres / variance, offsets)
@@ -143,7 +145,8 @@ class _Cells(nn.Module):
         super().__init__()
         self.half_precision = half_precision
 
-    def forward(self, values: list[Tensor]) -> Evidence:
+    def forward(self, values: list[Tensor], *, maps: bool = True) -> Evidence:
+        del maps
         logits, y = values
         top = channel_max(logits)
         assigned = channel_sum((logits - top).clamp(min=NEGLIGIBLE).exp()).log() + top

@@ -60,8 +60,10 @@ class ResidualEnergy(Energy):
         network.load_state_dict(dict(tensors))
         return network
 
-    def fused(self, space: Affine) -> Fused:
-        """The energy of every cell, with the whitening folded into the first layer."""
+    def fused(self, space: Affine, *, whole: bool) -> Fused:
+        """Return the energy of every cell, with the whitening folded into the first layer."""
+        if whole:
+            return super().fused(space, whole=whole)
         first = space.then(self.fc1.weight, self.fc1.bias)
         return Fused([first], _Cells(self))
 
@@ -73,7 +75,8 @@ class _Cells(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, values: list[Tensor]) -> Evidence:
+    def forward(self, values: list[Tensor], *, maps: bool = True) -> Evidence:
+        del maps
         (x,) = values
         network = self.network
         h = network.activate(x)

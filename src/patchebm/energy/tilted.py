@@ -104,7 +104,7 @@ class TiltedEnergy(Energy):
             return network
         return torch.cat([self.base.components(x, position, gradient=gradient), network], dim=1)
 
-    def fused(self, space: Affine) -> Fused:
-        """The fused forms of base and network beside each other; the network says which cells are odd."""
-        base, network = self.base.fused(space), self.network.fused(space)
+    def fused(self, space: Affine, *, whole: bool) -> Fused:
+        """Return the fused forms of base and network beside each other."""
+        base, network = self.base.fused(space, whole=whole), self.network.fused(space, whole=whole)
         return Fused([*base.linear, *network.linear], Both(base, network))

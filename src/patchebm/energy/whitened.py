@@ -31,12 +31,12 @@ class WhitenedEnergy(Energy):
         """Return the components of the energy in its space."""
         return self.energy.components(self._whiten(x), position, gradient=gradient)
 
-    def fused(self, space: Affine) -> Fused:
-        """The fused form of the energy, with this whitening behind the given space."""
+    def fused(self, space: Affine, *, whole: bool) -> Fused:
+        """Return the fused form of the energy, with this whitening behind the given space."""
         if self.whitening is not None:
             own = self.whitening.affine()
             space = space.then(own.matrix, own.shift)
-        return self.energy.fused(space)
+        return self.energy.fused(space, whole=whole)
 
     def _whiten(self, x: Tensor) -> Tensor:
         return x if self.whitening is None else self.whitening(x)
