@@ -167,9 +167,7 @@ def _nested(options: Mapping[str, str]) -> dict[str, Any]:
             if not isinstance(place, dict):
                 break
         if not isinstance(place, dict) or isinstance(place.get(last), dict):
-            raise ConfigError(
-                f"{_flag(key)} and an option for a part of the same section are given; leave one out"
-            )
+            raise ConfigError(f"{_flag(key)} is given with an option for the same section; leave one out")
         place[last] = text
     return found
 

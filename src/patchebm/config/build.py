@@ -36,7 +36,7 @@ class UnknownKeyError(ConfigError):
     """
 
     def __init__(self, key: str, known: list[str]) -> None:
-        super().__init__(f"unknown key '{key}'{nearest(key, known)}")
+        super().__init__(f"unknown key {key!r}{nearest(key, known)}")
         self.key = key
         self.known = known
 

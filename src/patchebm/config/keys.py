@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -58,7 +59,7 @@ def keys_of(section: Any, prefix: str = "") -> Iterator[Key]:
         section: an instance of a configuration class.
         prefix: stands before all names, such as `patch.`.
     """
-    cls = type(section)
+    cls: Any = type(section)
     hints = get_type_hints(cls)
     helps = field_helps(cls)
     kind = section.kind if isinstance(section, Choice) else ""
@@ -82,6 +83,7 @@ def config_keys(section: type) -> list[str]:
     return list(dict.fromkeys(key.name for key in keys_of(section())))
 
 
+@functools.cache
 def field_helps(cls: type) -> dict[str, str]:
     """Returns what the docstrings of a class and its bases say of each field, on one line."""
     found: dict[str, str] = {}

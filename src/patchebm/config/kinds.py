@@ -46,14 +46,15 @@ def find_kind(family: type[Choice], kind: Any, key: str) -> type[Choice]:
         found = getattr(importlib.import_module(module), name)
     # Whatever the module does while it is imported.
     except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"{key} is '{kind}', which cannot be imported ({type(error).__name__}: {error}); "
+            f"{key} is {kind!r}, which cannot be imported ({reason}); "
             "install its package or put its folder on PYTHONPATH"
         ) from error
     if not (inspect.isclass(found) and issubclass(found, family)):
-        raise ConfigError(f"{key} is '{kind}', which is no subclass of {family.__module__}:{family.__name__}")
+        raise ConfigError(f"{key} is {kind!r}, which is no subclass of {family.__module__}:{family.__name__}")
     if found.kind != kind:
         raise ConfigError(
-            f"{key} is '{kind}', and the default of {name}.kind is '{found.kind}'; make them equal"
+            f"{key} is {kind!r}, and the default of {name}.kind is '{found.kind}'; make them equal"
         )
     return found
