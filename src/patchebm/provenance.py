@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -13,11 +13,15 @@ from patchebm._version import __version__
 
 def data_hash(paths: Sequence[Path], root: Path) -> str:
     """SHA-256 over the names below `root` and the bytes of files, in the given order."""
+    names = [(path.relative_to(root) if path.is_relative_to(root) else path).as_posix() for path in paths]
+    return combined_hash(names, map(file_hash, paths))
+
+
+def combined_hash(names: Iterable[str], sha256: Iterable[str]) -> str:
+    """Returns the hash of `data_hash` from the names of files and the SHA-256 of each."""
     digest = hashlib.sha256()
-    for path in paths:
-        name = path.relative_to(root) if path.is_relative_to(root) else path
-        digest.update(name.as_posix().encode("utf-8", "surrogateescape") + b"\0")
-        digest.update(bytes.fromhex(file_hash(path)))
+    for name, own in zip(names, sha256, strict=True):
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(own))
     return digest.hexdigest()
 
 
