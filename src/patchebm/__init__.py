@@ -1,7 +1,7 @@
 """Energy-based anomaly detection for industrial images, learned from good parts only.
 
 >>> import patchebm
->>> detector = patchebm.EnsembleDetector(patchebm.load_preset("features"))   # doctest: +SKIP
+>>> detector = patchebm.EnsembleDetector()   # doctest: +SKIP
 >>> detector.fit(["good/1.png", "good/2.png", ...])                           # doctest: +SKIP
 >>> detector.predict(["new.png"])[0].anomalous                                # doctest: +SKIP
 """
@@ -15,13 +15,14 @@ from patchebm._version import __version__
 
 # Imported when first used: the command line's help and the configuration need no torch.
 _HOMES = {
-    "Config": "patchebm.config.schema",
+    "FeaturesConfig": "patchebm.config.features",
     "EnsembleDetector": "patchebm.detector",
     "ImageDetector": "patchebm.detector",
     "PatchDetector": "patchebm.detector",
+    "PixelsConfig": "patchebm.config.pixels",
     "Prediction": "patchebm.runtime.prediction",
     "load": "patchebm.loading",
-    "load_preset": "patchebm.config.parser",
+    "load_preset": "patchebm.config.presets",
 }
 
 __all__ = ["__version__", *_HOMES]

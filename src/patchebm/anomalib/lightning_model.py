@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from anomalib import LearningType
 from anomalib.data import Batch
 from anomalib.metrics import Evaluator, F1Score
@@ -17,8 +16,7 @@ from torch import Tensor, nn
 
 from patchebm.anomalib.metrics import AUROC
 from patchebm.anomalib.torch_model import EnergyEnsembleModel
-from patchebm.config.parser import build_config, preset_file
-from patchebm.config.schema import DEFAULT_PRESET
+from patchebm.config.presets import DEFAULT_PRESET, load_preset
 from patchebm.errors import ConfigError
 
 
@@ -75,9 +73,8 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
             evaluator=evaluator,
             visualizer=visualizer,
         )
-        values = yaml.safe_load(preset_file(preset).read_text(encoding="utf-8"))
-        changes = {**(config or {}), "seed": seed, "false_alarm_rate": false_alarm_rate}
-        self.model = EnergyEnsembleModel(build_config(_merged(values, changes)), groups)
+        changes = {"seed": seed, "false_alarm_rate": false_alarm_rate}
+        self.model = EnergyEnsembleModel(load_preset(preset, config or {}, changes), groups)
 
     def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Tensor:
         """Collect the images of a batch."""
@@ -161,14 +158,3 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
                 F1Score(fields=["pred_mask", "gt_mask"], prefix="pixel_", strict=False),
             ]
         )
-
-
-def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The values with those that differ, section by section."""
-    merged = dict(values)
-    for key, change in changes.items():
-        below = merged.get(key)
-        if isinstance(below, dict) and isinstance(change, dict):
-            change = _merged(below, change)
-        merged[key] = change
-    return merged

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jsonargparse import Namespace
-
-from patchebm.cli.options import add_keys, spelled, to_config
-from patchebm.config.parser import Parser, check_config, preset_names
-from patchebm.config.schema import DEFAULT_PRESET, Config
+from patchebm.cli.config_options import ConfigParser
+from patchebm.cli.options import DEVICE_HELP
+from patchebm.config.build import check_config
+from patchebm.config.presets import DEFAULT_PRESET
 from patchebm.errors import ConfigError, DataError, PatchebmError
 from patchebm.evaluation.benchmark import Benchmark, find_sets
 from patchebm.evaluation.runlog import RunLog
@@ -24,23 +23,35 @@ _LINE = {"set", "preset", "seed", "config_sha256", "data_sha256", "good_count"}
 
 def run(argv: Sequence[str]) -> None:
     """Measure what the arguments say, as far as it is not in the log."""
-    values, _ = _parse(argv, DEFAULT_PRESET)
+    parser = ConfigParser(prog="patchebm benchmark", description=__doc__, preset=None, seed=False)
+    parser.add_argument("root", help="folder of image sets, each in MVTec AD layout")
+    parser.add_argument("--out", required=True, help="folder for log.jsonl, results.json and table.md")
+    parser.add_argument(
+        "--presets",
+        nargs="+",
+        default=[DEFAULT_PRESET],
+        help="which presets; keys from files or options change all of them alike",
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="each is a run")
+    parser.add_argument("--sets", nargs="+", default=[], help="which folders of ROOT; all unless told")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     if any(word.split("=", 1)[0] == "--seed" for word in argv):
         raise ConfigError("--seed is not an option of benchmark; name one or more seeds after --seeds")
-    configs = {preset: _parse(argv, preset)[1] for preset in values.presets}
+    values, changes = parser.parse_config(argv)
+    configs = {preset: changes.applied_to(preset) for preset in values.presets}
     seeds = list(dict.fromkeys(values.seeds))
     for config in configs.values():
         for seed in seeds:
             check_config(replace(config, seed=seed))
     names = find_sets(values.root, values.sets)
 
-    # Only now the heavy imports: what can be wrong with the arguments has been looked at.
+    # Only now the heavy imports: what can be wrong with the arguments has been checked.
     import patchebm.detector  # noqa: F401
     from patchebm.evaluation.benchmark_results import as_markdown, results
     from patchebm.progress import progress_bar
 
     out = Path(values.out)
-    benchmark = Benchmark(Path(values.root), configs, seeds, _open_log(out))
+    benchmark = Benchmark(Path(values.root), configs, seeds, _open_log(out), values.device)
     for name in names:
         benchmark.open_set(name)
     pending = benchmark.pending()
@@ -69,22 +80,6 @@ def run(argv: Sequence[str]) -> None:
         first, others = benchmark.errors[0], len(benchmark.errors) - 1
         more = f" ({others} more in {out / 'table.md'})" if others else ""
         raise PatchebmError(f"{first['set']} could not be measured: {first['error']}{more}")
-
-
-def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
-    """The arguments, and the configuration that they make of a preset."""
-    parser = Parser(prog="patchebm benchmark", description=__doc__)
-    parser.add_argument("root", help="folder of image sets, each in MVTec AD layout")
-    parser.add_argument("--out", required=True, help="folder for log.jsonl, results.json and table.md")
-    parser.add_argument(
-        "--presets", nargs="+", default=[DEFAULT_PRESET], help=f"some of: {', '.join(preset_names())}"
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="each is a run")
-    parser.add_argument("--sets", nargs="+", default=[], help="which folders of ROOT; all unless told")
-    # Keys, from files or single ones, change every preset alike.
-    add_keys(parser, preset)
-    values = parser.parse(spelled(argv))
-    return values, to_config(values)
 
 
 def _open_log(out: Path) -> RunLog:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchebm.cli.options import GROUPS_HELP, RATE
-from patchebm.config.parser import Parser
+from patchebm.cli.options import Parser
 from patchebm.errors import ConfigError
 from patchebm.images.folders import ImageFile, check_images, find_images
 from patchebm.images.groups import read_groups

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from patchebm._version import __version__
-from patchebm.config.parser import Parser
+from patchebm.cli.options import Parser
 from patchebm.errors import DataError, PatchebmError
 from patchebm.images.folders import find_images
 from patchebm.line.machine import HELPS, advice, hardware, runtimes

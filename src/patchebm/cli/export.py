@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchebm.config.parser import Parser
+from patchebm.cli.options import Parser
 from patchebm.errors import ConfigError, PatchebmError
 from patchebm.images.folders import find_images, open_image_set
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchebm.cli.options import RATE
-from patchebm.config.parser import Parser
+from patchebm.cli.options import Parser
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
 from patchebm.images.folders import find_images

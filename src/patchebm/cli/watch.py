@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from patchebm.cli.options import RATE
-from patchebm.config.parser import Parser
+from patchebm.cli.options import Parser
 from patchebm.errors import ConfigError, DataError
 from patchebm.line.journal import Journal, Record
 from patchebm.line.stream import Stream

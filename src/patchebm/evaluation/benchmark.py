@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from patchebm.config.parser import nearest
-from patchebm.config.schema import Config
+from patchebm.config.base import RunConfig
+from patchebm.config.nearest import nearest
 from patchebm.errors import DataError, PatchebmError
 from patchebm.evaluation.runlog import RunLog
 from patchebm.images.folders import GOOD, ImageSet, check_images, open_image_set
@@ -69,7 +69,7 @@ class Job:
     set: str
     preset: str
     seed: int
-    config: Config
+    config: RunConfig
     key: Mapping[str, Any]
 
 
@@ -82,15 +82,17 @@ class Benchmark:
         configs: configuration by preset, whatever seed it has.
         seeds: of all runs.
         log: the finished runs, perhaps also of other benchmarks.
+        device: where runs compute; as for `EnsembleDetector`.
         sets: those that could be opened, by name; see `open_set`.
         errors: what could not be measured: `set`, `preset` and `seed` (null where the set itself is bad) and
             `error`, a sentence.
     """
 
     root: Path
-    configs: Mapping[str, Config]
+    configs: Mapping[str, RunConfig]
     seeds: Sequence[int]
     log: RunLog
+    device: str = "auto"
     sets: dict[str, OpenedSet] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
 
@@ -158,7 +160,7 @@ class Benchmark:
             row = None
             if usable[job.set]:
                 with self._errors_kept(job.set, job.preset, job.seed):
-                    row = measure(job, images, tick)
+                    row = measure(job, images, tick, self.device)
             if row is not None:
                 self.log.keep(row)
             yield job
@@ -218,7 +220,7 @@ def find_sets(root: str | Path, names: Sequence[str] = ()) -> list[str]:
     return sets
 
 
-def measure(job: Job, images: ImageSet, tick: Callable[[int], object]) -> dict[str, Any]:
+def measure(job: Job, images: ImageSet, tick: Callable[[int], object], device: str) -> dict[str, Any]:
     """Fit and evaluate once; what is returned is a line of the log.
 
     Raises:
@@ -229,7 +231,7 @@ def measure(job: Job, images: ImageSet, tick: Callable[[int], object]) -> dict[s
     from patchebm.detector import EnsembleDetector
     from patchebm.evaluation.evaluate import evaluate
 
-    detector = EnsembleDetector(job.config)
+    detector = EnsembleDetector(job.config, device=device)
     began = time.perf_counter()
     detector.fit([p.path for p in images.train], [p.group for p in images.train])
     seconds = time.perf_counter() - began

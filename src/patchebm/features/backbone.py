@@ -146,7 +146,7 @@ def load_backbone(name: str, blocks: Sequence[int], weights: str | Path | None =
 
         return TimmBackbone(name.removeprefix(TIMM), blocks, weights)
     if name not in BACKBONES:
-        from patchebm.config.parser import nearest
+        from patchebm.config.nearest import nearest
 
         raise ConfigError(
             f"features.backbone '{name}' is not known{nearest(name, BACKBONES)}; use {', '.join(BACKBONES)} "

@@ -32,7 +32,7 @@ class ModuleBackbone(Backbone):
         known = [layer for layer, _ in module.named_modules() if layer]
         for layer in layers:
             if layer not in known:
-                from patchebm.config.parser import nearest
+                from patchebm.config.nearest import nearest
 
                 raise ConfigError(
                     f"{name} has no layer '{layer}'{nearest(layer, known)}; see its named_modules()"

@@ -42,7 +42,7 @@ class TimmBackbone(Backbone):
         full_name = TIMM + name
         timm = require("timm", full_name, "timm")
         if not timm.is_model(name):
-            from patchebm.config.parser import nearest
+            from patchebm.config.nearest import nearest
 
             raise ConfigError(
                 f"features.backbone '{full_name}': timm has no model of this name"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Chart
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from patchebm.report.page import number
+from patchebm.report.table import number
 
 __all__ = ["calibration_figure", "roc_figure", "score_figure", "training_figure"]
 
