@@ -19,6 +19,7 @@ def load(
     threads: int | None = None,
     batch: int = 1,
     warm_up: bool = False,
+    device: str = "auto",
 ) -> Predictor:
     """Opens a model; every kind of it is a `patchebm.runtime.predictor.Predictor`.
 
@@ -27,6 +28,7 @@ def load(
         backbone: for a run folder, the feature extractor that it was fitted with, if that was your own.
         threads: for a bundle, how many one call uses; None takes all cores that this process may run on.
         batch: for a bundle, how many images of one size are scored together, at most.
+        device: for a run folder, where it computes; as for `EnsembleDetector`.
         warm_up: for a bundle, whether a grey image is scored at once, so that the first does not wait.
 
     Raises:
@@ -46,5 +48,5 @@ def load(
         )
     from patchebm import detector
 
-    opened: Any = detector.load(path, backbone)
+    opened: Any = detector.load(path, backbone, device=device)
     return opened  # type: ignore[no-any-return]

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchebm.cli.options import GROUPS_HELP, RATE
-from patchebm.cli.options import Parser
+from patchebm.cli.options import GROUPS_HELP, RATE, Parser
 from patchebm.errors import ConfigError
 from patchebm.images.folders import ImageFile, check_images, find_images
 from patchebm.images.groups import read_groups

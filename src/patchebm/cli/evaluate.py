@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from patchebm.cli.options import RATE
-from patchebm.cli.options import Parser
+from patchebm.cli.options import DEVICE_HELP, RATE, Parser
 from patchebm.files import write_text
 from patchebm.images.fingerprints import take_fingerprints
 from patchebm.images.folders import check_images, open_image_set
@@ -30,6 +29,7 @@ def run(argv: Sequence[str]) -> None:
         "--report", help="folder for report.html, results.json, metrics.csv and predictions.csv"
     )
     parser.add_argument("--json", help="write the results to this file, too")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     values = parser.parse(argv)
     image_set = open_image_set(values.data)
     if image_set.test:
@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> None:
     from patchebm.report.training_log import training_figures
 
     model = RunFolder(values.model)
-    detector = load(model.path)
+    detector = load(model.path, device=values.device)
     if values.false_alarm_rate is not None:
         detector = detector.at_false_alarm_rate(values.false_alarm_rate)
     paths = [image.path for image in image_set.test if image.anomalous is not None]
@@ -62,7 +62,7 @@ def run(argv: Sequence[str]) -> None:
     facts = {
         "command": ["patchebm", "evaluate", *argv],
         "data": str(image_set.root),
-        "data_sha256": combined_hash(fingerprints.names, fingerprints.sha256),
+        "data_sha256": combined_hash(zip(fingerprints.names, fingerprints.sha256, strict=True)),
         "model_sha256": file_hash(model.card_file if model.path.is_dir() else model.path),
         "seed": detector.seed,
         "threshold": asdict(detector.threshold_),
@@ -78,7 +78,7 @@ def run(argv: Sequence[str]) -> None:
         write_results(values.json, results)
     if gallery is not None:
         out = Path(values.report)
-        training = training_figures(model, detector.level_names)
+        training = training_figures(model, detector.calibration_.level_names)
         write_evaluation_page(out / PAGE, results, gallery.items(), training)
         write_results(out / "results.json", results)
         write_text(out / "metrics.csv", metrics_file(results).csv())

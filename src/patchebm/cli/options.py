@@ -15,7 +15,7 @@ RATE = "--false-alarm-rate"
 
 RATE_HELP = "share of good parts that may be called anomalous"
 
-DEVICE_HELP = "where a run computes: auto, cpu, cuda, cuda:N, xpu or mps (default: auto, the fastest there is)"
+DEVICE_HELP = "where a run computes: auto, cpu, cuda, cuda:N, xpu or mps (default: auto)"
 
 GROUPS_HELP = (
     "which images show the same physical part: a csv file with the columns file,group, or a regular "

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchebm.cli.options import RATE
-from patchebm.cli.options import Parser
+from patchebm.cli.options import RATE, Parser
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
 from patchebm.images.folders import find_images

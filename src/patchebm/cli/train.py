@@ -142,8 +142,8 @@ def _report(detector: EnsembleDetector, image_set: ImageSet, out: Path, images: 
     if order is not None and order.matters:
         print(
             f"note: {order.alike} of {order.images} images are most like one of the next three by file "
-            f"name ({order.expected:.0f} would be by chance). If such neighbours show one part or one moment, "
-            "the false-alarm rate holds for more of the same: name parts with --groups, or add "
+            f"name ({order.expected:.0f} would be by chance). If such neighbours show one part or one "
+            "moment, the false-alarm rate holds for more of the same: name parts with --groups, or add "
             "--calibration.consecutive true, which holds neighbours out together",
             file=sys.stderr,
         )

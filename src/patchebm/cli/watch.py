@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from patchebm.cli.options import RATE
-from patchebm.cli.options import Parser
+from patchebm.cli.options import RATE, Parser
 from patchebm.errors import ConfigError, DataError
 from patchebm.line.journal import Journal, Record
 from patchebm.line.stream import Stream

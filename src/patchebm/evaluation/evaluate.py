@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +17,10 @@ from patchebm.evaluation.pixel_curve import PixelCurve
 from patchebm.images.folders import ImageFile, ImageSet
 from patchebm.images.reading import read_mask
 from patchebm.runtime.prediction import Prediction
-from patchebm.runtime.threshold import Threshold
+from patchebm.runtime.predictor import Predictor
 
 ENSEMBLE = "ensemble"
 """What the levels together are called beside their own names."""
-
-
-class Predictor(Protocol):
-    """What can be evaluated: a fitted detector, an exported one, or anything else that scores files.
-
-    Attributes:
-        threshold_: that the verdicts stand on.
-    """
-
-    threshold_: Threshold
-
-    def iterate(self, images: Iterable[Any], *, heat_maps: bool = True) -> Iterator[Prediction]:
-        """Scores image files one by one."""
-        ...
 
 
 @dataclass(frozen=True)

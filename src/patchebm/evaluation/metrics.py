@@ -294,9 +294,7 @@ MAIN = METRICS[0]
 """The metric by which levels, defects and runs are told apart where only one is shown."""
 
 
-def measure(
-    sample: Sample, metrics: Sequence[Metric] = METRICS, *, intervals: bool = True
-) -> dict[str, Any]:
+def measure(sample: Sample, metrics: Sequence[Metric] = METRICS, *, intervals: bool = True) -> dict[str, Any]:
     """Computes those of the metrics that the images allow.
 
     Args:

@@ -21,7 +21,15 @@ Results = dict[str, Any]
 """What `results_of` returns, or what was read back from its JSON file."""
 
 # Beside the metrics, what counts or names what they stand on: neither paths, commands nor single images.
-_COUNTS = ("image_set", "count", "good_count", "anomalous_count", "false_alarm_count", "miss_count", "threshold")
+_COUNTS = (
+    "image_set",
+    "count",
+    "good_count",
+    "anomalous_count",
+    "false_alarm_count",
+    "miss_count",
+    "threshold",
+)
 _BREAKDOWNS = ("per_defect", "per_kind", "levels")
 
 

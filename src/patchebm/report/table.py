@@ -53,10 +53,15 @@ class Table:
 
     def text(self) -> str:
         """The table as lines for a terminal, under its caption; ASCII but for names."""
-        cells = [[cell(value).translate(_ASCII).strip() for value in row] for row in (self.header, *self.rows)]
+        cells = [
+            [cell(value).translate(_ASCII).strip() for value in row] for row in (self.header, *self.rows)
+        ]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
         lines = [
-            "  ".join(f"{text:{'>' if i else '<'}{width}}" for i, (text, width) in enumerate(zip(row, widths)))
+            "  ".join(
+                f"{text:{'>' if i else '<'}{width}}"
+                for i, (text, width) in enumerate(zip(row, widths, strict=True))
+            )
             for row in cells
         ]
         return "\n".join([self.caption, *(line.rstrip() for line in lines)])
