@@ -101,6 +101,11 @@ def test_null_can_be_filled_again() -> None:
     assert config.patch.network is not None
     assert config.patch.network.hidden == 5
     assert config.patch.network.negatives == NoisedConfig()
+    # With the defaults of the level, not those of the class.
+    nothing: dict[str, Any] = {"image": {"network": None}}
+    refilled = features(nothing, {"image": {"network": {"hidden": 5}}}).image.network
+    assert refilled is not None
+    assert (refilled.hidden, refilled.training.steps) == (5, 300)
     assert config.patch.whitening == DiagonalConfig()
 
 

@@ -137,6 +137,7 @@ def test_changes_apply_to_several_presets() -> None:
         (["--sed=3"], "unknown option '--sed' (did you mean '--seed'?)"),
         (["--thread", "3"], "unknown option '--thread' (did you mean '--threads'?)"),
         (["more"], "'more' is one argument too many; see `patchebm fit --help`"),
+        ([""], "'' is one argument too many"),
         (["--threads", "many"], "--threads is 'many'; it must be a whole number"),
         (["--patch.top"], "--patch.top needs a value"),
         (["--patch.top", "--seed"], "--patch.top needs a value"),
@@ -197,7 +198,12 @@ def test_help_all_names_every_key(
     for key in keys_of(config):
         if section_class(key.annotation) is None or key.name in nullable:
             assert key.name.replace("_", "-") in options
-    assert len(text.split("\n\n")) > 15
+    assert len([option for option in options if option.endswith(".base.kind")]) == 2
+    for block in text.split("\n\n"):
+        flags = re.findall(r"^  --(\S+) ", block, re.MULTILINE)
+        assert len(set(flags)) == len(flags)
+    titles = re.findall(r"^patch\.\S+, kind \w+", text, re.MULTILINE)
+    assert {"patch.network.sampler, kind sgld", "patch.base, kind gaussian"} <= set(titles)
 
 
 def test_help_all_shows_the_defaults_in_use(capsys: pytest.CaptureFixture[str]) -> None:

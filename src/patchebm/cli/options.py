@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
         if unknown := re.match("unrecognized arguments: (.*)", message):
-            words = unknown[1].split()
+            words = unknown[1].split() or [""]
             option = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
             if option is None:
                 raise ConfigError(f"'{words[0]}' is one argument too many; see `{self.prog} --help`")
@@ -57,4 +57,4 @@ class Parser(argparse.ArgumentParser):
         if wrong := re.match(r"argument ([^:]+): invalid (int|float) value: (.*)", message):
             kind = {"int": "a whole number", "float": "a number"}[wrong[2]]
             raise ConfigError(f"{wrong[1]} is {wrong[3]}; it must be {kind}")
-        raise ConfigError(message)
+        raise ConfigError(" ".join(message.split()))

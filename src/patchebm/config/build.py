@@ -6,7 +6,6 @@ import functools
 import re
 import reprlib
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
@@ -118,7 +117,7 @@ def _section(declared: type, current: Any, value: Any, place: _Place) -> Any:
     for name in names:
         now = getattr(start, name)
         if name not in given or (name == "kind" and issubclass(cls, Choice)):
-            values[name] = deepcopy(now)
+            values[name] = now
         elif inner := section_class(hints[name]):
             if _is_null(given[name]) and takes_null(hints[name]):
                 values[name] = None
