@@ -39,9 +39,7 @@ def training_figures(run: Path) -> list[Figure]:
         negatives = level / "member0" / "negatives.png"
         if negatives.exists():
             with Image.open(negatives) as image:
-                caption = (
-                    f"{level.name} level, last step: data, negatives and, if they move, their ends (rows)"
-                )
+                caption = f"{level.name} level, last step (rows): data, negatives, their ends if they move"
                 figures.append(Figure(caption, image.copy()))
     return figures
 
