@@ -1,9 +1,9 @@
 """A second device without a GPU: code that mixes tensors of two devices fails, and results can be compared.
 
-PyTorch's `FakeTensorMode` refuses such code too, but it computes no values, so that nothing that asks for one (a
-loss that must be finite) can run; and in builds without CUDA it cannot differentiate on `cuda` (PyTorch 2.13
-aborts the process). Here tensors "on" the device `lazy`, which every build of PyTorch knows and nothing of ours
-uses, hold a tensor on the CPU, and operators compute with what they hold.
+PyTorch's `FakeTensorMode` refuses such code too. But it computes no values, so that nothing which asks for
+one (such as whether a loss is finite) can run; and in builds without CUDA it cannot differentiate on
+`cuda`: PyTorch 2.13 aborts the process. Here tensors "on" the device `lazy`, which every build of PyTorch
+knows and nothing of ours uses, hold a tensor on the CPU, and operators compute with what they hold.
 """
 
 from __future__ import annotations

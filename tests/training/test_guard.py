@@ -28,12 +28,12 @@ def test_a_bad_step_goes_back_and_halves_the_learning_rate_until_the_guard_gives
     assert trouble is not None
     assert "step 1: loss nan" in trouble
     assert "last good state" in trouble
-    assert float(network.weight) == 1
+    assert network.weight.item() == 1
     assert guard.learning_rate_factor == 0.5
     # What trains on must not train the copy.
     network.set(6)
     assert guard.check(2, 1.0, -1e9)
-    assert float(network.weight) == 1
+    assert network.weight.item() == 1
     assert guard.learning_rate_factor == 0.25
     with pytest.raises(TrainingError, match="diverged 3 times"):
         guard.check(3, float("inf"), 0.0)
@@ -46,4 +46,4 @@ def test_only_a_state_with_good_steps_before_it_becomes_the_good_one() -> None:
         network.set(step)
         assert guard.check(step, 0.1, 0.1) is None
     assert guard.check(6, float("nan"), 0.0)
-    assert float(network.weight) == 3
+    assert network.weight.item() == 3
