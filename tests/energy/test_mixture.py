@@ -12,7 +12,6 @@ from sklearn.mixture import GaussianMixture
 from patchebm.energy import MixtureEnergy, ResidualEnergy, TiltedEnergy, Whitening
 from patchebm.energy.activation import Activation
 from patchebm.errors import ConfigError
-from patchebm.training.negatives import NoisedNegatives
 from patchebm.training.samplers import PYLD
 
 
@@ -174,17 +173,3 @@ def test_pyld_on_features_is_unbound_and_its_closed_form_is_the_loop() -> None:
     torch.testing.assert_close(closed, literal)
     assert closed.abs().max() > 1
     assert energy(closed).mean() < energy(x).mean()
-
-
-def test_noised_starts_have_scales_log_uniform_in_their_range() -> None:
-    def draw(n: int, own: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.zeros((n, 2000, 1, 1)), torch.zeros(n, dtype=torch.long)
-
-    noise, slots = NoisedNegatives(draw, (0.1, 10.0))(4000, generator())
-    assert slots.shape == (4000,)
-    scale = noise.flatten(1).std(1).log10()
-    assert -1.1 < float(scale.min()) < -0.95
-    assert 0.95 < float(scale.max()) < 1.1
-    assert float(scale.mean()) == pytest.approx(0, abs=0.03)
-    # Uniform on [-1, 1]: standard deviation 1 / sqrt(3).
-    assert float(scale.std()) == pytest.approx(3**-0.5, rel=0.05)

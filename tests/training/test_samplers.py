@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from patchebm.config.training import PYLDConfig, SGLDConfig
 from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
-from patchebm.training.samplers import PYLD, SGLD
+from patchebm.training.samplers import PYLD, SGLD, build_sampler
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -96,8 +99,7 @@ def test_one_seed_gives_one_chain() -> None:
     assert not torch.equal(first, other)
 
 
-def test_no_steps_leave_chains_where_they_are() -> None:
-    x = torch.rand(2, 3, 8, 8)
-    moved, log = PYLD(outer=0)(network(), x, generator())
-    assert torch.equal(moved, x)
-    assert log.distance == 0
+def test_a_sampler_has_the_settings_of_its_configuration() -> None:
+    pyld = build_sampler(PYLDConfig(outer=3, inner=2, lr=0.3, eps=0.5, noise=0.1), math.inf)
+    assert pyld == PYLD(3, 2, 0.3, 0.5, 0.1, math.inf)
+    assert build_sampler(SGLDConfig(steps=4, lr=0.5, noise=0.02), 1.0) == SGLD(4, 0.5, 0.02, 1.0)

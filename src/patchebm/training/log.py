@@ -37,13 +37,13 @@ class TrainingLog:
         self._csv = self._tensorboard = None
         if folder is not None:
             from lightning.fabric.loggers.csv_logs import CSVLogger
-            from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+            from torch.utils.tensorboard import SummaryWriter
 
             with self._writing():
                 # CSVLogger would empty a table that is there.
                 part = len(list((folder / "csv").glob("part*")))
                 self._csv = CSVLogger(folder, "csv", f"part{part}", flush_logs_every_n_steps=1)
-                self._tensorboard = TensorBoardLogger(folder, "", "tensorboard")
+                self._tensorboard = SummaryWriter(folder / "tensorboard")
         self._bar = progress_bar(steps, label, "step", initial=done)
 
     def __enter__(self) -> TrainingLog:
@@ -54,9 +54,11 @@ class TrainingLog:
     ) -> None:
         # First the bar, so that an error stands on a line of its own.
         self._bar.close()
-        if self._tensorboard is not None:
+        # TensorBoard writes in a thread, which on a full disk would print a traceback of its own.
+        disk_is_full = error is not None and isinstance(error.__cause__, OSError)
+        if self._tensorboard is not None and not disk_is_full:
             with self._writing():
-                self._tensorboard.finalize("success")
+                self._tensorboard.close()
 
     def step(self, step: int, gap: float, values: Mapping[str, Tensor | float]) -> None:
         """Moves the bar on by one step, and adds the values to the curves where a point is due."""
@@ -66,7 +68,8 @@ class TrainingLog:
             numbers: dict[str, Any] = {name: float(value) for name, value in values.items()}
             with self._writing():
                 self._csv.log_metrics(numbers, step)
-                self._tensorboard.log_metrics(numbers, step)
+                for name, number in numbers.items():
+                    self._tensorboard.add_scalar(name, number, step)
 
     def show(self, step: int, rows: Sequence[Tensor]) -> None:
         """Keeps the latest views `(B, C, H, W)` of each row as an image, unless they are features."""
@@ -76,7 +79,7 @@ class TrainingLog:
         with replacing(self._folder / "negatives.png") as temporary:
             Image.fromarray(image.numpy()).save(temporary, format="PNG")
         with self._writing():
-            self._tensorboard.experiment.add_image("negatives", image, step, dataformats="HWC")
+            self._tensorboard.add_image("negatives", image, step, dataformats="HWC")
 
     def say(self, sentence: str) -> None:
         """Prints a sentence above the bar."""

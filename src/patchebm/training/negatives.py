@@ -131,13 +131,3 @@ class CorruptedNegatives:
         return corrupt(views, generator), positions
 
 
-def build_negatives(config, draw, *, shape, sample, bound):
-    from patchebm.config import training as c
-
-    if isinstance(config, c.NoisedConfig):
-        return NoisedNegatives(draw, config.scale)
-    if isinstance(config, c.CorruptedConfig):
-        return CorruptedNegatives(draw)
-    if isinstance(config, c.UniformConfig):
-        return UniformNegatives(draw, shape)
-    return InformativeNegatives(draw, sample(), bound=bound)
