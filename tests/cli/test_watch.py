@@ -102,14 +102,14 @@ def test_every_image_is_recorded_once_and_as_predict_scores_it(
 
 
 def test_a_truncated_image_is_an_error_record_and_the_others_are_scored(
-    tiny_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = (images / "1.png").read_bytes()
     (images / "1.png").write_bytes(whole[: len(whole) // 2])
     (images / "empty.png").touch()
     (images / "name\n\udcff.png").write_text("no image")
     out = tmp_path / "out"
-    assert main(watch(images, tiny_bundle, out, "--once")) == 0
+    assert main(watch(images, bundle_file, out, "--once")) == 0
     told = capsys.readouterr()
     by_name = {r["image"]: r for r in records(out)}
     assert len(by_name) == len(records(out)) == 5
@@ -122,12 +122,12 @@ def test_a_truncated_image_is_an_error_record_and_the_others_are_scored(
     assert "name\\n\\udcff.png: " in told.out
     # Its second half comes after all.
     (images / "1.png").write_bytes(whole)
-    assert main(watch(images, tiny_bundle, out, "--once")) == 0
+    assert main(watch(images, bundle_file, out, "--once")) == 0
     assert [r["image"] for r in records(out)[5:]] == ["1.png"]
     assert "score" in records(out)[5]
 
 
-def test_a_slow_writer_is_waited_for(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+def test_a_slow_writer_is_waited_for(bundle_file: Path, images: Path, tmp_path: Path) -> None:
     content = (images / "0.png").read_bytes()
     slow = images / "slow.png"
 
@@ -142,51 +142,51 @@ def test_a_slow_writer_is_waited_for(tiny_bundle: Path, images: Path, tmp_path: 
     thread.start()
     while not slow.exists():
         time.sleep(0.001)
-    assert main(watch(images, tiny_bundle, tmp_path / "out", "--once", "--settle", "0.5")) == 0
+    assert main(watch(images, bundle_file, tmp_path / "out", "--once", "--settle", "0.5")) == 0
     thread.join()
     found = [r for r in records(tmp_path / "out") if r["image"] == "slow.png"]
     assert len(found) == 1
     assert "score" in found[0]
 
 
-def test_records_reach_a_webhook(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+def test_records_reach_a_webhook(bundle_file: Path, images: Path, tmp_path: Path) -> None:
     receiver = Receiver()
     out = tmp_path / "out"
-    assert main(watch(images, tiny_bundle, out, "--once", "--webhook", receiver.url)) == 0
+    assert main(watch(images, bundle_file, out, "--once", "--webhook", receiver.url)) == 0
     receiver.stop()
     assert receiver.taken == records(out)
 
 
 def test_bad_arguments_are_one_sentence(
-    tiny_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert "nowhere does not exist" in failure(capsys, *watch(tmp_path / "nowhere", tiny_bundle, out))
-    assert "watched folder itself" in failure(capsys, *watch(images, tiny_bundle, images))
+    assert "nowhere does not exist" in failure(capsys, *watch(tmp_path / "nowhere", bundle_file, out))
+    assert "watched folder itself" in failure(capsys, *watch(images, bundle_file, images))
     for option, value in (
         ("--settle", "-1"),
         ("--settle", "nan"),
         ("--poll", "inf"),
         ("--webhook", "ftp://x"),
     ):
-        assert option.lstrip("-") in failure(capsys, *watch(images, tiny_bundle, out), option, value)
-    assert "0.png is no folder" in failure(capsys, *watch(images / "0.png", tiny_bundle, out))
+        assert option.lstrip("-") in failure(capsys, *watch(images, bundle_file, out), option, value)
+    assert "0.png is no folder" in failure(capsys, *watch(images / "0.png", bundle_file, out))
     assert "no finished model" in failure(capsys, *watch(images, tmp_path / "in", out))
     assert "nothing does not exist" in failure(capsys, *watch(images, tmp_path / "nothing", out))
-    assert "threads 0" in failure(capsys, *watch(images, tiny_bundle, out), "--threads", "0")
+    assert "threads 0" in failure(capsys, *watch(images, bundle_file, out), "--threads", "0")
     assert not out.exists()
 
 
 def test_it_waits_for_images_folder_and_room_and_stops_cleanly(
-    tiny_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     stderr = tmp_path / "stderr"
-    process = start(*watch(images, tiny_bundle, out), complaints=stderr)
+    process = start(*watch(images, bundle_file, out), complaints=stderr)
     try:
         results = out / "results.jsonl"
         wait_until(lambda: results.exists() and len(records(out)) == 3, process)
-        assert "another watcher" in failure(capsys, *watch(images, tiny_bundle, out))
+        assert "another watcher" in failure(capsys, *watch(images, bundle_file, out))
         # The share goes and comes back.
         images.rename(tmp_path / "away")
         wait_until(lambda: "waiting for it" in stderr.read_text(), process)
@@ -219,9 +219,9 @@ def test_it_waits_for_images_folder_and_room_and_stops_cleanly(
     assert "Traceback" not in complaints
 
 
-def test_ctrl_c_ends_it_cleanly(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_cleanly(bundle_file: Path, images: Path, tmp_path: Path) -> None:
     stderr = tmp_path / "stderr"
-    process = start(*watch(images, tiny_bundle, tmp_path / "out"), complaints=stderr)
+    process = start(*watch(images, bundle_file, tmp_path / "out"), complaints=stderr)
     try:
         # The signal may come at any time from here on.
         wait_until(lambda: (tmp_path / "out" / "results.jsonl").exists(), process)
