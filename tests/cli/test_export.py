@@ -17,12 +17,7 @@ from PIL import Image
 
 from patchebm.cli.main import main
 from tests.failing import failure
-from tests.tiny import tiny_features, write_set
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("data"))
+from tests.tiny import tiny_features
 
 
 @pytest.fixture(scope="module")
