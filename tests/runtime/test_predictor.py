@@ -27,7 +27,7 @@ from patchebm.export.quantise import quantised
 from patchebm.images.photo import Photo
 from patchebm.images.reading import read_image
 from patchebm.runtime.bundle_predictor import BundlePredictor
-from patchebm.runtime.engines import OnnxEngine
+from patchebm.runtime.onnx_engine import OnnxEngine
 from patchebm.runtime.prediction import Prediction
 
 ROOT = Path(__file__).parents[2]
@@ -119,10 +119,9 @@ def test_batches_and_threads_change_nothing(bundle_file: Path, predictor: Bundle
 
 
 def test_openvino_from_several_threads(
-    fitted: EnsembleDetector, images: list[Path], tmp_path: Path, predictor: BundlePredictor
+    openvino_file: Path, images: list[Path], predictor: BundlePredictor
 ) -> None:
-    build_bundle(fitted, verify=images, form="openvino").write(tmp_path / "ov.patchebm")
-    other = patchebm.load(tmp_path / "ov.patchebm", threads=1)
+    other = patchebm.load(openvino_file, threads=1)
     expected = predictor.predict(images)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda image: other.predict(image)[0], images * 10))
@@ -310,7 +309,7 @@ def test_precisions_that_are_not_offered_say_so(fitted: EnsembleDetector, images
     import openvino
 
     from patchebm.export.build import check_target
-    from patchebm.runtime.engines import offers_bf16
+    from patchebm.runtime.openvino_engine import offers_bf16
 
     with pytest.raises(ConfigError, match="add --format openvino"):
         check_target("onnx", "bf16")

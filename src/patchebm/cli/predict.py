@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchebm.cli.options import RATE, Parser
+from patchebm.cli.model import add_model_options, open_model
+from patchebm.cli.options import Parser
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
 from patchebm.images.folders import find_images
 from patchebm.images.photo import Photo
-from patchebm.loading import load
 from patchebm.runtime.overlay import heat_overlay, side_by_side
 from patchebm.runtime.prediction import one_in
 
@@ -27,8 +27,7 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("images", nargs="+", help="images, or folders of images")
     parser.add_argument("--out", help="write heat map overlays to this folder")
-    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
-    parser.add_argument("--threads", type=int, help="of a bundle, that one image uses; default: all cores")
+    add_model_options(parser)
     parser.add_argument("--json", help="write the predictions to this file, a list of records")
     values = parser.parse(argv)
     paths = find_images(values.images)
@@ -36,9 +35,7 @@ def run(argv: Sequence[str]) -> None:
     names = _overlay_names(paths)
     if values.out:
         _check_targets(Path(values.out), names)
-    detector = load(values.model, threads=values.threads)
-    if values.false_alarm_rate is not None:
-        detector = detector.at_false_alarm_rate(values.false_alarm_rate)
+    detector = open_model(values.model, values)
     records = []
     photos = [Photo(path) for path in paths]
     for photo, prediction in zip(photos, detector.iterate(photos, heat_maps=bool(values.out)), strict=True):

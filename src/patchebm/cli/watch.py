@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from patchebm.cli.options import RATE, Parser
+from patchebm.cli.model import add_model_options, open_model
+from patchebm.cli.options import Parser
 from patchebm.errors import ConfigError, DataError
 from patchebm.line.journal import Journal, Record
 from patchebm.line.stream import Stream
 from patchebm.line.watch import FolderWatch
 from patchebm.line.webhook import Webhook, check_url
-from patchebm.loading import load
 
 
 def run(argv: Sequence[str]) -> None:
@@ -30,8 +30,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--out", required=True, help="folder for results.jsonl and results.csv; goes on with it"
     )
-    parser.add_argument("--threads", type=int, help="of a bundle, that one image uses; default: all cores")
-    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
+    add_model_options(parser)
     parser.add_argument("--webhook", help="send each record to this address as JSON")
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between two looks into the folder")
     parser.add_argument(
@@ -47,9 +46,7 @@ def run(argv: Sequence[str]) -> None:
     if values.webhook is not None:
         check_url(values.webhook)
     with _stop_on_signals() as stop:
-        model = load(values.model, threads=values.threads)
-        if values.false_alarm_rate is not None:
-            model = model.at_false_alarm_rate(values.false_alarm_rate)
+        model = open_model(values.model, values)
         # Only now: a model that cannot be used leaves no empty results behind.
         with Journal(out) as journal:
             if journal.cut:

@@ -17,7 +17,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from patchebm.detector.scorer import Scorer
-from patchebm.runtime.engines import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED
+from patchebm.runtime.engine import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED
 
 # Resize has `antialias` and `axes` from here on.
 OPSET = 18

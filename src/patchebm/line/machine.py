@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from importlib import import_module, metadata
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from patchebm.runtime.engines import offers_bf16, require_openvino
+from patchebm.runtime.onnx_engine import onnx_providers
+from patchebm.runtime.openvino_engine import offers_bf16, openvino_devices, require_openvino
 
 # What of a processor's many flags decides about speed, x86 and ARM, by the names that Linux has for them.
 FLAGS = (
@@ -124,14 +125,13 @@ def advice(facts: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _ask_onnxruntime() -> dict[str, Any]:
-    onnxruntime = import_module("onnxruntime")
-    return {"providers": list(onnxruntime.get_available_providers()), "precisions": ["f32", "int8"]}
+    return {"providers": list(onnx_providers()), "precisions": ["f32", "int8"]}
 
 
 def _ask_openvino() -> dict[str, Any]:
     core = require_openvino().Core()
     return {
-        "devices": list(core.available_devices),
+        "providers": openvino_devices(core),
         "precisions": ["f32", "bf16", "int8"] if offers_bf16(core) else ["f32", "int8"],
     }
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from patchebm.errors import ConfigError, ModelFileError
 from patchebm.runtime.bundle import Bundle, read_bundle
 from patchebm.runtime.calibration import Calibration
-from patchebm.runtime.engines import Engine, open_engine
+from patchebm.runtime.engine import Engine
+from patchebm.runtime.engines import open_engine
 from patchebm.runtime.predictor import Outputs, Predictor
 
 
@@ -79,6 +80,7 @@ def load_bundle(
     threads: int | None = None,
     batch: int = 1,
     warm_up: bool = False,
+    provider: str | None = None,
 ) -> BundlePredictor:
     """Opens a bundle for scoring.
 
@@ -87,13 +89,14 @@ def load_bundle(
         threads: that one call uses; None takes all cores that this process may run on.
         batch: images of one size that go through the graph together, at most; 1 answers soonest.
         warm_up: whether a grey image is scored at once, so that the first real one does not wait.
+        provider: what computes, such as cpu or cuda; see `patchebm.runtime.engines.open_engine`.
 
     Raises:
         ModelFileError: missing, truncated, altered, of another version; says which.
-        ConfigError: its runtime is not installed, or its precision is not offered on this CPU.
+        ConfigError: its runtime is not installed, or its precision or the provider is not offered here.
     """
     bundle = read_bundle(path)
-    predictor = BundlePredictor(bundle, open_engine(bundle, threads), batch)
+    predictor = BundlePredictor(bundle, open_engine(bundle, threads, provider), batch)
     if warm_up:
         predictor.warm_up()
     return predictor

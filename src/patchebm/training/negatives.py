@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from patchebm.training.corruption import corrupt
+
+if TYPE_CHECKING:
+    from patchebm.config.training import (
+        CorruptedConfig,
+        InformativeConfig,
+        NegativesConfig,
+        NoisedConfig,
+        UniformConfig,
+    )
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 """Maps `(n, generator)` to n normal views `(n, C, H, W)` float32 on the CPU, and the position `(n,)` int64 of
@@ -45,6 +54,12 @@ class UniformNegatives:
         self._draw = draw
         self._shape = shape
 
+    @classmethod
+    def build(cls, config: UniformConfig, draw: Draw, **given: Any) -> UniformNegatives:
+        """Returns the negatives of a configuration; see `build_negatives`."""
+        del config
+        return cls(draw, given["shape"])
+
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns `(n, C, H, W)` uniform noise and the positions of random views."""
         noise = torch.rand((n, *self._shape), generator=generator) * 2 - 1
@@ -74,6 +89,12 @@ class InformativeNegatives:
         self._mean = views.mean(0)
         self._centred = views.sub_(self._mean).flatten(1)
         self._floor = floor
+
+    @classmethod
+    def build(cls, config: InformativeConfig, draw: Draw, **given: Any) -> InformativeNegatives:
+        """Returns the negatives of a configuration; see `build_negatives`."""
+        del config
+        return cls(draw, given["sample"](), bound=given["bound"])
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns `(n, C, H, W)` samples, clamped as chains are, and the positions of random views."""
@@ -105,6 +126,12 @@ class NoisedNegatives:
         self._draw = draw
         self._low, self._high = map(math.log, scale)
 
+    @classmethod
+    def build(cls, config: NoisedConfig, draw: Draw, **given: Any) -> NoisedNegatives:
+        """Returns the negatives of a configuration; see `build_negatives`."""
+        del given
+        return cls(draw, config.scale)
+
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns `(n, C, H, W)` noised views and their positions."""
         views, positions = self._draw(n, generator)
@@ -125,9 +152,34 @@ class CorruptedNegatives:
     def __init__(self, draw: Draw) -> None:
         self._draw = draw
 
+    @classmethod
+    def build(cls, config: CorruptedConfig, draw: Draw, **given: Any) -> CorruptedNegatives:
+        """Returns the negatives of a configuration; see `build_negatives`."""
+        del config, given
+        return cls(draw)
+
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns `(n, C, H, W)` corrupted views and their positions."""
         views, positions = self._draw(n, generator)
         return corrupt(views, generator), positions
 
 
+def build_negatives(
+    config: NegativesConfig,
+    draw: Draw,
+    *,
+    shape: tuple[int, ...],
+    sample: Callable[[], Tensor],
+    bound: float,
+) -> Negatives:
+    """Returns the negatives of a configuration.
+
+    Args:
+        config: which negatives.
+        draw: draws normal views.
+        shape: `(C, H, W)` of a view.
+        sample: returns normal views `(n, C, H, W)` that may be changed.
+        bound: the largest absolute value of a view.
+    """
+    negatives: Negatives = config.load_target().build(config, draw, shape=shape, sample=sample, bound=bound)
+    return negatives
