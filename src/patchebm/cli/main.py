@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verb, *rest = argv
     if verb not in VERBS:
-        from patchebm.config.parser import nearest
+        from patchebm.config.nearest import nearest
 
         return _fail(f"there is no verb '{verb}'{nearest(verb, VERBS)}; verbs are {', '.join(VERBS)}")
     try:

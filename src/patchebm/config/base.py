@@ -1,9 +1,9 @@
-"""What every run has, whatever its levels look at."""
+"""What the configurations of all runs have in common."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, get_type_hints
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 
@@ -13,7 +13,7 @@ from patchebm.config.numbers import AtLeastTwo
 
 @dataclass
 class LevelConfig:
-    """Base of what a level is made of; `target` names the class that fits it."""
+    """Base of the configuration of a level; `target` names the class that fits it."""
 
     target: ClassVar[str] = ""
 
@@ -43,7 +43,7 @@ class RunConfig(Choice):
     """Base of the configuration of a run; its kinds are `features` and `pixels`.
 
     Args:
-        kind: what the levels look at.
+        kind: whether levels work on features or on pixels.
         seed: decides everything random.
         levels: which levels are fitted; several make an ensemble.
         false_alarm_rate: share of good parts that may be called anomalous.
@@ -56,5 +56,12 @@ class RunConfig(Choice):
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
 
     def level(self, name: str) -> Any:
-        """The configuration of a level by its name."""
+        """Returns the configuration of a level by its name."""
         return getattr(self, name)
+
+    @classmethod
+    def level_names(cls) -> list[str]:
+        """Returns the names of the levels that this kind of run has: its fields of the type `LevelConfig`."""
+        hints = get_type_hints(cls)
+        classes = {f.name: hints[f.name] for f in fields(cls) if is_dataclass(hints[f.name])}
+        return [name for name, kind in classes.items() if issubclass(kind, LevelConfig)]

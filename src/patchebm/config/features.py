@@ -9,6 +9,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from patchebm.config.base import CalibrationConfig, LevelConfig, RunConfig
 from patchebm.config.choice import Choice
+from patchebm.config.numbers import GridSide, Side, Window
 from patchebm.config.training import NegativesConfig, NoisedConfig, SamplerConfig, TrainingConfig
 
 
@@ -28,9 +29,9 @@ class ExtractorConfig:
     backbone: str = "efficientnet-lite0"
     weights: str | None = None
     blocks: list[NonNegativeInt] = field(default_factory=lambda: [2, 4, 10])
-    size: tuple[PositiveInt, PositiveInt] = (256, 256)
-    grid: tuple[PositiveInt, PositiveInt] = (32, 32)
-    pool: PositiveInt = 3
+    size: tuple[Side, Side] = (256, 256)
+    grid: tuple[GridSide, GridSide] = (32, 32)
+    pool: Window = 3
 
 
 @dataclass
@@ -133,8 +134,8 @@ class FeaturePatchConfig(LevelConfig):
         network: the network that tilts it; null for the base alone.
         standardise_positions: whether the score subtracts and divides by what held-out normals show at each
             grid position.
-        map_positions: the same for the anomaly map; false takes one mean and spread for all of its places, so
-            that where good parts never change little things do not glow.
+        map_positions: the same for the anomaly map; false takes one mean and standard deviation for all of
+            its places, so that little things do not glow where good parts never change.
         smooth: side of the Gaussian window that smooths the grid of values; odd, 1 for none.
         top: the score is the mean of so many largest values.
     """
@@ -144,7 +145,7 @@ class FeaturePatchConfig(LevelConfig):
     network: CellNetworkConfig | None = field(default_factory=CellNetworkConfig)
     standardise_positions: bool = True
     map_positions: bool = False
-    smooth: PositiveInt = 3
+    smooth: Window = 3
     top: PositiveInt = 3
     target: ClassVar[str] = "patchebm.detector.feature_levels:FeaturePatchLevel"
 
@@ -155,13 +156,14 @@ class FeatureImageConfig(LevelConfig):
 
     Args:
         grid: rows and columns to which the map is resized.
-        whitening: as at patch level.
+        whitening: the space of the energies; null for the features as they are.
         base: the energy of the whole map in closed form; null for the network alone.
-        network: it judges each cell of the map, the oddest of which decide; null for the base alone.
-        map_positions: as at patch level.
+        network: gives each cell of the map an energy, and the largest decide; null for the base alone.
+        map_positions: whether the anomaly map subtracts and divides by what held-out normals show at each
+            place; false takes one mean and standard deviation for all of its places.
     """
 
-    grid: tuple[PositiveInt, PositiveInt] = (8, 8)
+    grid: tuple[GridSide, GridSide] = (8, 8)
     whitening: WhiteningConfig | None = field(default_factory=lambda: WithinConfig(clusters=256))
     base: EnergyConfig | None = field(default_factory=GaussianConfig)
     network: CellNetworkConfig | None = field(
@@ -173,10 +175,10 @@ class FeatureImageConfig(LevelConfig):
 
 @dataclass
 class FeaturesConfig(RunConfig):
-    """A run on features.
+    """A run on the features of a frozen pretrained network.
 
     Args:
-        features: the extractor.
+        features: how features are extracted.
         patch: the patch level.
         image: the image level.
     """

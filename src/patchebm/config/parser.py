@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from patchebm.config.nearest import nearest as nearest
 from patchebm.config.schema import PRESETS, Config, FeaturesConfig, ImageConfig, PatchConfig
 from patchebm.errors import ConfigError
 
@@ -87,18 +87,6 @@ def config_keys(kind: type = Config, prefix: str = "") -> list[str]:
         if is_dataclass(default):
             keys += config_keys(type(default), f"{prefix}{field.name}.")
     return keys
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`, did you mean '...'?`-style clause, or nothing if no known word is near."""
-    known = list(known)
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if not found:
-        # A key may be right and stand in the wrong section: compare its last part too.
-        tails = {name.rsplit(".", 1)[-1]: name for name in reversed(known)}
-        near = difflib.get_close_matches(word.rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)
-        found = [tails[n] for n in near]
-    return f" (did you mean '{found[0]}'?)" if found else ""
 
 
 # Smallest and largest sensible value of each number; a step of a learning rate is not known in advance, but

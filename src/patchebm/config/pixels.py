@@ -1,4 +1,4 @@
-"""Runs whose levels look at pixels, as in the thesis. The defaults are those of the preset `pixel-cpu`."""
+"""Runs on pixels, as in the thesis. The defaults are those of the preset `pixel-cpu`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from patchebm.config.base import LevelConfig, RunConfig
 from patchebm.config.choice import Choice
-from patchebm.config.numbers import AtLeastFour, AtLeastTwo
+from patchebm.config.numbers import GridSide, Side, Width
 from patchebm.config.training import CorruptedConfig, NegativesConfig, SamplerConfig, TrainingConfig
 
 
@@ -64,15 +64,15 @@ class WideResNetConfig:
             pixel does and the log-mean-exp of the pixels' energies counts, which the oddest pixels decide.
         tilt: whether the base's energy is part of the energy while the network trains; if not, the network
             trains alone, and base and network meet in the score. Needs a base.
-        sees_gradient: whether the network sees, beside the view, the gradient of the base's energy: what the
-            Gaussian finds odd, and where. Needs a base.
+        sees_gradient: whether the network has, beside the view, the gradient of the base's energy for its
+            input: what the Gaussian finds odd, and where. Needs a base.
         negatives: what it is trained against.
         sampler: how negatives move; null for not at all.
         training: objective and optimiser.
     """
 
     depth: PositiveInt = 10
-    width: PositiveInt = 1
+    width: Width = 1
     norm: Literal["batch", "group", "none"] = "none"
     activation: Literal["leaky_relu", "silu"] = "silu"
     pooling: Literal["mean", "logsumexp"] = "logsumexp"
@@ -93,7 +93,8 @@ class PixelScoreConfig:
         components: of a tilted energy: the sum of base and network, each standardised on held-out normals,
             or the network alone.
         standardise_positions: subtract and divide by what held-out normals show at each grid position.
-        map_positions: the same for the anomaly map; false takes one mean and spread for all of its places.
+        map_positions: the same for the anomaly map; false takes one mean and standard deviation for all of
+            its places.
         top: the score is the mean of so many largest view scores; 1, the maximum, is the thesis.
     """
 
@@ -119,17 +120,24 @@ class PatchViewConfig:
             or null for positions drawn uniformly.
     """
 
-    train_size: tuple[PositiveInt, PositiveInt] | None = (64, 64)
+    train_size: tuple[Side, Side] | None = (64, 64)
     train_scale: PositiveFloat = 1.0
-    test_size: tuple[PositiveInt, PositiveInt] = (64, 64)
-    patch: AtLeastFour = 16
-    grid: AtLeastTwo = 13
+    test_size: tuple[Side, Side] = (64, 64)
+    patch: Side = 16
+    grid: GridSide = 13
     spread: tuple[PositiveFloat, PositiveFloat] | str | None = None
 
 
 @dataclass
 class PixelPatchConfig(LevelConfig):
-    """The patch level: an n x n grid of patches; the largest energies decide."""
+    """The patch level: an n x n grid of patches; the largest energies decide.
+
+    Args:
+        view: which patches are cut.
+        base: the energy in closed form; null for the network alone.
+        network: the network that tilts it; null for the base alone.
+        score: how the energies of patches become a score.
+    """
 
     view: PatchViewConfig = field(default_factory=PatchViewConfig)
     base: PixelEnergyConfig | None = field(
@@ -142,18 +150,25 @@ class PixelPatchConfig(LevelConfig):
 
 @dataclass
 class ImageViewConfig:
-    """How the whole image is seen.
+    """How the whole image becomes one view.
 
     Args:
         size: height and width to which images are resized, at least 8 pixels.
     """
 
-    size: tuple[PositiveInt, PositiveInt] = (32, 32)
+    size: tuple[Side, Side] = (32, 32)
 
 
 @dataclass
 class PixelImageConfig(LevelConfig):
-    """The image level: the whole image is one view."""
+    """The image level: the whole image is one view.
+
+    Args:
+        view: how the image is resized.
+        base: the energy in closed form; null for the network alone.
+        network: the network that tilts it; null for the base alone.
+        score: how the energy becomes a score.
+    """
 
     view: ImageViewConfig = field(default_factory=ImageViewConfig)
     base: PixelEnergyConfig | None = field(default_factory=PixelGaussianConfig)

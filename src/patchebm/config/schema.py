@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-PRESETS = Path(__file__).parent / "presets"
+PRESETS = Path(__file__).parent / "presets_old"
 DEFAULT_PRESET = "features"
 
 Level = Literal["patch", "image"]

@@ -14,7 +14,7 @@ from jsonargparse.typing import (
 )
 
 from patchebm.config.choice import Choice
-from patchebm.config.numbers import AtLeastTwo, Decay
+from patchebm.config.numbers import BatchSize, BufferSize, Decay
 
 
 @dataclass
@@ -47,7 +47,7 @@ class InformativeConfig(NegativesConfig):
 
 @dataclass
 class CorruptedConfig(NegativesConfig):
-    """Normal views of pixels with a piece pasted, shifted, noised or tinted."""
+    """Normal views with a piece pasted, shifted, noised or tinted; of pixels only."""
 
     kind: str = "corrupted"
     target: ClassVar[str] = "patchebm.training.negatives:CorruptedNegatives"
@@ -55,7 +55,7 @@ class CorruptedConfig(NegativesConfig):
 
 @dataclass
 class UniformConfig(NegativesConfig):
-    """Uniform noise in [-1, 1] for every pixel, as in JEM."""
+    """Uniform noise in [-1, 1] for every pixel, as in JEM; of pixels only."""
 
     kind: str = "uniform"
     target: ClassVar[str] = "patchebm.training.negatives:UniformNegatives"
@@ -75,7 +75,7 @@ class SamplerConfig(Choice):
 
     lr: NonNegativeFloat = 0.2
     noise: NonNegativeFloat = 0.0
-    buffer_size: NonNegativeInt = 10_000
+    buffer_size: BufferSize = 10_000
     restart: ClosedUnitInterval = 0.05
 
 
@@ -133,7 +133,7 @@ class TrainingConfig:
     steps: NonNegativeInt | None = 400
     epochs: PositiveInt = 200
     objective: Literal["contrastive", "logistic"] = "logistic"
-    batch_size: AtLeastTwo = 512
+    batch_size: BatchSize = 512
     lr: PositiveFloat = 3e-3
     weight_decay: NonNegativeFloat = 0.0
     warmup: NonNegativeInt = 40

@@ -1,0 +1,99 @@
+"""What a configuration must fulfil beyond the types of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from patchebm.config.base import RunConfig
+from patchebm.config.features import CellNetworkConfig, FeatureImageConfig, FeaturePatchConfig, FeaturesConfig
+from patchebm.config.pixels import PatchViewConfig, WideResNetConfig
+from patchebm.config.training import CorruptedConfig, NoisedConfig, UniformConfig
+from patchebm.errors import ConfigError
+
+
+def check_rules(config: RunConfig) -> None:
+    """Refuse values that have the right types and cannot work together.
+
+    Levels that are not fitted are not looked at.
+
+    Raises:
+        ConfigError: names the key and says what to do.
+    """
+    names = config.level_names()
+    if not config.levels or len(set(config.levels)) != len(config.levels) or set(config.levels) - set(names):
+        raise ConfigError(f"levels {config.levels} must name one or more of {', '.join(names)}, once each")
+    calibration = config.calibration
+    if set(calibration.refit) - set(names):
+        raise ConfigError(f"calibration.refit {calibration.refit} must name levels, of {', '.join(names)}")
+    if calibration.members > calibration.folds:
+        raise ConfigError(
+            f"calibration.members is {calibration.members}; use 1 to calibration.folds, "
+            f"which is {calibration.folds}"
+        )
+    if isinstance(config, FeaturesConfig):
+        _odd("features.pool", config.features.pool)
+        blocks = config.features.blocks
+        if not blocks or blocks != sorted(set(blocks)):
+            raise ConfigError(
+                f"features.blocks is {blocks}; name one or more blocks, once each and ascending"
+            )
+    for name in config.levels:
+        level = config.level(name)
+        if level.base is None and level.network is None:
+            raise ConfigError(f"{name}.base and {name}.network are both null; a level needs one of them")
+        for key, part in _parts(level, name):
+            _check_part(key, part)
+        network = level.network
+        if network is not None and level.base is None:
+            for switch in ("tilt", "sees_gradient"):
+                if getattr(network, switch, False):
+                    raise ConfigError(f"{name}.network.{switch} needs {name}.base; set it to false")
+        if isinstance(config, FeaturesConfig) and network is not None:
+            _check_on_features(name, level, network)
+
+
+def _check_part(key: str, part: Any) -> None:
+    """Refuse what does not go together within a section."""
+    if isinstance(part, NoisedConfig) and part.scale[0] > part.scale[1]:
+        raise ConfigError(f"{key}.scale {list(part.scale)} must ascend; use for instance [0.2, 1]")
+    if isinstance(part, WideResNetConfig) and (part.depth < 10 or (part.depth - 4) % 6):
+        raise ConfigError(f"{key}.depth {part.depth} is not 6n + 4; use 10, 16, 22 or 28")
+    if isinstance(part, FeaturePatchConfig):
+        _odd(f"{key}.smooth", part.smooth)
+    # The name of a category is checked against the list of them where it is read.
+    if isinstance(part, PatchViewConfig) and isinstance(part.spread, str) and not part.spread.isidentifier():
+        raise ConfigError(
+            f"{key}.spread is '{part.spread}'; it must be two positive numbers in brackets, [A, B], the "
+            "name of an MVTec AD category, or null"
+        )
+
+
+def _check_on_features(name: str, level: Any, network: CellNetworkConfig) -> None:
+    """Refuse what makes no sense of features."""
+    if isinstance(network.negatives, (CorruptedConfig, UniformConfig)):
+        raise ConfigError(
+            f"{name}.network.negatives.kind {network.negatives.kind} is for pixels; use noised or "
+            "informative on features"
+        )
+    if isinstance(level, FeatureImageConfig) and network.tilt:
+        raise ConfigError(
+            f"{name}.network.tilt needs a network of the whole view, and this one gives each cell an energy; "
+            "set it to false"
+        )
+
+
+def _odd(key: str, value: int) -> None:
+    """Refuse an even number."""
+    if not value % 2:
+        raise ConfigError(f"{key} is {value}; use an odd number, 1 for none")
+
+
+def _parts(section: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yields a section and those within it, with their keys."""
+    yield key, section
+    for field in fields(section):
+        value = getattr(section, field.name)
+        if is_dataclass(value):
+            yield from _parts(value, f"{key}.{field.name}")
