@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from jsonargparse import Namespace
 
 from patchebm._version import __version__
 from patchebm.cli.model import add_device_options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jsonargparse import Namespace
+from argparse import Namespace
 
 from patchebm.cli.options import RATE
 from patchebm.config.parser import Parser
