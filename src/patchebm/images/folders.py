@@ -7,7 +7,7 @@ files give the same set on every machine; hidden files and files that are not im
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -158,17 +158,13 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def check_images(
-    images: Iterable[ImageFile],
-    *,
-    skip_bad: bool = False,
-    observe: Callable[[Photo], object] = lambda photo: None,
+    images: Iterable[ImageFile], *, skip_bad: bool = False
 ) -> tuple[list[ImageFile], list[tuple[ImageFile, str]]]:
     """Reads every image and its mask to the end, so that a bad file is found before hours of training.
 
     Args:
         images: what to check.
         skip_bad: whether bad images are returned; otherwise they are an error.
-        observe: called with the photo of each good image, while its content is at hand.
 
     Returns:
         The good images, in their order, and the bad ones, each with the sentence that says why.
@@ -177,11 +173,8 @@ def check_images(
         ImageError: without `skip_bad`, if any image or mask is bad; names the first, counts the others.
         DataError: with `skip_bad`, if there are images and not one of them is good.
     """
-    good: list[ImageFile] = []
     bad: list[tuple[ImageFile, str]] = []
-    for image, photo in readable_photos(images, bad):
-        observe(photo)
-        good.append(image)
+    good = [image for image, _ in readable_photos(images, bad)]
     refuse_bad(bad, len(good), skip_bad=skip_bad)
     return good, bad
 
