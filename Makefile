@@ -9,10 +9,11 @@ VISION := .venv-vision
 install: $(VENV)/installed
 
 # torch comes first and pinned, so that pip takes the small CPU build where one is at hand.
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml products/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,backbones,export,openvino,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,backbones,export,openvino,dev]' \
+	  -e ./products
 	touch $@
 
 # Two of the presets' four members: half the time, and the same image.
@@ -30,12 +31,12 @@ test-slow: install
 # (6 GB), for the tests of both and for the peers of `benchmarks/peers`. anomalib asks for an older jsonargparse.
 peers-env: $(VISION)/installed
 
-$(VISION)/installed: pyproject.toml constraints.txt
+$(VISION)/installed: pyproject.toml products/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VISION)
 	$(VISION)/bin/pip install --quiet --disable-pip-version-check torch==2.14.1 torchvision==0.29.1
 	grep -v '^torch==\|^jsonargparse==' constraints.txt > $(VISION)/constraints.txt
 	$(VISION)/bin/pip install --quiet --disable-pip-version-check -c $(VISION)/constraints.txt \
-	  -e '.[timm,anomalib]' pytest pytest-timeout
+	  -e '.[timm,anomalib]' -e ./products pytest pytest-timeout
 	touch $@
 
 test-timm: peers-env

@@ -17,8 +17,8 @@ def open_bundle(path):
     """The card and the graph, once their hashes are known to be right."""
     with zipfile.ZipFile(path) as archive:
         manifest = json.loads(archive.read("manifest.json"))
-        if (manifest["format"], manifest["format_version"]) != ("patchebm-bundle", 1):
-            sys.exit(f"{path} is no bundle of format 1")
+        if (manifest["format"], manifest["format_version"]) != ("patchebm-bundle", 2):
+            sys.exit(f"{path} is no bundle of format 2")
         members = {name: archive.read(name) for name in manifest["sha256"]}
     for name, content in members.items():
         if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:

@@ -17,22 +17,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported model that loads and scores fast."""
-    from patchebm.detector import EnsembleDetector
-    from patchebm.export.build import build_bundle
-    from patchebm.synthetic import write_synthetic_set
-    from tests.tiny import tiny_features
-
-    root = tmp_path_factory.mktemp("bundle")
-    counts = {"train": 9, "test_good": 3, "per_defect": 1}
-    images = sorted(write_synthetic_set(root, "flange", size=64, **counts).rglob("good/*.png"))
-    detector = EnsembleDetector(tiny_features()).fit([path for path in images if "train" in path.parts])
-    build_bundle(detector, verify=images).write(root / "tiny.patchebm")
-    return root / "tiny.patchebm"
-
-
-@pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the real image sets; skips the test where they are absent."""
     root = Path(os.environ.get("PATCHEBM_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -72,6 +56,16 @@ def levels(fitted: EnsembleDetector) -> dict[str, EnsembleDetector]:
 def bundle_file(
     fitted: EnsembleDetector, images: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
+    """An exported model that loads and scores fast."""
     file = tmp_path_factory.mktemp("bundle") / "part.patchebm"
     build_bundle(fitted, verify=images).write(file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def openvino_file(
+    fitted: EnsembleDetector, images: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    file = tmp_path_factory.mktemp("openvino") / "part.patchebm"
+    build_bundle(fitted, verify=images, form="openvino").write(file)
     return file

@@ -10,7 +10,7 @@ from patchebm.config.parser import load_preset
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.images.folders import open_image_set
-from patchebm.synthetic import write_synthetic_set
+from patchebm_products import write_synthetic_set
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from patchebm.config.parser import load_preset
 from patchebm.config.schema import Config
-from patchebm.synthetic import draw
+from patchebm_products import draw
 
 TINY = [
     "--preset", "pixel-cpu",
@@ -56,6 +56,6 @@ def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDA
 
 def write_set(root: Path, train: int = 9, test: int = 3, product: str = "flange") -> Path:
     """A small synthetic set on disk in MVTec AD layout."""
-    from patchebm.synthetic import write_synthetic_set
+    from patchebm_products import write_synthetic_set
 
     return write_synthetic_set(root, product, train=train, test_good=test, per_defect=1, size=64)

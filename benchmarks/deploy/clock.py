@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from patchebm.images.reading import read_image
-from patchebm.runtime.engines import INPUT
+from patchebm.runtime.engine import INPUT
 
 Call = Callable[[], object]
 # Images that PatchCore's bank is chosen from: more would not make it slower, its size is fixed.

@@ -19,7 +19,7 @@ from patchebm.detector import EnsembleDetector
 from patchebm.features.backbone import load_backbone
 from patchebm.features.efficientnet_lite import RELEASES
 from patchebm.line.measure import peak_memory_mb
-from patchebm.synthetic import draw
+from patchebm_products import draw
 
 IMAGES = 200
 SIZE = 256

@@ -20,7 +20,7 @@ import torch
 from benchmarks.peers.methods import METHODS
 from benchmarks.peers.output import own_output
 from patchebm.line.measure import peak_memory_mb
-from patchebm.synthetic import draw
+from patchebm_products import draw
 
 IMAGES = 200
 SIZE = 256

@@ -30,7 +30,7 @@ from patchebm.files import write_text
 from patchebm.line.measure import peak_memory_mb
 from patchebm.loading import load
 from patchebm.provenance import versions
-from patchebm.synthetic import draw
+from patchebm_products import draw
 
 HERE = Path(__file__).parent
 SIDE = 256

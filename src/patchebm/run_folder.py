@@ -40,11 +40,10 @@ class Run:
         """Delete what a run left in the folder, and nothing in a folder that holds no run."""
         if not (self.folder / "run.json").exists():
             return
-        from patchebm.detector.modelfile import model_files
-
         # The card first: what is left of a clearing that was killed holds no model.
+        model = [self.folder / "model.json", *self.folder.glob("model-*.safetensors")]
         others = [self.folder / name for name in (FINGERPRINTS, "config.yaml", "run.json")]
-        for file in [*model_files(self.folder), *others]:
+        for file in [*model, *others]:
             file.unlink(missing_ok=True)
         for name in ("training", EVALUATION):
             shutil.rmtree(self.folder / name, ignore_errors=True)

@@ -21,8 +21,8 @@ def test_the_machine_in_words_and_as_json(capsys: pytest.CaptureFixture[str]) ->
     assert {"patchebm", "hardware", "runtimes", "precisions", "advice"} == set(facts)
 
 
-def test_a_model_is_measured(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", str(tiny_bundle), "--json"]) == 0
+def test_a_model_is_measured(bundle_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(bundle_file), "--json"]) == 0
     speeds = json.loads(capsys.readouterr().out)["speed"]
     assert speeds[0]["threads"] == 1
     for speed in speeds:

@@ -17,12 +17,7 @@ from PIL import Image
 
 from patchebm.cli.main import main
 from tests.failing import failure
-from tests.tiny import tiny_features, write_set
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("data"))
+from tests.tiny import tiny_features
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +84,14 @@ def test_the_same_run_gives_the_same_bundle_whatever_it_is_compared_on(
 
 
 def test_what_cannot_be_exported_is_one_sentence(
-    run: Path, tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, bundle_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     out = tmp_path / "out.patchebm"
     good = str(data / "test" / "good")
     for model, target, options, words in (
         (tmp_path / "nowhere", out, [], "holds no finished model"),
-        (tiny_bundle, out, [], "is a file, and only the run folder"),
+        (bundle_file, out, [], "is a file, and only the run folder"),
         (run, tmp_path, [], "is a folder; name a file"),
         (run, tmp_path / "file" / "x", ["--verify", good], "cannot write"),
         (run, out, ["--format", "tensorrt"], "--format tensorrt"),
@@ -123,10 +118,10 @@ def test_a_run_whose_images_are_gone_needs_others_to_compare_on(
 
 
 def test_predict_with_a_bundle(
-    tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, maps, out = data / "test", tmp_path / "maps", tmp_path / "p.json"
-    command = ["predict", str(tiny_bundle), str(images), "--out", str(maps), "--json", str(out)]
+    command = ["predict", str(bundle_file), str(images), "--out", str(maps), "--json", str(out)]
     assert main(command) == 0
     told = capsys.readouterr()
     records = json.loads(out.read_text())
@@ -143,7 +138,7 @@ def test_predict_with_a_bundle(
     assert json.loads((tmp_path / "q.json").read_text())[0]["threshold"] < records[0]["threshold"]
 
 
-def test_predict_with_a_bundle_needs_no_torch(tiny_bundle: Path, data: Path) -> None:
+def test_predict_with_a_bundle_needs_no_torch(bundle_file: Path, data: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from patchebm.cli.main import main\n"
@@ -154,33 +149,33 @@ def test_predict_with_a_bundle_needs_no_torch(tiny_bundle: Path, data: Path) -> 
         command = [sys.executable, "-c", code, "predict", str(model), str(data / "test" / "good")]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
 
-    done = predict(tiny_bundle)
+    done = predict(bundle_file)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("good/") == 3
     # A mistyped name is no reason to install torch.
-    mistyped = predict(tiny_bundle.with_name("tyni.patchebm"))
+    mistyped = predict(bundle_file.with_name("pratt.patchebm"))
     assert mistyped.returncode == 2
-    assert "tyni.patchebm does not exist; name a bundle" in mistyped.stderr
+    assert "pratt.patchebm does not exist; name a bundle" in mistyped.stderr
 
 
 def test_what_is_no_sound_bundle_is_one_sentence(
-    tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = data / "test" / "good"
     cut = tmp_path / "cut.patchebm"
-    cut.write_bytes(tiny_bundle.read_bytes()[:-1000])
+    cut.write_bytes(bundle_file.read_bytes()[:-1000])
     image = shutil.copy(next(good.iterdir()), tmp_path / "image.png")
     for model in (cut, image):
         assert "truncated, damaged or no bundle" in failure(capsys, "predict", str(model), str(good))
-    assert "threads" in failure(capsys, "predict", str(tiny_bundle), str(good), "--threads", "0")
+    assert "threads" in failure(capsys, "predict", str(bundle_file), str(good), "--threads", "0")
 
 
 def test_calibrate_says_that_it_needs_a_run_folder(
-    tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = tiny_bundle.read_bytes()
-    assert "only the run folder" in failure(capsys, "calibrate", str(tiny_bundle), str(data))
-    assert tiny_bundle.read_bytes() == before
+    before = bundle_file.read_bytes()
+    assert "only the run folder" in failure(capsys, "calibrate", str(bundle_file), str(data))
+    assert bundle_file.read_bytes() == before
 
 
 def test_a_region_of_interest_is_looked_at_before_anything_is_written(

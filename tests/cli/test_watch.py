@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
+def incoming(tmp_path: Path) -> Path:
     """A folder with three images."""
     folder = tmp_path / "in"
     folder.mkdir()
@@ -71,45 +71,45 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 
 def test_every_image_is_recorded_once_and_as_predict_scores_it(
-    run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, incoming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main(watch(images, run, out, "--once", "--maps")) == 0
-    assert main(["predict", str(run), str(images), "--json", str(tmp_path / "p.json")]) == 0
+    assert main(watch(incoming, run, out, "--once", "--maps")) == 0
+    assert main(["predict", str(run), str(incoming), "--json", str(tmp_path / "p.json")]) == 0
     expected = {Path(p["image"]).name: p for p in json.loads((tmp_path / "p.json").read_text())}
     assert {r["image"] for r in records(out)} == set(expected)
     for record in records(out):
         assert record["score"] == pytest.approx(expected[record["image"]]["score"], abs=1e-4)
         assert record["levels"].keys() == {"patch", "image"}
-        assert record["size"] == (images / record["image"]).stat().st_size
+        assert record["size"] == (incoming / record["image"]).stat().st_size
         with Image.open(out / record["overlay"]) as overlay:
             assert overlay.size[1] == 64
     with (out / "results.csv").open(newline="") as file:
         assert [float(row["score"]) for row in csv.DictReader(file)] == [r["score"] for r in records(out)]
     capsys.readouterr()
     # Again: nothing to do. Touched, copied, with a name of its own: only the last is an image not seen yet.
-    assert main(watch(images, run, out, "--once")) == 0
+    assert main(watch(incoming, run, out, "--once")) == 0
     assert "3 images are recorded" in capsys.readouterr().err
-    os.utime(images / "0.png", ns=(1, 1))
-    shutil.copy(images / "1.png", images / "3.png")
-    assert main(watch(images, run, out, "--once")) == 0
+    os.utime(incoming / "0.png", ns=(1, 1))
+    shutil.copy(incoming / "1.png", incoming / "3.png")
+    assert main(watch(incoming, run, out, "--once")) == 0
     assert [r["image"] for r in records(out)[3:]] == ["3.png"]
     # Other content under the same name is a new image.
-    shutil.copy(images / "2.png", images / "0.png")
-    assert main(watch(images, run, out, "--once")) == 0
+    shutil.copy(incoming / "2.png", incoming / "0.png")
+    assert main(watch(incoming, run, out, "--once")) == 0
     assert [r["image"] for r in records(out)[4:]] == ["0.png"]
     assert len({r["id"] for r in records(out)}) == 5
 
 
 def test_a_truncated_image_is_an_error_record_and_the_others_are_scored(
-    tiny_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, incoming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = (images / "1.png").read_bytes()
-    (images / "1.png").write_bytes(whole[: len(whole) // 2])
-    (images / "empty.png").touch()
-    (images / "name\n\udcff.png").write_text("no image")
+    whole = (incoming / "1.png").read_bytes()
+    (incoming / "1.png").write_bytes(whole[: len(whole) // 2])
+    (incoming / "empty.png").touch()
+    (incoming / "name\n\udcff.png").write_text("no image")
     out = tmp_path / "out"
-    assert main(watch(images, tiny_bundle, out, "--once")) == 0
+    assert main(watch(incoming, bundle_file, out, "--once")) == 0
     told = capsys.readouterr()
     by_name = {r["image"]: r for r in records(out)}
     assert len(by_name) == len(records(out)) == 5
@@ -121,15 +121,15 @@ def test_a_truncated_image_is_an_error_record_and_the_others_are_scored(
     assert told.out.count("ERROR") == 3
     assert "name\\n\\udcff.png: " in told.out
     # Its second half comes after all.
-    (images / "1.png").write_bytes(whole)
-    assert main(watch(images, tiny_bundle, out, "--once")) == 0
+    (incoming / "1.png").write_bytes(whole)
+    assert main(watch(incoming, bundle_file, out, "--once")) == 0
     assert [r["image"] for r in records(out)[5:]] == ["1.png"]
     assert "score" in records(out)[5]
 
 
-def test_a_slow_writer_is_waited_for(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
-    content = (images / "0.png").read_bytes()
-    slow = images / "slow.png"
+def test_a_slow_writer_is_waited_for(bundle_file: Path, incoming: Path, tmp_path: Path) -> None:
+    content = (incoming / "0.png").read_bytes()
+    slow = incoming / "slow.png"
 
     def write() -> None:
         with slow.open("wb", buffering=0) as file:
@@ -142,60 +142,60 @@ def test_a_slow_writer_is_waited_for(tiny_bundle: Path, images: Path, tmp_path: 
     thread.start()
     while not slow.exists():
         time.sleep(0.001)
-    assert main(watch(images, tiny_bundle, tmp_path / "out", "--once", "--settle", "0.5")) == 0
+    assert main(watch(incoming, bundle_file, tmp_path / "out", "--once", "--settle", "0.5")) == 0
     thread.join()
     found = [r for r in records(tmp_path / "out") if r["image"] == "slow.png"]
     assert len(found) == 1
     assert "score" in found[0]
 
 
-def test_records_reach_a_webhook(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+def test_records_reach_a_webhook(bundle_file: Path, incoming: Path, tmp_path: Path) -> None:
     receiver = Receiver()
     out = tmp_path / "out"
-    assert main(watch(images, tiny_bundle, out, "--once", "--webhook", receiver.url)) == 0
+    assert main(watch(incoming, bundle_file, out, "--once", "--webhook", receiver.url)) == 0
     receiver.stop()
     assert receiver.taken == records(out)
 
 
 def test_bad_arguments_are_one_sentence(
-    tiny_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, incoming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert "nowhere does not exist" in failure(capsys, *watch(tmp_path / "nowhere", tiny_bundle, out))
-    assert "watched folder itself" in failure(capsys, *watch(images, tiny_bundle, images))
+    assert "nowhere does not exist" in failure(capsys, *watch(tmp_path / "nowhere", bundle_file, out))
+    assert "watched folder itself" in failure(capsys, *watch(incoming, bundle_file, incoming))
     for option, value in (
         ("--settle", "-1"),
         ("--settle", "nan"),
         ("--poll", "inf"),
         ("--webhook", "ftp://x"),
     ):
-        assert option.lstrip("-") in failure(capsys, *watch(images, tiny_bundle, out), option, value)
-    assert "0.png is no folder" in failure(capsys, *watch(images / "0.png", tiny_bundle, out))
-    assert "no finished model" in failure(capsys, *watch(images, tmp_path / "in", out))
-    assert "nothing does not exist" in failure(capsys, *watch(images, tmp_path / "nothing", out))
-    assert "threads 0" in failure(capsys, *watch(images, tiny_bundle, out), "--threads", "0")
+        assert option.lstrip("-") in failure(capsys, *watch(incoming, bundle_file, out), option, value)
+    assert "0.png is no folder" in failure(capsys, *watch(incoming / "0.png", bundle_file, out))
+    assert "no finished model" in failure(capsys, *watch(incoming, tmp_path / "in", out))
+    assert "nothing does not exist" in failure(capsys, *watch(incoming, tmp_path / "nothing", out))
+    assert "threads 0" in failure(capsys, *watch(incoming, bundle_file, out), "--threads", "0")
     assert not out.exists()
 
 
 def test_it_waits_for_images_folder_and_room_and_stops_cleanly(
-    tiny_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle_file: Path, incoming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     stderr = tmp_path / "stderr"
-    process = start(*watch(images, tiny_bundle, out), complaints=stderr)
+    process = start(*watch(incoming, bundle_file, out), complaints=stderr)
     try:
         results = out / "results.jsonl"
         wait_until(lambda: results.exists() and len(records(out)) == 3, process)
-        assert "another watcher" in failure(capsys, *watch(images, tiny_bundle, out))
+        assert "another watcher" in failure(capsys, *watch(incoming, bundle_file, out))
         # The share goes and comes back.
-        images.rename(tmp_path / "away")
+        incoming.rename(tmp_path / "away")
         wait_until(lambda: "waiting for it" in stderr.read_text(), process)
-        (tmp_path / "away").rename(images)
+        (tmp_path / "away").rename(incoming)
         # The disk is full, in the middle of a record, and is freed.
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         full = results.stat().st_size + 50
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
-        shutil.copy(images / "0.png", images / "late.png")
+        shutil.copy(incoming / "0.png", incoming / "late.png")
         wait_until(lambda: results.stat().st_size == full, process)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, unlimited)
         wait_until(lambda: results.read_bytes().count(b"\n") == 4, process)
@@ -219,9 +219,9 @@ def test_it_waits_for_images_folder_and_room_and_stops_cleanly(
     assert "Traceback" not in complaints
 
 
-def test_ctrl_c_ends_it_cleanly(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_cleanly(bundle_file: Path, incoming: Path, tmp_path: Path) -> None:
     stderr = tmp_path / "stderr"
-    process = start(*watch(images, tiny_bundle, tmp_path / "out"), complaints=stderr)
+    process = start(*watch(incoming, bundle_file, tmp_path / "out"), complaints=stderr)
     try:
         # The signal may come at any time from here on.
         wait_until(lambda: (tmp_path / "out" / "results.jsonl").exists(), process)

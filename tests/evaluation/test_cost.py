@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from patchebm.cli.main import main
-from patchebm.synthetic import write_synthetic_set
+from patchebm_products import write_synthetic_set
 from tests.tiny import TINY
 
 

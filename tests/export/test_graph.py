@@ -19,7 +19,9 @@ from patchebm.export.onnx_file import onnx_bytes, onnx_model
 from patchebm.export.openvino_file import openvino_files
 from patchebm.features import tiling
 from patchebm.images.reading import read_image
-from patchebm.runtime.engines import INPUT, LARGEST_MAP, OnnxEngine, OpenVinoEngine
+from patchebm.runtime.engine import INPUT, LARGEST_MAP
+from patchebm.runtime.onnx_engine import OnnxEngine
+from patchebm.runtime.openvino_engine import OpenVinoEngine
 from tests.tiny import flanges, tiny_features
 
 SIZES = [(64, 64, 3), (90, 131, 3), (40, 200, 1), (301, 33, 3), (20, 20, 1), (9, 64, 3)]

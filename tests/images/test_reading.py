@@ -16,7 +16,7 @@ from PIL import Image
 
 from patchebm.errors import ImageError
 from patchebm.images import decoding
-from patchebm.images.decoding import MAX_PIXELS
+from patchebm.images.decoding import MAX_BYTES, MAX_PIXELS
 from patchebm.images.reading import IMAGE_SUFFIXES, read_image, read_mask
 
 RNG = np.random.default_rng(0)
@@ -445,11 +445,17 @@ def test_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "more memory" in sentence(save(tmp_path / "a.png", GREY))
 
 
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    assert "more than 2 GiB" in sentence(tmp_path / "a.png")
+
+
 def test_read_and_disk_errors_keep_their_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(decoding, "_decode", fail)
+    monkeypatch.setattr(Path, "read_bytes", fail)
     assert "Input/output error" in sentence(save(tmp_path / "a.png", GREY))
 
 

@@ -43,12 +43,12 @@ def kill_test(bundle: Path, folder: Path, files: int, seed: int) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_killed_five_times_nothing_is_lost_or_scored_twice(tiny_bundle: Path, tmp_path: Path) -> None:
-    kill_test(tiny_bundle, tmp_path, files=150, seed=0)
+def test_killed_five_times_nothing_is_lost_or_scored_twice(bundle_file: Path, tmp_path: Path) -> None:
+    kill_test(bundle_file, tmp_path, files=150, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_five_times_with_many_files(tiny_bundle: Path, tmp_path: Path, seed: int) -> None:
-    kill_test(tiny_bundle, tmp_path, files=1500, seed=seed)
+def test_killed_five_times_with_many_files(bundle_file: Path, tmp_path: Path, seed: int) -> None:
+    kill_test(bundle_file, tmp_path, files=1500, seed=seed)

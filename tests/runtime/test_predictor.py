@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,10 +24,11 @@ from patchebm.export.build import build_bundle
 from patchebm.export.graph import ScoringGraph
 from patchebm.export.onnx_file import onnx_bytes, onnx_model
 from patchebm.export.quantise import quantised
+from patchebm.images.photo import Photo
 from patchebm.images.reading import read_image
-from patchebm.runtime.engines import OnnxEngine
+from patchebm.runtime.bundle_predictor import BundlePredictor
+from patchebm.runtime.onnx_engine import OnnxEngine
 from patchebm.runtime.prediction import Prediction
-from patchebm.runtime.predictor import BundlePredictor
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,13 +75,28 @@ def test_a_image_is_the_same_whatever_it_is_handed_in_as(
     pixels = read_image(path)
     bytes_ = np.rint(pixels * 255).astype(np.uint8)
     deep = bytes_.astype(np.uint16) * 257
-    kinds = [str(path), path.read_bytes(), pixels, pixels.astype(np.float64), bytes_, deep, Image.open(path)]
+    kinds = [
+        *(str(path), path, Photo(path), path.read_bytes(), Image.open(path)),
+        *(pixels, pixels.astype(np.float64), bytes_, deep),
+    ]
     scores = [predictor.predict(kind)[0].score for kind in kinds]
+    np.testing.assert_array_equal(predictor.score(kinds), scores)
+    assert [p.image for p in predictor.predict(kinds)][:4] == [str(path)] * 3 + ["image 3"]
     assert scores == pytest.approx([scores[0]] * len(kinds), abs=1e-4)
     grey = bytes_[:, :, 0]
     assert predictor.predict(grey)[0].score == pytest.approx(
         predictor.predict(np.repeat(grey[:, :, None], 3, axis=2))[0].score, abs=1e-4
     )
+
+
+def test_a_photo_keeps_its_pixels_until_the_next_prediction_is_asked_for(
+    predictor: BundlePredictor, images: list[Path]
+) -> None:
+    photos = [Photo(path) for path in images[:3]]
+    arrays: list[weakref.ref[object]] = []
+    for photo, _ in zip(photos, predictor.iterate(photos), strict=True):
+        arrays.append(weakref.ref(photo.pixels))
+        assert [array() is not None for array in arrays] == [False] * (len(arrays) - 1) + [True]
 
 
 def test_16_bits_keep_their_precision(predictor: BundlePredictor) -> None:
@@ -102,10 +119,9 @@ def test_batches_and_threads_change_nothing(bundle_file: Path, predictor: Bundle
 
 
 def test_openvino_from_several_threads(
-    fitted: EnsembleDetector, images: list[Path], tmp_path: Path, predictor: BundlePredictor
+    openvino_file: Path, images: list[Path], predictor: BundlePredictor
 ) -> None:
-    build_bundle(fitted, verify=images, form="openvino").write(tmp_path / "ov.patchebm")
-    other = patchebm.load(tmp_path / "ov.patchebm", threads=1)
+    other = patchebm.load(openvino_file, threads=1)
     expected = predictor.predict(images)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda image: other.predict(image)[0], images * 10))
@@ -122,7 +138,7 @@ def test_openvino_from_several_threads(
         (np.zeros((64, 64), bool), "dtype bool; give uint8"),
         (np.zeros((64, 64, 4), np.uint8), r"has shape \(64, 64, 4\)"),
         (np.zeros((0, 64, 3), np.uint8), r"has shape \(0, 64, 3\)"),
-        (np.zeros((1, 1, 3), np.uint8), "1 x 1 pixels, too few to judge"),
+        (np.zeros((1, 1, 3), np.uint8), "1 x 1 pixels, too few to score"),
         (b"", "is empty"),
         (b"no image", "is not a PNG, JPEG, BMP or TIFF"),
         ("missing.png", "does not exist"),
@@ -293,7 +309,7 @@ def test_precisions_that_are_not_offered_say_so(fitted: EnsembleDetector, images
     import openvino
 
     from patchebm.export.build import check_target
-    from patchebm.runtime.engines import offers_bf16
+    from patchebm.runtime.openvino_engine import offers_bf16
 
     with pytest.raises(ConfigError, match="add --format openvino"):
         check_target("onnx", "bf16")

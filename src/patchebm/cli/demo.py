@@ -16,10 +16,9 @@ from patchebm.cli.options import add_config, given_preset, to_config
 from patchebm.cli.train import train_run
 from patchebm.config.parser import Parser
 from patchebm.config.schema import Config
-from patchebm.errors import DataError
+from patchebm.errors import ConfigError, DataError
 from patchebm.files import write_text
 from patchebm.images.folders import ImageSet, open_image_set
-from patchebm.synthetic import PRODUCTS, write_synthetic_set
 
 if TYPE_CHECKING:
     from patchebm.evaluation.evaluate import Evaluation
@@ -33,10 +32,18 @@ ERRORS, GALLERY = 3, 12
 
 def run(argv: Sequence[str]) -> None:
     """Run the demo as the arguments say."""
+    try:
+        from patchebm_products import PRODUCTS, write_synthetic_set
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the demo draws its images with {error.name}, which is not installed; from a clone of patchebm "
+            "run `pip install ./products`"
+        ) from error
+
     presets = [name] if (name := given_preset(argv)) else list(PRESETS)
     configs = {}
     for preset in presets:
-        values, config = _parse(argv, preset)
+        values, config = _parse(argv, preset, PRODUCTS)
         configs[preset] = config
     out = Path(values.out)
     counts = {"train": 60, "test_good": 20, "per_defect": 5}
@@ -79,12 +86,12 @@ def run(argv: Sequence[str]) -> None:
     print(f"done in {time.perf_counter() - began:.0f} s; open {(out / 'report.html').resolve()}")
 
 
-def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
+def _parse(argv: Sequence[str], preset: str, products: Sequence[str]) -> tuple[Namespace, Config]:
     """The arguments, and the configuration that they make of a preset."""
     parser = Parser(prog="patchebm demo", description=__doc__)
     parser.add_argument("--out", default="demo", help="folder for images, runs and report.html")
     parser.add_argument(
-        "--products", nargs="+", default=list(PRODUCTS), choices=PRODUCTS, help="which products"
+        "--products", nargs="+", default=list(products), choices=products, help="which products"
     )
     parser.add_argument("--quick", action="store_true", help="few images and a tenth of the training steps")
     add_config(parser, argv, preset)

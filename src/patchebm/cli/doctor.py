@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import json
 import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from patchebm._version import __version__
+from patchebm.cli.model import add_device_options
 from patchebm.config.parser import Parser
 from patchebm.errors import DataError, PatchebmError
 from patchebm.images.folders import find_images
 from patchebm.line.machine import HELPS, advice, hardware, runtimes
 
 # Images that are scored in turn; more would only take longer to read.
-MOST_IMAGES = 20
+MAX_IMAGES = 20
 
 
 def run(argv: Sequence[str]) -> None:
-    """Look and measure as the arguments say."""
+    """Inspects and measures as the arguments say."""
     parser = Parser(prog="patchebm doctor", description=__doc__)
     parser.add_argument("model", nargs="?", help="bundle or run folder to measure")
     parser.add_argument(
-        "images", nargs="*", help="images, or folders of them; without, one of 256 px is drawn"
+        "images", nargs="*", help="images, or folders of them; without, one of 256 px is made up"
     )
+    add_device_options(parser)
     parser.add_argument("--json", action="store_true", help="print the facts as JSON")
     values = parser.parse(argv)
-    images = find_images(values.images)[:MOST_IMAGES] if values.images else []
+    images = find_images(values.images)[:MAX_IMAGES] if values.images else []
     facts: dict[str, Any] = {"patchebm": __version__, "hardware": hardware(), "runtimes": runtimes()}
     facts["precisions"] = precisions(facts["hardware"], facts["runtimes"])
     facts["advice"] = advice(facts["hardware"], facts["runtimes"])
@@ -36,7 +39,7 @@ def run(argv: Sequence[str]) -> None:
     if values.model is not None:
         facts["model"] = values.model
         try:
-            facts["speed"] = _speeds(values.model, images, facts["hardware"]["cores"])
+            facts["speed"] = _speeds(values, images, facts["hardware"]["cores"])
             facts["advice"] += _speed_advice(facts["speed"])
         except PatchebmError as error:
             problem = error
@@ -47,7 +50,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def precisions(machine: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """What each precision is worth here, in words."""
+    """Says what each precision is worth here."""
     words = {}
     for name in ("f32", *HELPS):
         offering = [runtime for runtime, facts in found.items() if name in facts.get("precisions", [])]
@@ -60,31 +63,34 @@ def precisions(machine: dict[str, Any], found: dict[str, dict[str, Any]]) -> dic
     return words
 
 
-def _speeds(model: str, images: Sequence[Path], cores: float) -> list[dict[str, Any]]:
-    """Measure on one thread, and on as many as there are cores."""
+def _speeds(values: Namespace, images: Sequence[Path], cores: float) -> list[dict[str, Any]]:
+    """Measures on one thread, and on as many as there are cores."""
     from patchebm.line.measure import measure
 
+    model = values.model
     if not Path(model).exists():
         raise DataError(f"{model} does not exist; name a bundle or a run folder")
     threads = sorted({1, max(1, int(cores))})
     with tempfile.TemporaryDirectory() as folder:
-        images = list(images) or [_drawn(Path(folder))]
-        return [asdict(measure(model, images, n)) for n in threads]
+        images = list(images) or [_gradient(Path(folder))]
+        asked = {"provider": values.provider, "device": values.device}
+        return [asdict(measure(model, images, n, **asked)) for n in threads]
 
 
-def _drawn(folder: Path) -> Path:
-    """An image of 256 px: how fast a model is does not depend on what is on it."""
+def _gradient(folder: Path) -> Path:
+    """Writes a grainy gradient of 256 px: how fast a model is does not depend on what an image shows."""
+    import numpy as np
     from PIL import Image
 
-    from patchebm.synthetic import draw
-
-    pixels, *_ = draw("flange", seed=0, split="train/good", index=0, defect="good", size=256)
-    Image.fromarray(pixels).save(folder / "drawn.png")
-    return folder / "drawn.png"
+    # With grain, because a smooth image would be decoded faster than a photograph.
+    grain = np.random.default_rng(0).integers(0, 16, (256, 256, 3))
+    pixels = (np.arange(256)[:, None, None] // 2 + grain + 56).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "gradient.png")
+    return folder / "gradient.png"
 
 
 def _speed_advice(speeds: Sequence[dict[str, Any]]) -> list[str]:
-    """What the measurements say to do."""
+    """Returns what the measurements say to do."""
     if len(speeds) < 2:
         return []
     one, all_cores = speeds[0], speeds[-1]
@@ -95,7 +101,7 @@ def _speed_advice(speeds: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    """The facts as text."""
+    """Returns the facts as lines of text."""
     machine = facts["hardware"]
     memory, free = machine["memory_mb"], machine["free_memory_mb"]
     lines = [
@@ -105,8 +111,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"memory     {_or_unknown(memory)} MB, {_or_unknown(free)} MB free",
     ]
     for name, found in facts["runtimes"].items():
-        asked = [*found.get("providers", []), *found.get("devices", [])]
-        state = "not installed" if found["version"] is None else " ".join([found["version"], *asked])
+        state = "not installed" if found["version"] is None else found["version"]
+        if "providers" in found:
+            state += f", --provider {', '.join(found['providers'])}"
         lines.append(f"{name:<12}{found.get('problem', state)}")
     lines += [f"{name:<12}{words}" for name, words in facts["precisions"].items()]
     if "speed" in facts:

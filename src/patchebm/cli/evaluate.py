@@ -18,7 +18,7 @@ from patchebm.run_folder import FINGERPRINTS
 
 if TYPE_CHECKING:
     from patchebm.detector import EnsembleDetector
-    from patchebm.runtime.predictor import BundlePredictor
+    from patchebm.runtime.predictor import Predictor
 
 
 def run(argv: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ def find_seen(model: Path, image_set: ImageSet) -> tuple[list[Duplicate], list[s
 
 
 def made_by(
-    model: Path, detector: EnsembleDetector | BundlePredictor, image_set: ImageSet, command: Sequence[str]
+    model: Path, detector: EnsembleDetector | Predictor, image_set: ImageSet, command: Sequence[str]
 ) -> dict[str, Any]:
     """What the figures come from: commands, seed, data and versions."""
     images = [p.path for p in image_set.test if p.anomalous is not None]

@@ -9,52 +9,47 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchebm.cli.options import RATE
+from patchebm.cli.model import add_model_options, open_model
 from patchebm.config.parser import Parser
 from patchebm.errors import PatchebmError
 from patchebm.files import replacing, write_text
 from patchebm.images.folders import find_images
-from patchebm.images.reading import read_image
-from patchebm.loading import load
+from patchebm.images.photo import Photo
+from patchebm.runtime.overlay import heat_overlay, side_by_side
 from patchebm.runtime.prediction import one_in
 
 
 def run(argv: Sequence[str]) -> None:
-    """Predict as the arguments say."""
+    """Predicts as the arguments say."""
     parser = Parser(prog="patchebm predict", description=__doc__)
     parser.add_argument(
         "model", help="folder that `patchebm train` wrote, or file that `patchebm export` wrote"
     )
     parser.add_argument("images", nargs="+", help="images, or folders of images")
     parser.add_argument("--out", help="write heat map overlays to this folder")
-    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
-    parser.add_argument("--threads", type=int, help="of a bundle, that one image uses; default: all cores")
+    add_model_options(parser)
     parser.add_argument("--json", help="write the predictions to this file, a list of records")
     values = parser.parse(argv)
     paths = find_images(values.images)
 
-    from patchebm.runtime.overlay import heat_overlay, side_by_side
-
     names = _overlay_names(paths)
     if values.out:
         _check_targets(Path(values.out), names)
-    detector = load(values.model, threads=values.threads)
-    if values.false_alarm_rate is not None:
-        detector = detector.at_false_alarm_rate(values.false_alarm_rate)
+    detector = open_model(values.model, values)
     records = []
-    for path, prediction in zip(paths, detector.iterate(paths, heat_maps=bool(values.out)), strict=True):
+    photos = [Photo(path) for path in paths]
+    for photo, prediction in zip(photos, detector.iterate(photos, heat_maps=bool(values.out)), strict=True):
         record = prediction.record()
         if prediction.heat_map is not None:
-            image = read_image(path)
             low, high = detector.heat_range(prediction.heat_map)
-            overlay = heat_overlay(image, prediction.heat_map, low=low, high=high)
-            target = Path(values.out) / names[path]
+            overlay = heat_overlay(photo.pixels, prediction.heat_map, low=low, high=high)
+            target = Path(values.out) / names[photo.path]
             with replacing(target) as temporary:
-                side_by_side(image, overlay, None).save(temporary, format="PNG")
+                side_by_side(photo.pixels, overlay, None).save(temporary, format="PNG")
             record["overlay"] = str(target)
         records.append(record)
         verdict = "ANOMALOUS" if prediction.anomalous else "normal"
-        print(f"{verdict:<10}{prediction.score:>8.2f}  {one_in(prediction):<22}{path}")
+        print(f"{verdict:<10}{prediction.score:>8.2f}  {one_in(prediction):<22}{photo.path}")
     flagged = sum(record["anomalous"] for record in records)
     print(
         f"{flagged} of {len(records)} images are anomalous (score above {detector.threshold_.value:.2f}; "
@@ -66,7 +61,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A distinct name for each image's overlay: its stem, with its folders where stems repeat."""
+    """Returns a distinct name for each image's overlay: its stem, with its folders where stems repeat."""
     stems = Counter(path.stem for path in paths)
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     names: dict[Path, str] = {}
@@ -84,7 +79,7 @@ def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _check_targets(folder: Path, names: dict[Path, str]) -> None:
-    """Raise PatchebmError if an overlay would replace one of the images."""
+    """Raises PatchebmError if an overlay would replace one of the images."""
     inputs = {path.resolve() for path in names}
     for path, name in names.items():
         if (folder / name).resolve() in inputs:

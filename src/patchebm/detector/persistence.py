@@ -42,17 +42,20 @@ def save_detector(detector: EnsembleDetector, folder: str | Path, card: dict[str
     save_model(folder, facts, tensors)
 
 
-def load(folder: str | Path, backbone: Backbone | None = None) -> EnsembleDetector:
+def load(folder: str | Path, backbone: Backbone | None = None, device: str = "auto") -> EnsembleDetector:
     """The detector that `save` wrote to a folder.
 
     Args:
         folder: a run folder.
         backbone: the feature extractor that it was fitted with, if that was one of your own.
+        device: what computes.
 
     Raises:
         ConfigError: the backbone is not installed; says how to install it.
         ModelFileError: missing, truncated, altered, of another version, or inconsistent; says which.
     """
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"device {device} is not offered yet; use cpu")
     facts, tensors = load_model(folder)
     try:
         config = build_config(facts["config"])

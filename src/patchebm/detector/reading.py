@@ -17,10 +17,11 @@ from patchebm.detector.level import LevelModel, TrainingSet
 from patchebm.errors import ImageError
 from patchebm.features.maps import FeatureMaps
 from patchebm.features.views import to_tensor
+from patchebm.images.photo import Photo
 from patchebm.images.reading import read_image
 from patchebm.progress import progress_bar
 
-Image: TypeAlias = "str | Path | NDArray[np.float32]"
+Image: TypeAlias = "str | Path | Photo | NDArray[np.float32]"
 """A file, or an array `(H, W, 1 or 3)` float32 in [0, 1] as `patchebm.images.reading.read_image` gives."""
 
 # Cells of feature maps that an energy is fitted on, of all images together, and bytes of maps kept to
@@ -95,6 +96,8 @@ def looks_of(images: Sequence[Tensor]) -> NDArray[np.float64]:
 
 def name_of(image: Image, index: int) -> str:
     """What messages call an image: its path, or its number."""
+    if isinstance(image, Photo):
+        return str(image.path)
     return str(image) if isinstance(image, str | Path) else f"image {index}"
 
 
@@ -104,6 +107,8 @@ def array_of(image: Image, index: int) -> NDArray[np.float32]:
     Raises:
         ImageError: the file cannot be read, or the array is of the wrong shape, type or range.
     """
+    if isinstance(image, Photo):
+        return image.pixels
     if isinstance(image, str | Path):
         return read_image(image)
     array = np.asarray(image)

@@ -19,7 +19,7 @@ from patchebm.images.reading import read_mask
 if TYPE_CHECKING:
     from patchebm.detector import EnsembleDetector
     from patchebm.runtime.prediction import Prediction
-    from patchebm.runtime.predictor import BundlePredictor
+    from patchebm.runtime.predictor import Predictor
 
 
 # Figures that need good and anomalous test images.
@@ -53,7 +53,7 @@ class Evaluation:
 
 
 def evaluate(
-    detector: EnsembleDetector | BundlePredictor,
+    detector: EnsembleDetector | Predictor,
     image_set: ImageSet,
     *,
     pixels: bool = True,

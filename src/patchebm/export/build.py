@@ -13,8 +13,9 @@ from patchebm.export.card import build_card
 from patchebm.export.graph import ScoringGraph
 from patchebm.export.parity import Parity, compare, hard_images, spread_out
 from patchebm.runtime.bundle import Bundle, write_bundle
-from patchebm.runtime.engines import offers_bf16, open_engine, require_openvino
-from patchebm.runtime.predictor import BundlePredictor
+from patchebm.runtime.bundle_predictor import BundlePredictor
+from patchebm.runtime.engines import open_engine
+from patchebm.runtime.openvino_engine import offers_bf16, require_openvino
 
 FORMATS = ("onnx", "openvino")
 PRECISIONS = ("f32", "bf16", "int8")

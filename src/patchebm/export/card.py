@@ -12,6 +12,7 @@ from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ModelFileError
 from patchebm.features.backbone import Backbone
 from patchebm.provenance import versions
+from patchebm.runtime.calibration import Calibration
 
 FIGURES = "evaluation.json"
 """A file of `patchebm evaluate --json` in the run folder goes into the card by this name."""
@@ -35,18 +36,21 @@ def build_card(
         ModelFileError: the run folder's figures cannot be read.
     """
     size = detector.config.features.size
-    threshold, tail = detector.threshold_, detector.tail_
+    calibration = Calibration(
+        tuple(detector.levels_),
+        detector.tail_,
+        detector.threshold_,
+        detector.heat_low_,
+        detector.heat_high_,
+    )
     assert detector.backbone is not None
     return {
         "graph": {
             "format": form,
             "precision": precision,
-            "levels": list(detector.levels_),
             "size": [int(size[0]), int(size[1])],
         },
-        "threshold": asdict(threshold),
-        "tail": {"scores": tail.scores.tolist(), "weights": tail.weights.tolist()},
-        "heat": {"low": detector.heat_low_, "high": detector.heat_high_},
+        **calibration.to_dict(),
         "trained_on": {key: detector.card_[key] for key in _TRAINING if key in detector.card_},
         "config": json.loads(json.dumps(asdict(detector.config))),
         "figures": _figures(run),

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from patchebm.export.graph import ScoringGraph
-from patchebm.runtime.engines import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED
+from patchebm.runtime.engine import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED
 
 # Resize has `antialias` and `axes` from here on.
 OPSET = 18

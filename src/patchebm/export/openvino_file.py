@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from patchebm.runtime.engines import require_openvino
+from patchebm.runtime.openvino_engine import require_openvino
 
 
 def openvino_files(onnx_content: bytes) -> dict[str, bytes]:

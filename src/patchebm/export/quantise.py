@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from patchebm.errors import ConfigError
 from patchebm.images.reading import read_image
-from patchebm.runtime.engines import INPUT
+from patchebm.runtime.engine import INPUT
 
 # Channels on the wider side of a convolution that is wide; in EfficientNet-Lite0 those from block 4 on.
 WIDE = 200

@@ -1,4 +1,4 @@
-"""From an image file to a decoded image and what its header says, or a sentence why not.
+"""This module decodes an image file and reads its header, or says in a sentence why it cannot.
 
 Pillow decodes. Where it returns numbers that are not those of the file (signed or planar 16-bit TIFF, for
 instance) the file is refused rather than read wrongly.
@@ -6,10 +6,11 @@ instance) the file is refused rather than read wrongly.
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -21,6 +22,9 @@ MAX_PIXELS = 175_000_000
 An image this size takes 2 GB as RGB float32. It is above the 151 megapixels of the largest industrial
 sensors and just below 178,956,970, where Pillow itself refuses a file as a decompression bomb.
 """
+
+MAX_BYTES = 2 * 2**30
+"""Largest file that is read: above what `MAX_PIXELS` of four 16-bit channels take without compression."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _MAGIC = {
@@ -42,7 +46,7 @@ _LOST_TAGS = ("Corrupt EXIF data", "Tag data larger than file", "Tag offset too 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image and what the header said that Pillow's mode does not tell."""
+    """This class holds a decoded image and what the header says that Pillow's mode does not."""
 
     image: Image.Image
     kind: str
@@ -53,47 +57,54 @@ class Decoded:
     orientation: int = 1
 
 
-def decode_file(path: Path) -> Decoded:
-    """Decode the file completely; every failure becomes an ImageError."""
-    _require_file(path)
+def read_file(path: Path) -> bytes:
+    """Returns the content of an image file; every failure becomes an ImageError that names it."""
+    # Asked before opening, since opening a pipe would wait for its other end for ever.
     try:
-        with path.open("rb") as stream:
-            return decode_stream(path, stream)
-    except OSError as error:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder, not an image; name a file in it")
+        if not path.exists():
+            raise ImageError(f"{path} does not exist; check the path")
+        if not path.is_file():
+            raise ImageError(f"{path} is not a regular file; name an image")
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(
+                f"{path} has more than {MAX_BYTES >> 30} GiB; scale it down or cut it into parts"
+            )
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ImageError(
-            f"{path} cannot be read: {error.strerror}; check its permissions and the disk"
+            f"{path!s:.200} cannot be read: {reason}; check the path, its permissions and the disk"
         ) from error
 
 
-def decode_stream(path: Path, stream: BinaryIO) -> Decoded:
-    """Decode what a stream holds; every failure becomes an ImageError that calls it `path`."""
+def decode(content: bytes, path: Path) -> Decoded:
+    """Decodes the content of a file completely; every failure becomes an ImageError that calls it `path`."""
+    if not content:
+        raise ImageError(f"{path} is empty (0 bytes); copy it again or leave it out")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            loaded = _decode(path, stream)
+            loaded = _decode(path, content)
         except ImageError:
             raise
         except UnidentifiedImageError as error:
-            stream.seek(0)
-            raise ImageError(_unidentified(path, stream.read(4))) from error
+            raise ImageError(_unidentified(path, content[:4])) from error
         except Image.DecompressionBombError as error:
             raise ImageError(too_large(path)) from error
         except MemoryError as error:
             raise ImageError(f"{path} needs more memory than there is; scale it down") from error
         except Exception as error:
             # Damaged files make Pillow's plugins raise nearly anything: SyntaxError, KeyError, struct.error.
-            if isinstance(error, OSError) and error.errno is not None:
-                raise ImageError(
-                    f"{path} cannot be read: {error.strerror}; check its permissions and the disk"
-                ) from error
             raise ImageError(damaged(path)) from error
     if loaded.kind == "TIFF" and any(str(w.message).startswith(_LOST_TAGS) for w in caught):
         raise ImageError(damaged(path))
     return loaded
 
 
-def _decode(path: Path, stream: BinaryIO) -> Decoded:
-    image = Image.open(stream, formats=_FORMATS)
+def _decode(path: Path, content: bytes) -> Decoded:
+    image = Image.open(io.BytesIO(content), formats=_FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(too_large(path))
     if image.width == 0 or image.height == 0:
@@ -108,8 +119,7 @@ def _decode(path: Path, stream: BinaryIO) -> Decoded:
     depth, colour = 8, _PNG_GREY
     if kind == "PNG":
         # Bit depth and colour type stand here in every PNG; Pillow's mode does not tell 16-bit colour from 8.
-        stream.seek(24)
-        depth, colour = stream.read(2)
+        depth, colour = content[24:26]
     image.load()
     deep = depth == 16
     return Decoded(
@@ -144,29 +154,12 @@ def _decode_tiff(path: Path, image: Image.Image) -> Decoded:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none: upright."""
+    """Returns the EXIF orientation; 1, which is upright, where there is none."""
     try:
         return int(image.getexif().get(_TAG_ORIENTATION, 1))
     except Exception:
         # A damaged EXIF block does not spoil the pixels; every viewer shows such an image as it is stored.
         return 1
-
-
-def _require_file(path: Path) -> None:
-    # Asked before opening, since opening a pipe would wait for its other end for ever.
-    try:
-        if path.is_dir():
-            raise ImageError(f"{path} is a folder, not an image; name a file in it")
-        if not path.exists():
-            raise ImageError(f"{path} does not exist; check the path")
-        if not path.is_file():
-            raise ImageError(f"{path} is not a regular file; name an image")
-        empty = path.stat().st_size == 0
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path!s:.200} cannot be read: {reason}; check the path") from error
-    if empty:
-        raise ImageError(f"{path} is empty (0 bytes); copy it again or leave it out")
 
 
 def _unidentified(path: Path, start: bytes) -> str:
@@ -180,16 +173,16 @@ def _unidentified(path: Path, start: bytes) -> str:
 
 
 def damaged(path: Path) -> str:
-    """The sentence on a file whose pixels cannot all be had."""
+    """Returns the sentence on a file whose pixels cannot all be read."""
     return f"{path} is truncated or damaged; copy it again or leave it out"
 
 
 def too_large(path: Path) -> str:
-    """The sentence on a file of more than `MAX_PIXELS`."""
+    """Returns the sentence on a file of more than `MAX_PIXELS`."""
     limit = MAX_PIXELS // 1_000_000
     return f"{path} claims to have more than {limit} million pixels; scale it down or cut it into parts"
 
 
 def unsupported(path: Path, what: str) -> str:
-    """The sentence on a file of numbers that would be read wrongly."""
+    """Returns the sentence on a file of numbers that would be read wrongly."""
     return f"{path} holds {what}, which cannot be read; save it with 8 bits per channel or as 16-bit grey"

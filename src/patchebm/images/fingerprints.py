@@ -1,4 +1,4 @@
-"""Recognising an image that was seen before: the same file, or the same photograph saved again.
+"""This module recognises an image that was trained on: the same file, or the same photograph saved again.
 
 Difference hashes (64 or 256 bits) do not tell good parts apart: on the development set `bottle` the nearest
 of 63 training images is 4 of 256 bits away from a test image, nearer than most re-encoded copies. What
@@ -9,7 +9,7 @@ away.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from PIL import Image
 
 from patchebm.errors import DataError
 from patchebm.files import replacing
-from patchebm.images.reading import read_image
-from patchebm.provenance import file_hash
+from patchebm.images.photo import Photo
+from patchebm.provenance import name_below
 
 SIDE = 64
 """Pixels a side of a fingerprint."""
@@ -42,10 +42,10 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What is kept of images to recognise them.
+    """This class holds what is kept of images to recognise them.
 
     Attributes:
-        names: of the files, as seen from their image set.
+        names: of the files, below the folder of their image set.
         sha256: of their bytes.
         details: `(N, 64, 64)` int8, the fine detail of each, scaled to its own largest value.
     """
@@ -55,7 +55,7 @@ class Fingerprints:
     details: NDArray[np.int8]
 
     def save(self, path: Path) -> None:
-        """Write to an `.npz` file, atomically."""
+        """Writes an `.npz` file, atomically."""
         with replacing(path) as temporary, temporary.open("wb") as stream:
             # Names as UTF-8 bytes: one that is no Unicode cannot be kept as text.
             names = np.array([name.encode("utf-8", "surrogateescape") for name in self.names])
@@ -64,10 +64,10 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A test image that training has seen.
+    """This class names a test image that was trained on.
 
     Attributes:
-        test, train: names as seen from their image sets.
+        test, train: names below the folders of their image sets.
         exact: whether the files are the same byte by byte.
         similarity: 1 for an exact one, else at least `NEAR`.
     """
@@ -78,21 +78,45 @@ class Duplicate:
     similarity: float
 
 
-def take_fingerprints(paths: Sequence[Path], root: Path) -> Fingerprints:
-    """Fingerprints of image files, named as seen from `root`.
+class FingerprintTaker:
+    """This class takes the fingerprints of images one by one, so that none has to be opened for it alone.
+
+    Args:
+        root: the folder that names start at.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names: list[str] = []
+        self._sha256: list[str] = []
+        self._details: list[NDArray[np.int8]] = []
+
+    def add(self, photo: Photo) -> None:
+        """Takes the fingerprint of the next image. Raises ImageError if it cannot be read."""
+        self._details.append(_details(photo.pixels))
+        self._sha256.append(photo.sha256)
+        self._names.append(name_below(photo.path, self._root))
+
+    def fingerprints(self) -> Fingerprints:
+        """Returns the fingerprints of all images so far."""
+        details = np.array(self._details, dtype=np.int8).reshape(-1, SIDE, SIDE)
+        return Fingerprints(self._names, self._sha256, details)
+
+
+def take_fingerprints(paths: Iterable[Path], root: Path) -> Fingerprints:
+    """Returns the fingerprints of image files, each of which is opened once; names start at `root`.
 
     Raises:
         ImageError: an image cannot be read.
     """
-    details = np.empty((len(paths), SIDE, SIDE), dtype=np.int8)
-    for i, path in enumerate(paths):
-        details[i] = _details(read_image(path))
-    names = [(p.relative_to(root) if p.is_relative_to(root) else p).as_posix() for p in paths]
-    return Fingerprints(names, [file_hash(p) for p in paths], details)
+    taker = FingerprintTaker(root)
+    for path in paths:
+        taker.add(Photo(path))
+    return taker.fingerprints()
 
 
 def load_fingerprints(path: Path) -> Fingerprints:
-    """Read what `Fingerprints.save` wrote.
+    """Reads what `Fingerprints.save` wrote.
 
     Raises:
         DataError: the file is missing or damaged; names it.
@@ -113,15 +137,15 @@ def load_fingerprints(path: Path) -> Fingerprints:
 
 
 def find_duplicates(train: Fingerprints, test: Fingerprints) -> list[Duplicate]:
-    """Test images that are, or nearly are, training images; at most one finding for each."""
+    """Returns the test images that are, or nearly are, training images; at most one finding for each."""
     known = dict(zip(reversed(train.sha256), reversed(train.names), strict=True))
     flat = _normed(train.details)
     mean = flat.mean(0)
-    seen = _directions(flat - mean)
+    known_details = _directions(flat - mean)
     found = []
     for begin in range(0, len(test.names), _CHUNK):
         part = slice(begin, begin + _CHUNK)
-        similarity = _directions(_normed(test.details[part]) - mean) @ seen.T
+        similarity = _directions(_normed(test.details[part]) - mean) @ known_details.T
         nearest = similarity.argmax(1)
         for name, digest, i, row in zip(
             test.names[part], test.sha256[part], nearest, similarity, strict=True
@@ -134,7 +158,7 @@ def find_duplicates(train: Fingerprints, test: Fingerprints) -> list[Duplicate]:
 
 
 def _details(image: NDArray[np.float32]) -> NDArray[np.int8]:
-    """What a small grey version of an image has beyond the mean of each pixel's neighbours."""
+    """Returns what a small grey version of an image has beyond the mean of each pixel's neighbours."""
     # As Pillow turns colour to grey, so that a copy saved in grey is one too.
     grey = image[..., 0] if image.shape[2] == 1 else image @ _LUMA
     small = np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
@@ -147,12 +171,12 @@ def _details(image: NDArray[np.float32]) -> NDArray[np.int8]:
 
 
 def _normed(details: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Fingerprints `(N, 64 * 64)` of mean 0 and length 1, so that neither light nor contrast counts."""
+    """Returns fingerprints `(N, 64 * 64)` of mean 0 and length 1: neither light nor contrast counts."""
     flat = details.reshape(len(details), -1).astype(np.float32)
     return _directions(flat - flat.mean(1, keepdims=True))
 
 
 def _directions(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Rows of length 1; such as are nearly nothing become nothing, which is similar to nothing."""
+    """Returns rows scaled to length 1; rows of nearly no length become zero, which is similar to nothing."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(np.where(lengths > 1e-3, rows / np.maximum(lengths, 1e-3), 0.0), dtype=np.float32)

@@ -1,19 +1,20 @@
-"""Finding the images, labels, masks and groups of an image set in a folder, and checking them.
+"""This module finds the images, labels, masks and groups of an image set in a folder, and checks them.
 
-Nothing here looks at pixels except `check_images`. Folders are listed in sorted order, so that the same
+Only `check_images` and `readable_photos` open images. Folders are listed in sorted order, so that the same
 files give the same set on every machine; hidden files and files that are not images are left out.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from patchebm.errors import DataError, ImageError
 from patchebm.images.groups import read_csv, read_groups
-from patchebm.images.reading import IMAGE_SUFFIXES, read_image, read_mask
+from patchebm.images.photo import Photo
+from patchebm.images.reading import IMAGE_SUFFIXES, read_mask
 
 GOOD = "good"
 """Folder name and label of normal images."""
@@ -24,7 +25,7 @@ MASKS = "ground_truth"
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image file and what is known of it.
+    """This class names an image file and what is known of it.
 
     Attributes:
         path: the file.
@@ -40,13 +41,13 @@ class ImageFile:
 
     @property
     def anomalous(self) -> bool | None:
-        """False for 'good', None for unknown, else True."""
+        """Returns False for 'good', None for unknown, else True."""
         return None if self.defect == "" else self.defect != GOOD
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images of one product.
+    """This class lists the images of one product.
 
     Attributes:
         name: name of the root folder.
@@ -69,12 +70,12 @@ class ImageSet:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """Names of the defects among the test images, sorted, without 'good'."""
+        """Returns the names of the defects among the test images, sorted, without 'good'."""
         return tuple(sorted({image.defect for image in self.test if image.anomalous}))
 
 
 def open_image_set(root: str | Path, test: str | Path | None = None, groups: str | None = None) -> ImageSet:
-    """List an image set; the images themselves are not opened (see `check_images`).
+    """Lists an image set; the images themselves are not opened (`check_images` does).
 
     The good images to train on lie in `train/good` (the layout of MVTec AD), else in `good`, else directly
     in `root`; the first of these that exists counts. The test images lie in `test`, in one folder for each
@@ -83,8 +84,8 @@ def open_image_set(root: str | Path, test: str | Path | None = None, groups: str
 
     Masks are optional, for each defect too: `ground_truth/<defect>/<stem>_mask.png` or `<stem>.png` beside a
     folder named `test` (any image ending will do), or `ground_truth` inside a test folder of another name.
-    Optional files in `root`: `groups.csv` with the columns file,group (paths as seen from `root`, with
-    forward slashes) and `kinds.csv` with the columns defect,kind (kind is local or global).
+    Optional files in `root`: `groups.csv` with the columns file,group (paths below `root`, with forward
+    slashes) and `kinds.csv` with the columns defect,kind (kind is local or global).
 
     Args:
         root: folder of the set.
@@ -128,7 +129,7 @@ def open_image_set(root: str | Path, test: str | Path | None = None, groups: str
 
 
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Expand files and folders to image files, sorted by path, each once.
+    """Expands files and folders to image files, sorted by path, each once.
 
     Folders are searched through all their sub-folders (hidden ones and links to folders left out) for
     files with an ending in `IMAGE_SUFFIXES`. A file that is named itself is taken whatever its ending.
@@ -157,13 +158,13 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def check_images(
-    images: Sequence[ImageFile], *, skip_bad: bool = False
+    images: Iterable[ImageFile], *, skip_bad: bool = False
 ) -> tuple[list[ImageFile], list[tuple[ImageFile, str]]]:
-    """Read every image and its mask to the end, so that a bad file is found before hours of training.
+    """Reads every image and its mask to the end, so that a bad file is found before hours of training.
 
     Args:
         images: what to check.
-        skip_bad: return the bad images instead of raising.
+        skip_bad: whether bad images are returned; otherwise they are an error.
 
     Returns:
         The good images, in their order, and the bad ones, each with the sentence that says why.
@@ -172,26 +173,56 @@ def check_images(
         ImageError: without `skip_bad`, if any image or mask is bad; names the first, counts the others.
         DataError: with `skip_bad`, if there are images and not one of them is good.
     """
-    good: list[ImageFile] = []
     bad: list[tuple[ImageFile, str]] = []
+    good = [image for image, _ in readable_photos(images, bad)]
+    refuse_bad(bad, len(good), skip_bad=skip_bad)
+    return good, bad
+
+
+def readable_photos(
+    images: Iterable[ImageFile], bad: list[tuple[ImageFile, str]]
+) -> Iterator[tuple[ImageFile, Photo]]:
+    """Yields each image that can be read, and whose mask can, with its photo, decoded.
+
+    The photo is released when the next one is asked for, so that one image at a time is in memory.
+
+    Args:
+        images: in the order in which they are read.
+        bad: gets each of the other images with the sentence that says why it cannot be used.
+    """
     for image in images:
+        photo = Photo(image.path)
         try:
-            height, width, _ = read_image(image.path).shape
+            height, width, _ = photo.pixels.shape
             if image.mask is not None:
                 read_mask(image.mask, (height, width))
         except ImageError as error:
             bad.append((image, str(error)))
         else:
-            good.append(image)
+            yield image, photo
+        photo.release()
+
+
+def refuse_bad(bad: Sequence[tuple[ImageFile, str]], good: int, *, skip_bad: bool) -> None:
+    """Raises an error if images cannot be used and were not to be skipped, or if no other is left.
+
+    Args:
+        bad: images that cannot be used, each with the sentence that says why.
+        good: the number of the other images.
+        skip_bad: whether bad images may be left out.
+
+    Raises:
+        ImageError: without `skip_bad`, if any image is bad; names the first, counts the others.
+        DataError: with `skip_bad`, if no image is good.
+    """
     if not bad:
-        return good, bad
+        return
     first, others = bad[0][1], len(bad) - 1
-    more = f" ({others} more of {len(images)} images cannot be used either)" if others else ""
+    more = f" ({others} more of {good + len(bad)} images cannot be used either)" if others else ""
     if not skip_bad:
         raise ImageError(f"{first}{more}")
     if not good:
         raise DataError(f"no image is left after skipping the bad ones: {first}{more}")
-    return good, bad
 
 
 def _train_folder(root: Path) -> Path:
@@ -233,7 +264,7 @@ def _labelled(folder: Path) -> list[ImageFile]:
 
 
 def _with_masks(defects: Sequence[list[ImageFile]], masks: Path) -> list[ImageFile]:
-    """The images of all defects in one list, each with its mask; every mask must find an image."""
+    """Returns the images of all defects, each with its mask; every mask must find an image."""
     by_defect = {images[0].defect: images for images in defects if images}
     if masks.is_dir():
         stray = _images_in(masks)
@@ -244,7 +275,7 @@ def _with_masks(defects: Sequence[list[ImageFile]], masks: Path) -> list[ImageFi
             else:
                 stray += files
         if stray:
-            raise DataError(f"mask {stray[0]} has no image; {_mend_mask(stray[0])}")
+            raise DataError(f"mask {stray[0]} has no image; {_mask_fix(stray[0])}")
     return [image for images in by_defect.values() for image in images]
 
 
@@ -259,7 +290,7 @@ def _pair(images: list[ImageFile], masks: list[Path]) -> list[ImageFile]:
         # The exact stem first: an image may itself be called <something>_mask.
         path = by_stem.get(mask.stem) or by_stem.get(mask.stem.removesuffix("_mask"))
         if path is None:
-            raise DataError(f"mask {mask} has no image; {_mend_mask(mask)}")
+            raise DataError(f"mask {mask} has no image; {_mask_fix(mask)}")
         if path in mask_of:
             raise DataError(f"{mask_of[path]} and {mask} are both masks of {path}; remove one")
         mask_of[path] = mask
@@ -272,7 +303,7 @@ def _pair(images: list[ImageFile], masks: list[Path]) -> list[ImageFile]:
     return [replace(image, mask=mask_of[image.path]) for image in images]
 
 
-def _mend_mask(mask: Path) -> str:
+def _mask_fix(mask: Path) -> str:
     stem = mask.stem.removesuffix("_mask")
     return f"add the image {stem} to the test folder of its defect or remove the mask"
 
@@ -280,11 +311,11 @@ def _mend_mask(mask: Path) -> str:
 def _read_kinds(root: Path) -> dict[str, str]:
     kinds: dict[str, str] = {}
 
-    def add(where: str, defect: str, kind: str) -> None:
+    def add(line: str, defect: str, kind: str) -> None:
         if kind not in ("local", "global"):
-            raise DataError(f"{where}: kind '{kind}' is neither 'local' nor 'global'; correct it")
+            raise DataError(f"{line}: kind '{kind}' is neither 'local' nor 'global'; correct it")
         if kinds.setdefault(defect, kind) != kind:
-            raise DataError(f"{where}: '{defect}' already has another kind; remove one of the lines")
+            raise DataError(f"{line}: '{defect}' already has another kind; remove one of the lines")
 
     read_csv(root / "kinds.csv", ("defect", "kind"), add)
     return kinds

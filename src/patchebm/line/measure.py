@@ -1,4 +1,4 @@
-"""How fast a model is on this machine, measured in processes of their own.
+"""This module measures how fast a model is on this machine, in processes of their own.
 
 A process each, because a runtime keeps the threads that it was started with, because the time to the first
 verdict is that of a process that has just started, and because a runtime that crashes ends only its own.
@@ -15,20 +15,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from patchebm.errors import PatchebmError
 from patchebm.images.reading import read_image
 from patchebm.loading import load
 
 # Seconds for which images are scored, and how many at most.
-SECONDS, MOST_IMAGES = 3.0, 200
+SECONDS, MAX_IMAGES = 3.0, 200
 # Far more than any model takes.
 TIMEOUT = 300.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured.
+    """This class holds what was measured.
 
     Attributes:
         threads: that the runtime was given.
@@ -45,18 +46,28 @@ class Speed:
     memory_mb: int | None
 
 
-def measure(model: str, images: Sequence[Path], threads: int) -> Speed:
-    """Start a process that scores images, and wait for what it measured.
+def measure(
+    model: str,
+    images: Sequence[Path],
+    threads: int,
+    *,
+    provider: str | None = None,
+    device: str = "auto",
+) -> Speed:
+    """Starts a process that scores images, and waits for what it measured.
 
     Args:
         model: bundle or run folder.
         images: images to score, in turn.
         threads: for the runtime.
+        provider: for a bundle, what computes; see `patchebm.load`.
+        device: for a run folder, what computes.
 
     Raises:
         PatchebmError: the model or an image cannot be used, or the process crashed.
     """
-    command = [sys.executable, "-m", "patchebm.line.measure", str(time.time()), str(threads), model]
+    settings = json.dumps({"threads": threads, "provider": provider, "device": device})
+    command = [sys.executable, "-m", "patchebm.line.measure", str(time.time()), settings, model]
     # torch takes the number of threads from here before anything is imported.
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     try:
@@ -81,7 +92,7 @@ def measure(model: str, images: Sequence[Path], threads: int) -> Speed:
 
 
 def peak_memory_mb(process: int | str = "self") -> int | None:
-    """The most resident memory that a process has had so far; None where Linux does not tell.
+    """Returns the most resident memory that a process has had so far; None where Linux does not tell.
 
     Not `getrusage`: its figure starts with that of the parent process.
     """
@@ -92,13 +103,13 @@ def peak_memory_mb(process: int | str = "self") -> int | None:
     return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
-def _measure_here(began: float, threads: int, model: str, images: Sequence[str]) -> Speed:
-    predictor = load(model, threads=threads)
+def _measure_here(began: float, settings: dict[str, Any], model: str, images: Sequence[str]) -> Speed:
+    predictor = load(model, **settings)
     predictor.predict([images[0]], heat_maps=False)
     first = time.time() - began
     read, score = [], []
     deadline = time.monotonic() + SECONDS
-    for i in range(MOST_IMAGES):
+    for i in range(MAX_IMAGES):
         start = time.perf_counter()
         image = read_image(images[i % len(images)])
         decoded = time.perf_counter()
@@ -108,7 +119,7 @@ def _measure_here(began: float, threads: int, model: str, images: Sequence[str])
         if time.monotonic() > deadline:
             break
     return Speed(
-        threads=threads,
+        threads=settings["threads"],
         first_verdict_s=round(first, 2),
         read_ms=round(1000 * statistics.median(read), 2),
         score_ms=round(1000 * statistics.median(score), 2),
@@ -117,9 +128,9 @@ def _measure_here(began: float, threads: int, model: str, images: Sequence[str])
 
 
 def _main() -> int:
-    began, threads, model, *images = sys.argv[1:]
+    began, settings, model, *images = sys.argv[1:]
     try:
-        speed = _measure_here(float(began), int(threads), model, images)
+        speed = _measure_here(float(began), json.loads(settings), model, images)
     except PatchebmError as error:
         print(error, file=sys.stderr)
         return 2

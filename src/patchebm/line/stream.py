@@ -1,4 +1,4 @@
-"""From a folder that fills to results: score what has settled, record it, go on.
+"""This module scores what has settled in a folder that fills, records it, and goes on.
 
 Nothing is lost and nothing is scored twice: an image counts as done when its record is on the disk, and not
 before. Whatever happens in between, it is found again in the folder.
@@ -7,22 +7,21 @@ before. Whatever happens in between, it is found again in the folder.
 from __future__ import annotations
 
 import hashlib
-import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
 
 from patchebm.errors import ImageError, PatchebmError
 from patchebm.files import replacing
-from patchebm.images.reading import read_image
+from patchebm.images.photo import Photo
 from patchebm.line.journal import Journal, Record
 from patchebm.line.watch import Arrival, FileState, FolderWatch
+from patchebm.runtime.overlay import heat_overlay, side_by_side
 from patchebm.runtime.prediction import Prediction
+from patchebm.runtime.predictor import Predictor
 
 # Images scored before their records are written: what a stop waits for, and what a power cut repeats.
 BATCH = 16
@@ -32,18 +31,8 @@ FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
 SCAN_SHARE = 0.1
 
 
-class Predictor(Protocol):
-    """What scores: a run or a bundle that `patchebm.load` opened."""
-
-    def iterate(self, images: Sequence[Any], *, heat_maps: bool = True) -> Iterator[Prediction]:
-        """Predictions of images, one at a time."""
-
-    def heat_range(self, heat_map: NDArray[Any]) -> tuple[float, float]:
-        """Between which values a map is drawn."""
-
-
 class Stream:
-    """Scores the images of a folder into a journal.
+    """This class scores the images of a folder and writes their records to a journal.
 
     Args:
         predictor: scores images.
@@ -78,10 +67,10 @@ class Stream:
         self._recorded = recorded
 
     def run(self, *, poll: float, once: bool) -> None:
-        """Work until `stop` is set, or, with `once`, until every image in the folder is recorded.
+        """Works until `stop` is set, or, with `once`, until every image in the folder is recorded.
 
         Args:
-            poll: seconds between two looks into the folder; more where a look takes long.
+            poll: seconds between two scans of the folder; more where a scan takes long.
             once: whether to end when nothing is waiting.
 
         Raises:
@@ -102,59 +91,55 @@ class Stream:
             self._stop.wait(max(poll, took / SCAN_SHARE) - spent)
 
     def _work(self, batch: Sequence[Arrival]) -> None:
-        """Score a batch and record it."""
+        """Scores a batch of images and records it."""
         records: list[Record] = []
-        hashed = []
+        arrived: list[tuple[Arrival, Photo]] = []
         for arrival in batch:
+            photo = Photo(arrival.path)
             try:
-                sha256 = _sha256(arrival.path)
+                sha256 = photo.sha256
                 changed = FileState.of(arrival.path) != arrival.state
-            except FileNotFoundError:
-                self._say(f"{arrival.name} was removed before it was scored")
-                continue
-            except OSError as error:
-                if self._watch.give_up(arrival):
-                    records.append(
-                        self._record(arrival, None) | {"error": f"cannot be read: {error.strerror}"}
-                    )
+            except (ImageError, OSError) as error:
+                if not os.path.exists(arrival.path):
+                    self._say(f"{arrival.name} was removed before it was scored")
+                elif self._watch.give_up(arrival):
+                    records.append(self._record(arrival, None) | {"error": str(error)})
                 continue
             if not changed and not self._journal.is_same(arrival.name, arrival.state, sha256):
-                hashed.append((arrival, sha256))
-        outcomes = self._predict([arrival.path for arrival, _ in hashed])
-        for (arrival, sha256), outcome in zip(hashed, outcomes, strict=True):
-            record = self._record(arrival, sha256)
+                arrived.append((arrival, photo))
+        outcomes = self._predict([photo for _, photo in arrived])
+        for (arrival, photo), outcome in zip(arrived, outcomes, strict=True):
+            record = self._record(arrival, photo.sha256)
             if isinstance(outcome, PatchebmError):
                 if not self._watch.give_up(arrival):
                     continue
                 record["error"] = str(outcome)
-            elif not math.isfinite(outcome.score):
-                record["error"] = "the score is not finite: the model cannot judge this image"
             else:
                 record |= outcome.record() | {"image": arrival.name}
-                if self._maps is not None and not self._draw(arrival, outcome, record, self._maps):
+                if self._maps is not None and not self._draw(photo, outcome, record, self._maps):
                     return
             if _is_unchanged(arrival):
                 records.append(record)
         if records and self._persist(lambda: self._journal.append(records)):
             self._recorded(records)
 
-    def _predict(self, paths: list[Path]) -> Iterator[Prediction | PatchebmError]:
-        """A prediction of each image, or why there is none."""
+    def _predict(self, photos: list[Photo]) -> Iterator[Prediction | PatchebmError]:
+        """Yields a prediction of each image, or why there is none."""
         done = 0
         try:
-            for prediction in self._predictor.iterate(paths, heat_maps=self._maps is not None):
+            for prediction in self._predictor.iterate(photos, heat_maps=self._maps is not None):
                 yield prediction
                 done += 1
         except PatchebmError:
             # One of them cannot be used; one at a time, the others can.
-            for path in paths[done:]:
+            for photo in photos[done:]:
                 try:
-                    yield next(self._predictor.iterate([path], heat_maps=self._maps is not None))
+                    yield from self._predictor.iterate([photo], heat_maps=self._maps is not None)
                 except PatchebmError as error:
                     yield error
 
     def _record(self, arrival: Arrival, sha256: str | None) -> Record:
-        """What is known of an image without its score."""
+        """Returns what is known of an image without its score."""
         size, mtime_ns = arrival.state
         identity = f"{arrival.name}\0{size}\0{mtime_ns}\0{sha256}".encode("utf-8", "surrogateescape")
         return {
@@ -167,29 +152,26 @@ class Stream:
             "model": self._model,
         }
 
-    def _draw(self, arrival: Arrival, prediction: Prediction, record: Record, folder: Path) -> bool:
-        """Write the overlay of a prediction's map and name it in the record. False as `_persist`."""
-        from patchebm.runtime.overlay import heat_overlay, side_by_side
-
+    def _draw(self, photo: Photo, prediction: Prediction, record: Record, folder: Path) -> bool:
+        """Writes the overlay of a prediction's map and names it in the record. Returns as `_persist`."""
         assert prediction.heat_map is not None
         low, high = self._predictor.heat_range(prediction.heat_map)
         try:
-            image = read_image(arrival.path)
-            overlay = heat_overlay(image, prediction.heat_map, low=low, high=high)
-        except (ImageError, ValueError):
-            # Removed or replaced since it was scored; what `_is_unchanged` says of it decides on the record.
+            overlay = heat_overlay(photo.pixels, prediction.heat_map, low=low, high=high)
+        except ValueError:
+            # A map that is not finite cannot be drawn; the score counts all the same.
             return True
         name = _map_name(record)
         record["overlay"] = f"{folder.name}/{name}"
 
         def save() -> None:
             with replacing(folder / name) as temporary:
-                side_by_side(image, overlay, None).save(temporary, format="PNG")
+                side_by_side(photo.pixels, overlay, None).save(temporary, format="PNG")
 
         return self._persist(save)
 
     def _persist(self, write: Callable[[], None]) -> bool:
-        """Write something, however long the disk is full. False if the stream is to stop before."""
+        """Writes something, however long the disk is full. Returns False if the stream is to stop before."""
         pause, failed = FIRST_RETRY, False
         while True:
             try:
@@ -209,22 +191,14 @@ class Stream:
 
 
 def _map_name(record: Record) -> str:
-    """Where an image's overlay goes; another version of the image, or another ending, has another name."""
+    """Returns where an image's overlay goes: each version of the image, and each ending, has its own name."""
     path = PurePosixPath(record["image"])
     return str(path.with_name(f"{path.stem}_{record['id'][:8]}_heat.png"))
 
 
 def _is_unchanged(arrival: Arrival) -> bool:
-    """Whether the file is still the one that was scored, or gone, which changes nothing about its score."""
+    """Says whether the file is still the one that was scored, or gone, which leaves its score as it is."""
     try:
         return FileState.of(arrival.path) == arrival.state
     except FileNotFoundError:
         return True
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()

@@ -1,4 +1,6 @@
-"""The bundle: one zip with a graph, a card and hashes; `docs/bundle-format.md` specifies it.
+"""This module writes and reads bundles: one zip with a graph, a card and hashes.
+
+`docs/bundle-format.md` specifies the format.
 
 Members are stored, not compressed, so that what the archive claims is what it holds and nothing inflates.
 """
@@ -20,23 +22,23 @@ from patchebm.files import replacing
 
 FORMAT = "patchebm-bundle"
 # Raise by one whenever an older patchebm could misread what is written.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUFFIX = ".patchebm"
 MANIFEST, CARD = "manifest.json", "card.json"
 GRAPHS = {"onnx": ("graph.onnx",), "openvino": ("graph.xml", "graph.bin")}
 """Members that hold the graph, by format."""
 
 # Far above any backbone that answers within a second, and below what would exhaust a line's PC.
-MOST_BYTES = 2 * 2**30
-MOST_JSON_BYTES = 64 * 2**20
-_MOST_MEMBERS = 16
+MAX_BYTES = 2 * 2**30
+MAX_JSON_BYTES = 64 * 2**20
+MAX_MEMBERS = 16
 # The first year that a zip can state.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle in memory, its hashes checked.
+    """This class is a bundle in memory, its hashes checked.
 
     Attributes:
         source: where it came from, for messages.
@@ -50,7 +52,7 @@ class Bundle:
 
 
 def write_bundle(path: str | Path, card: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
-    """Write a bundle, atomically; the same content gives the same bytes.
+    """Writes a bundle, atomically; the same content gives the same bytes.
 
     Args:
         path: file to write; its folder is made if it does not exist.
@@ -78,7 +80,7 @@ def write_bundle(path: str | Path, card: Mapping[str, Any], members: Mapping[str
 
 
 def read_bundle(path: str | Path) -> Bundle:
-    """Read a bundle whole, and check it before anything in it is used.
+    """Reads a bundle whole, and checks it before anything in it is used.
 
     Raises:
         ModelFileError: missing, no bundle, truncated, altered, of another version, with members that are
@@ -90,9 +92,9 @@ def read_bundle(path: str | Path) -> Bundle:
             kind = "is a folder" if file.is_dir() else "does not exist"
             raise ModelFileError(f"{file} {kind}; give a file that `patchebm export` wrote")
         size = file.stat().st_size
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise ModelFileError(
-                f"{file} has more than {MOST_BYTES >> 30} GiB and is no bundle; export it again"
+                f"{file} has more than {MAX_BYTES >> 30} GiB and is no bundle; export it again"
             )
         return parse_bundle(file.read_bytes(), str(file))
     except (OSError, ValueError) as error:
@@ -101,7 +103,7 @@ def read_bundle(path: str | Path) -> Bundle:
 
 
 def parse_bundle(content: bytes, source: str) -> Bundle:
-    """As `read_bundle`, from bytes; `source` is what messages call them."""
+    """Returns what `read_bundle` does, from bytes; `source` is what messages call them."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _read(archive, source)
@@ -119,8 +121,8 @@ def parse_bundle(content: bytes, source: str) -> Bundle:
     if version != FORMAT_VERSION:
         raise ModelFileError(
             f"{source} has bundle format {version!r:.20}, written by patchebm "
-            f"{manifest.get('patchebm')!r:.20}, and this "
-            f"patchebm {__version__} reads format {FORMAT_VERSION}; use that version or export again"
+            f"{manifest.get('patchebm')!r:.20}, and this patchebm {__version__} reads format "
+            f"{FORMAT_VERSION} alone; export its run again with this version, or use the one that wrote it"
         )
     hashes = manifest.get("sha256")
     if not isinstance(hashes, dict) or set(hashes) != set(members):
@@ -150,10 +152,10 @@ def parse_bundle(content: bytes, source: str) -> Bundle:
 
 
 def _read(archive: zipfile.ZipFile, source: str) -> dict[str, bytes]:
-    """Members by name, once all that the directory says of them has been looked at."""
+    """Returns the members by name, once all that the directory says of them has been checked."""
     infos = archive.infolist()
     known = {MANIFEST, CARD, *(name for names in GRAPHS.values() for name in names)}
-    if len(infos) > _MOST_MEMBERS:
+    if len(infos) > MAX_MEMBERS:
         raise ModelFileError(f"{source} has {len(infos)} members and is no bundle; export it again")
     names = [info.filename for info in infos]
     for info in infos:
@@ -163,11 +165,11 @@ def _read(archive: zipfile.ZipFile, source: str) -> dict[str, bytes]:
             )
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ModelFileError(f"{source}: {info.filename} is compressed or encrypted; export it again")
-        if info.file_size != info.compress_size or info.file_size > MOST_BYTES:
+        if info.file_size != info.compress_size or info.file_size > MAX_BYTES:
             raise ModelFileError(
                 f"{source}: {info.filename} claims a size that it cannot have; export it again"
             )
-        if info.filename.endswith(".json") and info.file_size > MOST_JSON_BYTES:
+        if info.filename.endswith(".json") and info.file_size > MAX_JSON_BYTES:
             raise ModelFileError(f"{source}: {info.filename} is too large to be read; export it again")
     if len(set(names)) != len(names) or MANIFEST not in names:
         what = "has a member twice" if MANIFEST in names else f"has no {MANIFEST}"

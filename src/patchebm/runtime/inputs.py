@@ -1,4 +1,4 @@
-"""From what users hand in, files, bytes, arrays or Pillow images, to decoded pixels. No torch."""
+"""This module turns what users hand in, files, bytes, arrays or Pillow images, into decoded pixels."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from PIL import Image as Pillow
 
 from patchebm.errors import ImageError
 from patchebm.images.decoding import MAX_PIXELS
+from patchebm.images.photo import Photo
 from patchebm.images.reading import decode_image, image_of, read_image
 
-Image: TypeAlias = "str | Path | bytes | NDArray[np.generic] | Pillow.Image"
-"""A file, the bytes of one, a Pillow image, or an array `(H, W)` or `(H, W, 1 or 3)`: uint8, uint16, or
-floating point in [0, 1]."""
+Image: TypeAlias = "str | Path | Photo | bytes | NDArray[np.generic] | Pillow.Image"
+"""A file, a photo, the bytes of a file, a Pillow image, or an array `(H, W)` or `(H, W, 1 or 3)`: uint8,
+uint16, or floating point in [0, 1]."""
 
-# Below this an image shows nothing that a network trained on whole parts could judge.
-LEAST_SIDE = 8
+# An image with fewer pixels along a side shows nothing that a network trained on whole parts knows.
+MIN_SIDE = 8
 
 
 def listed(images: Image | Iterable[Image]) -> Iterable[Image]:
-    """One image as a list of one; many as they are."""
-    one = isinstance(images, str | Path | bytes | bytearray | Pillow.Image)
+    """Returns one image as a list of one, and many as they are."""
+    one = isinstance(images, str | Path | Photo | bytes | bytearray | Pillow.Image)
     if one or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
         return [images]  # type: ignore[list-item]
     return images  # type: ignore[return-value]
 
 
 def name_of(image: Image, index: int) -> str:
-    """What messages and predictions call an image: its path, or its number."""
+    """Returns what messages and predictions call an image: its path, or its number."""
+    if isinstance(image, Photo):
+        return str(image.path)
     return str(image) if isinstance(image, str | Path) else f"image {index}"
 
 
 def pixels_of(image: Image, index: int) -> NDArray[np.float32]:
-    """Pixels `(H, W, 1 or 3)` float32 in [0, 1].
+    """Returns pixels `(H, W, 1 or 3)` float32 in [0, 1].
 
     Raises:
         ImageError: the file or the bytes cannot be read, the array is of the wrong shape, type or range, or
@@ -45,6 +48,8 @@ def pixels_of(image: Image, index: int) -> NDArray[np.float32]:
     name = name_of(image, index)
     if isinstance(image, str | Path):
         pixels = read_image(image)
+    elif isinstance(image, Photo):
+        pixels = image.pixels
     elif isinstance(image, bytes | bytearray):
         pixels = decode_image(bytes(image), name)
     elif isinstance(image, Pillow.Image):
@@ -56,10 +61,9 @@ def pixels_of(image: Image, index: int) -> NDArray[np.float32]:
             f"{name} is a {type(image).__name__}; give a path, bytes, an array or a Pillow image"
         )
     height, width = pixels.shape[:2]
-    if min(height, width) < LEAST_SIDE:
+    if min(height, width) < MIN_SIDE:
         raise ImageError(
-            f"{name} has {width} x {height} pixels, too few to judge; give at least "
-            f"{LEAST_SIDE} x {LEAST_SIDE}"
+            f"{name} has {width} x {height} pixels, too few to score; give at least {MIN_SIDE} x {MIN_SIDE}"
         )
     return pixels
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -15,9 +16,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from patchebm import synthetic
+import patchebm_products
+from patchebm.cli.main import main
 from patchebm.errors import DataError, PatchebmError
-from patchebm.synthetic import KINDS, PRODUCTS, draw, write_synthetic_set
+from patchebm_products import KINDS, PRODUCTS, draw, write_synthetic_set
 
 Pixels = NDArray[np.uint8]
 EVERY = [(product, defect) for product in PRODUCTS for defect in KINDS]
@@ -201,7 +203,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
             raise KeyboardInterrupt
         return draw(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(synthetic.write, "draw", interrupted)
+    monkeypatch.setattr(patchebm_products.write, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_synthetic_set(tmp_path, "fabric", **SMALL)
     assert calls == 5
@@ -240,3 +242,13 @@ def test_a_whole_product_is_fast(tmp_path: Path) -> None:
     write_synthetic_set(tmp_path, "flange")
     # 4 to 5 s of processor time on a shared core; the room is for slower machines.
     assert time.process_time() - start < 15
+
+
+def test_without_this_package_the_demo_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "patchebm_products", None)
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 2
+    assert "patchebm_products, which is not installed" in (told := capsys.readouterr().err)
+    assert "pip install ./products" in told
+    assert not (tmp_path / "demo").exists()
