@@ -14,7 +14,7 @@ from patchebm.cli.options import add_keys, spelled, to_config
 from patchebm.config.parser import Parser, check_config, preset_names
 from patchebm.config.schema import DEFAULT_PRESET, Config
 from patchebm.errors import ConfigError, DataError, PatchebmError
-from patchebm.evaluation.benchmark import Benchmark, find_sets
+from patchebm.evaluation.benchmark import Benchmark, find_sets, fit_and_evaluate
 from patchebm.evaluation.runlog import RunLog
 from patchebm.files import write_text
 
@@ -34,13 +34,14 @@ def run(argv: Sequence[str]) -> None:
             check_config(replace(config, seed=seed))
     names = find_sets(values.root, values.sets)
 
-    # Only now the heavy imports: what can be wrong with the arguments has been looked at.
+    # Only now the heavy imports: what can be wrong with the arguments has been checked.
     import patchebm.detector  # noqa: F401
-    from patchebm.evaluation.benchmark_results import as_markdown, results
+    from patchebm.evaluation.benchmark_results import results
     from patchebm.progress import progress_bar
+    from patchebm.report.benchmark_page import benchmark_markdown
 
     out = Path(values.out)
-    benchmark = Benchmark(Path(values.root), configs, seeds, _open_log(out))
+    benchmark = Benchmark(Path(values.root), configs, seeds, _open_log(out), fit_and_evaluate)
     for name in names:
         benchmark.open_set(name)
     pending = benchmark.pending()
@@ -49,7 +50,7 @@ def run(argv: Sequence[str]) -> None:
     def write() -> str:
         found = results(benchmark, ["patchebm", "benchmark", *argv])
         write_text(out / "results.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
-        text = as_markdown(found)
+        text = benchmark_markdown(found)
         write_text(out / "table.md", text)
         return text
 

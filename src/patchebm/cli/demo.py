@@ -23,7 +23,7 @@ from patchebm.run_folder import RunFolder
 from patchebm.synthetic import PRODUCTS, write_synthetic_set
 
 if TYPE_CHECKING:
-    from patchebm.evaluation.evaluate import Evaluation
+    from patchebm.evaluation.evaluate import Results
     from patchebm.report.gallery import Gallery
     from patchebm.report.table import Table
 
@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> None:
             for level in (config.patch, config.image):
                 level.training.steps = max(1, (level.training.steps or 100) // 10)
 
-    from patchebm.evaluation.results import level_names, results_of
+    from patchebm.evaluation.results import level_names
     from patchebm.report.evaluation_page import summary
     from patchebm.report.page import PAGE, write_page
     from patchebm.report.training_log import training_figures
@@ -61,9 +61,8 @@ def run(argv: Sequence[str]) -> None:
         for preset, config in configs.items():
             print(f"-- {product}, preset {preset}", file=sys.stderr)
             run = RunFolder(out / "runs" / product / preset)
-            evaluation, gallery = _fit_and_measure(config, image_set, run, argv)
+            measured, gallery = _fit_and_evaluate(config, image_set, run, argv)
             facts = {"preset": preset, "train_seconds": run.record()["train_seconds"]}
-            measured = results_of(evaluation, image_set, facts=facts)
             results.append(facts | measured)
             images = [f for f in training_figures(run, level_names(measured)) if f.kind == "negatives"]
             shown = {"name": f"{product}, {preset}", "gallery": gallery.items(), "training": images}
@@ -89,9 +88,9 @@ def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
     return values, to_config(values)
 
 
-def _fit_and_measure(
+def _fit_and_evaluate(
     config: Config, image_set: ImageSet, run: RunFolder, argv: Sequence[str]
-) -> tuple[Evaluation, Gallery]:
+) -> tuple[Results, Gallery]:
     """Trains into a run folder, unless that was done before, and measures."""
     from patchebm.detector import load
     from patchebm.evaluation.evaluate import evaluate

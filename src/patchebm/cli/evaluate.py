@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> None:
 
     from patchebm.evaluation.copies import find_copies
     from patchebm.evaluation.evaluate import evaluate
-    from patchebm.evaluation.results import results_of, write_results
+    from patchebm.evaluation.results import write_results
     from patchebm.loading import load
     from patchebm.progress import progress_bar
     from patchebm.report.evaluation_page import evaluation_text, write_evaluation_page
@@ -56,10 +56,11 @@ def run(argv: Sequence[str]) -> None:
     duplicates, warnings = find_copies(model, image_set, fingerprints)
     gallery = Gallery(detector.heat_range) if values.report else None
     with progress_bar(len(image_set.test), "evaluate", "image") as bar:
-        evaluation = evaluate(
-            detector, image_set, observe=gallery.offer if gallery else None, tick=bar.update
-        )
-    facts = {
+        observe = None if gallery is None else gallery.offer
+        results = evaluate(detector, image_set, observe=observe, tick=bar.update)
+    results["warnings"] = warnings + results["warnings"]
+    results["duplicates"] = [asdict(duplicate) for duplicate in duplicates]
+    results["made_by"] = {
         "command": ["patchebm", "evaluate", *argv],
         "data": str(image_set.root),
         "data_sha256": combined_hash(fingerprints.names, fingerprints.sha256),
@@ -69,7 +70,6 @@ def run(argv: Sequence[str]) -> None:
         "training": model.record(),
         "versions": versions(),
     }
-    results = results_of(evaluation, image_set, duplicates=duplicates, warnings=warnings, facts=facts)
     for warning in results["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     if model.path.is_dir():

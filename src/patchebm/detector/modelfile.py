@@ -109,8 +109,8 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if hashlib.sha256(content).hexdigest() != facts.get("tensors_sha256"):
         raise ModelFileError(
-            f"{file} is truncated or altered (its SHA-256 is not the one in {card.name}); copy or train the model "
-            "again"
+            f"{file} is truncated or altered (its SHA-256 is not the one in {card.name}); copy or train the "
+            "model again"
         )
     try:
         tensors = load_tensors(content)

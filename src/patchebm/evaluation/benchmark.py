@@ -26,19 +26,6 @@ from patchebm.provenance import data_hash, versions
 
 # What makes a folder a set, perhaps a broken one, rather than something else that lies beside sets.
 _MARKS = ("train", "test", GOOD)
-# Of the figures of an evaluation, those that a run keeps; a set without masks or defects lacks some.
-_KEPT = (
-    "image_auroc",
-    "image_ap",
-    "pixel_auroc",
-    "aupro",
-    "good_count",
-    "anomalous_count",
-    "false_alarm_count",
-    "false_alarm_rate_observed",
-    "miss_count",
-    "miss_rate",
-)
 
 
 @dataclass(frozen=True)
@@ -82,6 +69,7 @@ class Benchmark:
         configs: configuration by preset, whatever seed it has.
         seeds: of all runs.
         log: the finished runs, perhaps also of other benchmarks.
+        measure: fits and evaluates one job, see `fit_and_evaluate`.
         sets: those that could be opened, by name; see `open_set`.
         errors: what could not be measured: `set`, `preset` and `seed` (null where the set itself is bad) and
             `error`, a sentence.
@@ -91,11 +79,12 @@ class Benchmark:
     configs: Mapping[str, Config]
     seeds: Sequence[int]
     log: RunLog
+    measure: Callable[[Job, ImageSet, Callable[[int], object]], dict[str, Any]]
     sets: dict[str, OpenedSet] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
 
     def open_set(self, name: str) -> None:
-        """List a set and hash its images; a set that is bad stands in `errors` instead of in `sets`."""
+        """Lists a set and hashes its images; a set that is bad stands in `errors` instead of in `sets`."""
         with self._errors_kept(name):
             images = open_image_set(self.root / name)
             if not any(image.anomalous is not None for image in images.test):
@@ -138,7 +127,7 @@ class Benchmark:
         )
 
     def run(self, tick: Callable[[int], object] = lambda images: None) -> Iterator[Job]:
-        """Measure what is pending; yields each job when its run is in the log or its error in `errors`.
+        """Measures what is pending; yields each job when its run is in the log or its error in `errors`.
 
         Args:
             tick: called with the number of images that were just fitted on or scored.
@@ -158,7 +147,7 @@ class Benchmark:
             row = None
             if usable[job.set]:
                 with self._errors_kept(job.set, job.preset, job.seed):
-                    row = measure(job, images, tick)
+                    row = dict(job.key) | self.measure(job, images, tick)
             if row is not None:
                 self.log.keep(row)
             yield job
@@ -218,8 +207,8 @@ def find_sets(root: str | Path, names: Sequence[str] = ()) -> list[str]:
     return sets
 
 
-def measure(job: Job, images: ImageSet, tick: Callable[[int], object]) -> dict[str, Any]:
-    """Fit and evaluate once; what is returned is a line of the log.
+def fit_and_evaluate(job: Job, images: ImageSet, tick: Callable[[int], object]) -> dict[str, Any]:
+    """Fits a detector and evaluates it once; returns what the log keeps of the run.
 
     Raises:
         PatchebmError: the set does not suit the configuration, or training diverged.
@@ -228,20 +217,19 @@ def measure(job: Job, images: ImageSet, tick: Callable[[int], object]) -> dict[s
 
     from patchebm.detector import EnsembleDetector
     from patchebm.evaluation.evaluate import evaluate
+    from patchebm.evaluation.metrics import MAIN, METRICS
 
     detector = EnsembleDetector(job.config)
     began = time.perf_counter()
     detector.fit([p.path for p in images.train], [p.group for p in images.train])
     seconds = time.perf_counter() - began
     tick(len(images.train))
-    figures = evaluate(detector, images, tick=lambda: tick(1)).figures
+    figures = evaluate(detector, images, tick=lambda: tick(1))
+    names = [metric.name for metric in METRICS]
     return {
-        **job.key,
         "train_count": len(images.train),
-        **{key: figures[key] for key in _KEPT if key in figures},
-        "levels": {
-            name: level["image_auroc"] for name, level in figures["levels"].items() if "image_auroc" in level
-        },
+        **{key: value for key, value in figures.items() if key in names or key.endswith("_count")},
+        "levels": {name: level[MAIN.name] for name, level in figures["levels"].items() if MAIN.name in level},
         "false_alarm_rate_stated": detector.threshold_.false_alarm_rate,
         "extrapolated": detector.threshold_.extrapolated,
         "fit_seconds": round(seconds, 2),

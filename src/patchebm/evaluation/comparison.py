@@ -7,10 +7,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from patchebm.evaluation.evaluate import Results
 from patchebm.evaluation.intervals import auroc_difference
 from patchebm.evaluation.metrics import MAIN, METRICS, Metric
 from patchebm.evaluation.paired import holm
-from patchebm.evaluation.results import Results
 from patchebm.images.folders import GOOD
 
 Runs = Mapping[str, Results]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,24 +32,13 @@ class Predictor(Protocol):
 
     threshold_: Threshold
 
-    def iterate(self, images: Iterable[Any], *, heat_maps: bool = True) -> Iterator[Prediction]:
+    def iterate(self, images: Sequence[Any], *, heat_maps: bool = True) -> Iterator[Prediction]:
         """Scores image files one by one."""
         ...
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics, and the predictions that they come from.
-
-    Attributes:
-        figures: what JSON can hold; see `evaluate`.
-        images: the test images of known truth.
-        predictions: one for each, without maps.
-    """
-
-    figures: dict[str, Any]
-    images: tuple[ImageFile, ...]
-    predictions: list[Prediction]
+Results = dict[str, Any]
+"""What `evaluate` returns, or what was read back from its JSON file."""
 
 
 @dataclass
@@ -81,14 +70,8 @@ def evaluate(
     observe: Callable[[ImageFile, Prediction], object] | None = None,
     tick: Callable[[], object] = lambda: None,
     metrics: Sequence[Metric] = METRICS,
-) -> Evaluation:
+) -> Results:
     """Scores all test images once and computes the metrics of scores, verdicts and maps.
-
-    The figures are the metrics with their intervals, and the counts; `threshold`, and `calibration` with what
-    it rests on; `per_defect` with the metrics of each defect against all good images, and how many of it were
-    missed; `per_kind` where the set says which defects are local and which global; `levels` with the same for
-    each level and the ensemble; `seconds`. What cannot be computed is left out, and `not_computed` says why;
-    `warnings` holds sentences on what of the test images could not be used as one would expect.
 
     Args:
         detector: fitted, or exported.
@@ -98,11 +81,20 @@ def evaluate(
         tick: called after each image.
         metrics: which are computed.
 
+    Returns:
+        What JSON can hold: the metrics with their intervals, and the counts; `threshold`, and `calibration`
+        with what it rests on; `per_defect` with the metrics of each defect against all good images, and how
+        many of it were missed; `per_kind` where the set says which defects are local and which global;
+        `levels` with the same for each level and the ensemble; `seconds`; `not_computed`, which says why
+        something is left out; `warnings`, sentences on what of the test images could not be used as one would
+        expect; and `predictions`, for each image its `Prediction.record` with `image` relative to the set,
+        and its `defect`.
+
     Raises:
         DataError: there are no test images, or none whose truth is known.
         ImageError: an image or mask cannot be read.
     """
-    images = tuple(p for p in image_set.test if p.anomalous is not None)
+    images = [p for p in image_set.test if p.anomalous is not None]
     if not images:
         raise DataError(
             f"{image_set.root} has no test images of known truth; put them in test/good and test/<defect>"
@@ -110,8 +102,7 @@ def evaluate(
     with_maps = pixels and image_set.has_masks
     scored = _Scored()
     began = time.perf_counter()
-    paths: list[Path] = [p.path for p in images]
-    found = detector.iterate(paths, heat_maps=with_maps or observe is not None)
+    found = detector.iterate([p.path for p in images], heat_maps=with_maps or observe is not None)
     for image, prediction in zip(images, found, strict=True):
         if observe is not None:
             observe(image, prediction)
@@ -122,7 +113,7 @@ def evaluate(
     labels = np.array([bool(p.anomalous) for p in images])
     verdicts = np.array([p.anomalous for p in predictions])
     columns = {name: np.array([p.levels[name] for p in predictions]) for name in predictions[0].levels}
-    # One level alone is the whole detector.
+    # One level alone is the whole detector. The whole comes last.
     whole = ENSEMBLE if len(columns) > 1 else next(iter(columns))
     columns[whole] = np.array([p.score for p in predictions])
     levels: dict[str, dict[str, Any]] = {}
@@ -132,7 +123,7 @@ def evaluate(
         curve = None if own is None else PixelCurve.of(own, scored.masks)
         sample = Sample(labels, column, verdicts if name == whole else None, curve)
         levels[name] = measure(sample, metrics) | _breakdown(image_set, images, sample, metrics)
-    figures: dict[str, Any] = {
+    return {
         "image_set": image_set.name,
         **levels[whole],
         **sample.counts,
@@ -146,13 +137,18 @@ def evaluate(
             "score_per_image": round(scoring / len(images), 5),
             "metrics": round(time.perf_counter() - began - scoring, 3),
         },
+        "predictions": [
+            prediction.record() | {"image": _name(image.path, image_set), "defect": image.defect}
+            for image, prediction in zip(images, predictions, strict=True)
+        ],
     }
-    return Evaluation(figures, images, predictions)
 
 
-def counted(number: int, what: str) -> str:
-    """Returns `1 image`, or `2 images`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _name(path: Path, image_set: ImageSet) -> str:
+    """What an image is called within its set."""
+    name = path.relative_to(image_set.root) if path.is_relative_to(image_set.root) else path
+    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
+    return name.as_posix().encode("utf-8", "replace").decode("utf-8")
 
 
 def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) -> dict[str, str]:
@@ -172,14 +168,14 @@ def _warnings(image_set: ImageSet, empty_masks: Sequence[ImageFile]) -> list[str
     unlabelled = [p for p in image_set.test if p.anomalous is None]
     if unlabelled:
         result.append(
-            f"{counted(len(unlabelled), 'test image')} of unknown truth left out, such as "
+            f"{len(unlabelled)} of {len(image_set.test)} test images, of unknown truth, are left out, such as "
             f"{unlabelled[0].path}; put such in test/good or test/<defect>"
         )
     if empty_masks:
         names = ", ".join(str(p.mask) for p in empty_masks[:5]) + (", ..." if len(empty_masks) > 5 else "")
         result.append(
-            f"the masks of {counted(len(empty_masks), 'anomalous image')} mark no pixel, so that all there "
-            f"counts as good: {names}"
+            f"masks of anomalous images that mark no pixel, so that all there counts as good: {names} "
+            f"({len(empty_masks)} in all)"
         )
     bare = {p.defect for p in image_set.test if p.anomalous and p.mask is None}
     if bare and image_set.has_masks:

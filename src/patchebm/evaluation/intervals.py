@@ -9,15 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = [
-    "Difference",
-    "auroc",
-    "auroc_difference",
-    "average_precision",
-    "binomial_interval",
-    "bootstrap_intervals",
-]
-
 RESAMPLES = 1000
 """Resamples of a bootstrap: the ends of a 95 % interval then wander by about a tenth of its width."""
 
@@ -157,7 +148,8 @@ def auroc_difference(
         auroc(bad[0][b], good[0][g]) - auroc(bad[1][b], good[1][g])
         for b, g in _resamples(bad.shape[1], good.shape[1], seed, resamples)
     ]
-    return Difference(difference, *_percentiles(np.concatenate(drawn)), p_value)
+    low, high = _percentiles(np.concatenate(drawn))
+    return Difference(difference, low, high, p_value)
 
 
 def _resamples(

@@ -91,8 +91,8 @@ class PixelCurve:
         overlap = np.cumsum(weights[order])[last]
         # Divided by its own end, so that rounding in the sum cannot leave the curve above or below 1.
         overlap /= overlap[-1]
-        # Between two values of defect pixels only normal pixels are added and the curve is flat, so the points
-        # just before and at each such value describe it exactly; normal pixels need no points of their own.
+        # Between two values of defect pixels only normal pixels are added and the curve is flat, so the
+        # points just before and at each such value describe it exactly; normal pixels need none of their own.
         before = (normal.size - np.searchsorted(normal, thresholds, side="right")) / normal.size
         at = (normal.size - np.searchsorted(normal, thresholds, side="left")) / normal.size
         return cls(_corners(before, at), _steps(found), _steps(overlap))

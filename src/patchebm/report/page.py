@@ -14,6 +14,7 @@ from PIL import Image
 
 from patchebm import __version__
 from patchebm.evaluation.metrics import MAIN
+from patchebm.evaluation.summary import markdown_cell
 from patchebm.files import write_text
 from patchebm.images.folders import GOOD
 from patchebm.report.table import cell, number, percent
@@ -52,7 +53,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "percent": percent, "cell": cell}
-    environment.filters |= {"embedded": embedded, "photo": embedded_photo}
+    environment.filters |= {"embedded": embedded, "photo": embedded_photo, "bar": markdown_cell}
     environment.globals |= {"version": __version__, "GOOD": GOOD, "MAIN": MAIN}
     return environment.get_template(template).render(values)
 

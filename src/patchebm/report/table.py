@@ -12,9 +12,7 @@ from numbers import Integral, Real
 import numpy as np
 
 # Not every terminal and not every pipe takes what a page can show.
-_ASCII = str.maketrans(
-    {"–": "-", "\N{NO-BREAK SPACE}": " ", "\N{UPWARDS ARROW}": "", "\N{DOWNWARDS ARROW}": "(lower is better)"}
-)
+_ASCII = str.maketrans({"–": "-", "\N{NO-BREAK SPACE}": " "})
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,10 @@ class Table:
 
     def text(self) -> str:
         """The table as lines for a terminal, under its caption; ASCII but for names."""
-        cells = [[cell(value).translate(_ASCII).strip() for value in row] for row in (self.header, *self.rows)]
+        cells = [[cell(value).translate(_ASCII) for value in row] for row in (self.header, *self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
         lines = [
-            "  ".join(f"{text:{'>' if i else '<'}{width}}" for i, (text, width) in enumerate(zip(row, widths)))
+            "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(row)))])
             for row in cells
         ]
         return "\n".join([self.caption, *(line.rstrip() for line in lines)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from patchebm.evaluation.evaluate import Results
 from patchebm.evaluation.metrics import MAIN, METRICS, Metric
-from patchebm.evaluation.results import Results
 from patchebm.report.table import Table, number
 
 
