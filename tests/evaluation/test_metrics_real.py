@@ -11,7 +11,7 @@ import torch
 from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision, BinaryF1Score
 
 from patchebm.detector import PatchDetector
-from patchebm.evaluation.metrics import image_metrics, pixel_metrics, threshold_metrics
+from patchebm.evaluation.metrics import Sample, image_metrics, measure, pixel_metrics
 from patchebm.images.folders import ImageFile, open_image_set
 from patchebm.images.reading import read_mask
 from patchebm.runtime.prediction import Prediction
@@ -59,7 +59,7 @@ def test_image_figures_equal_torchmetrics(scored: Scored) -> None:
     # The threshold of so quick a detector may call nothing anomalous; the middle score calls half.
     verdicts = scores > np.median(scores)
     f1 = float(BinaryF1Score()(torch.from_numpy(verdicts).long(), truth))
-    assert threshold_metrics(labels, verdicts)["f1"] == pytest.approx(f1, abs=1e-6)
+    assert measure(Sample(labels, scores, verdicts))["f1"] == pytest.approx(f1, abs=1e-6)
     # torchmetrics calls anomalous what is above a threshold, ours what is at it or above.
     below = [max(0.0, float(value) - 1e-12) for value in unit(scores)]
     best = max(float(BinaryF1Score(threshold=threshold)(unit(scores), truth)) for threshold in below)

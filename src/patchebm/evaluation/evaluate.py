@@ -168,8 +168,8 @@ def _warnings(image_set: ImageSet, empty_masks: Sequence[ImageFile]) -> list[str
     unlabelled = [p for p in image_set.test if p.anomalous is None]
     if unlabelled:
         result.append(
-            f"{len(unlabelled)} of {len(image_set.test)} test images, of unknown truth, are left out, such as "
-            f"{unlabelled[0].path}; put such in test/good or test/<defect>"
+            f"test images of unknown truth are left out, such as {unlabelled[0].path} ({len(unlabelled)} in "
+            "all); put such in test/good or test/<defect>"
         )
     if empty_masks:
         names = ", ".join(str(p.mask) for p in empty_masks[:5]) + (", ..." if len(empty_masks) > 5 else "")

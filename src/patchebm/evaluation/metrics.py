@@ -193,9 +193,9 @@ METRICS: tuple[Metric, ...] = (
             _of_pixels(lambda curve: curve.auroc)),
     _pixels("aupro", "AUPRO to 0.3",
             "the mean share of each defect region that is found, over false positive rates up to 0.3",
-            _of_pixels(lambda curve: curve.aupro(0.3))),
+            _of_pixels(lambda curve: curve.pro_area(0.3))),
     _pixels("aupro_05", "AUPRO to 0.05", "the same over false positive rates up to 0.05",
-            _of_pixels(lambda curve: curve.aupro(0.05)), headline=False),
+            _of_pixels(lambda curve: curve.pro_area(0.05)), headline=False),
     # These two take the best threshold for the very labels. The thesis calls the first one AUROC, and most
     # tools print the second as their F1. On pure noise they are well above 0.5 where there are few images.
     _ranking("oracle_balanced_accuracy", "oracle balanced accuracy",

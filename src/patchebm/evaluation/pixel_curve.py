@@ -40,7 +40,7 @@ class PixelCurve:
         """AUROC of the pixels; ties count half."""
         return _area(self.rate, self.found, 1.0)
 
-    def aupro(self, limit: float) -> float:
+    def pro_area(self, limit: float) -> float:
         """The area under the per-region overlap up to a false positive rate, divided by that rate.
 
         The curve is linear between its points, also at the limit.

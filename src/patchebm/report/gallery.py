@@ -22,32 +22,31 @@ PANEL = 320
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One test image with its score and verdict.
+    """One test image to be shown.
 
     Attributes:
         name: what it is called.
-        score: of the image.
-        anomalous: the verdict.
         truth: "good", the name of the defect, or "" where it is unknown.
-        image: what is shown.
+        prediction: of it, without maps.
+        image: the image, the map over it and, where there is one, the mask, side by side.
         role: "clearest" or "closest" for an example of its defect, else "".
-        one_in: how odd the image is among good parts.
-        levels: score by level.
     """
 
     name: str
-    score: float
-    anomalous: bool
     truth: str
+    prediction: Prediction
     image: Image.Image
-    role: str
-    one_in: str
-    levels: dict[str, float]
+    role: str = ""
 
     @property
     def is_wrong(self) -> bool:
         """Whether the verdict contradicts the truth."""
-        return self.truth != "" and self.anomalous != (self.truth != GOOD)
+        return self.truth != "" and self.prediction.anomalous != (self.truth != GOOD)
+
+    @property
+    def one_in(self) -> str:
+        """How odd the image is among good parts."""
+        return one_in(self.prediction)
 
 
 @dataclass(frozen=True)
@@ -152,16 +151,8 @@ def _item(role: str, candidate: _Candidate) -> GalleryItem:
         mask = _shrunk(read_mask(image.mask, pixels.shape[:2]).astype(np.float32)) > 0
     small = np.stack([_shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
     overlay = heat_overlay(small, candidate.small_map, low=candidate.low, high=candidate.high)
-    return GalleryItem(
-        name=f"{image.defect}/{image.path.name}",
-        score=prediction.score,
-        anomalous=prediction.anomalous,
-        truth=image.defect,
-        image=side_by_side(small, overlay, mask),
-        role=role,
-        one_in=one_in(prediction),
-        levels=prediction.levels,
-    )
+    shown = side_by_side(small, overlay, mask)
+    return GalleryItem(f"{image.defect}/{image.path.name}", image.defect, prediction, shown, role)
 
 
 def _shrunk(plane: NDArray[np.float32]) -> NDArray[np.float32]:
