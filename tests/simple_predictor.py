@@ -1,4 +1,4 @@
-"""A detector that is fitted in no time and needs no torch: how far simple values are from those of good images."""
+"""A real detector that is fitted in no time and needs no torch: brightness, contrast and colour."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchebm.evaluation.benchmark import Job
-from patchebm.evaluation.evaluate import evaluate
 from patchebm.errors import DataError
-from patchebm.images.folders import ImageSet
+from patchebm.evaluation.benchmark import Job
+from patchebm.evaluation.evaluate import Results, evaluate
+from patchebm.images.folders import ImageSet, open_image_set
 from patchebm.images.reading import read_image
 from patchebm.runtime.prediction import Prediction
 from patchebm.runtime.tail import Tail
@@ -28,7 +28,7 @@ VALUES: dict[str, Callable[[Image], float]] = {
 
 
 class SimplePredictor:
-    """The distance of each value from its mean over good images, in standard deviations, and the mean of these.
+    """How many standard deviations each value lies from its mean over good images; their mean is the score.
 
     Args:
         paths: good images.
@@ -89,4 +89,21 @@ def fit_and_evaluate(job: Job, images: ImageSet, tick: Callable[[int], object]) 
         "extrapolated": False,
         "fit_seconds": 0.1,
         "versions": {"patchebm": "1"},
+    }
+
+
+def evaluated(data: Path, levels: Sequence[str] = tuple(VALUES), **options: Any) -> Results:
+    """Results on a set with all that `patchebm evaluate` adds to them."""
+    predictor = SimplePredictor(sorted((data / "train" / "good").iterdir()), levels)
+    results = evaluate(predictor, open_image_set(data), **options)
+    return results | {
+        "duplicates": [],
+        "made_by": {
+            "command": ["patchebm", "evaluate", "a run", str(data)],
+            "data": str(data),
+            "data_sha256": "0123",
+            "seed": 0,
+            "training": {},
+            "versions": {"patchebm": "1"},
+        },
     }

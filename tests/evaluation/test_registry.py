@@ -22,7 +22,7 @@ from patchebm.report.benchmark_page import benchmark_markdown
 from patchebm.report.compare_page import compare_text, write_compare_page
 from patchebm.report.evaluation_page import evaluation_text, write_evaluation_page
 from patchebm.report.tables import metrics_file
-from tests.simple_predictor import VALUES, SimplePredictor, fit_and_evaluate
+from tests.simple_predictor import VALUES, SimplePredictor, evaluated, fit_and_evaluate
 from tests.tiny import tiny_config
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "patchebm"
@@ -40,10 +40,7 @@ WITH_ONE_MORE = (*METRICS, MARGIN)
 
 @pytest.fixture(scope="module")
 def results(data: Path) -> Results:
-    predictor = SimplePredictor(sorted((data / "train" / "good").iterdir()))
-    found = evaluate(predictor, open_image_set(data), metrics=WITH_ONE_MORE)
-    facts = {"command": ["patchebm"], "data": str(data), "data_sha256": "0", "seed": 0, "versions": {}}
-    return found | {"made_by": facts | {"training": {}}, "duplicates": []}
+    return evaluated(data, metrics=WITH_ONE_MORE)
 
 
 def test_it_is_in_the_results_of_each_level(results: Results) -> None:

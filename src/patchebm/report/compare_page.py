@@ -61,6 +61,7 @@ def _sets(compared: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> list
         found.append(
             {
                 "name": facts["image_set"],
+                "runs": list(columns),
                 "best": max(known, key=lambda run: run[MAIN.name]) if known else None,
                 "sure": sum((pair.get("p_holm") or 1) < 0.05 for pair in tested),
                 "tested": len(tested),
