@@ -32,13 +32,13 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("--json", help="write the results to this file, too")
     values = parser.parse(argv)
     image_set = open_image_set(values.data)
-    if image_set.test:
-        # A bad image or mask is named before the others are scored, not after.
-        check_images(image_set.test)
+    known = [image for image in image_set.test if image.anomalous is not None]
+    # A bad image or mask is named before the others are scored, not after.
+    check_images(known)
 
     from patchebm.evaluation.copies import find_copies
     from patchebm.evaluation.evaluate import evaluate
-    from patchebm.evaluation.results import write_results
+    from patchebm.evaluation.results import level_names, write_results
     from patchebm.loading import load
     from patchebm.progress import progress_bar
     from patchebm.report.evaluation_page import evaluation_text, write_evaluation_page
@@ -51,11 +51,10 @@ def run(argv: Sequence[str]) -> None:
     detector = load(model.path)
     if values.false_alarm_rate is not None:
         detector = detector.at_false_alarm_rate(values.false_alarm_rate)
-    paths = [image.path for image in image_set.test if image.anomalous is not None]
-    fingerprints = take_fingerprints(paths, image_set.root)
+    fingerprints = take_fingerprints([image.path for image in known], image_set.root)
     duplicates, warnings = find_copies(model, image_set, fingerprints)
     gallery = Gallery(detector.heat_range) if values.report else None
-    with progress_bar(len(image_set.test), "evaluate", "image") as bar:
+    with progress_bar(len(known), "evaluate", "image") as bar:
         observe = None if gallery is None else gallery.offer
         results = evaluate(detector, image_set, observe=observe, tick=bar.update)
     results["warnings"] = warnings + results["warnings"]
@@ -63,7 +62,7 @@ def run(argv: Sequence[str]) -> None:
     results["made_by"] = {
         "command": ["patchebm", "evaluate", *argv],
         "data": str(image_set.root),
-        "data_sha256": combined_hash(fingerprints.names, fingerprints.sha256),
+        "data_sha256": combined_hash(zip(fingerprints.names, fingerprints.sha256, strict=True)),
         "model_sha256": file_hash(model.card_file if model.path.is_dir() else model.path),
         "seed": detector.seed,
         "threshold": asdict(detector.threshold_),
@@ -78,7 +77,7 @@ def run(argv: Sequence[str]) -> None:
         write_results(values.json, results)
     if gallery is not None:
         out = Path(values.report)
-        training = training_figures(model, detector.level_names)
+        training = training_figures(model, level_names(results))
         write_evaluation_page(out / PAGE, results, gallery.items(), training)
         write_results(out / "results.json", results)
         write_text(out / "metrics.csv", metrics_file(results).csv())

@@ -16,6 +16,7 @@ from patchebm.evaluation.metrics import METRICS, Metric, Need, Sample, measure
 from patchebm.evaluation.pixel_curve import PixelCurve
 from patchebm.images.folders import ImageFile, ImageSet
 from patchebm.images.reading import read_mask
+from patchebm.provenance import name_below
 from patchebm.runtime.prediction import Prediction
 from patchebm.runtime.threshold import Threshold
 
@@ -146,9 +147,8 @@ def evaluate(
 
 def _name(path: Path, image_set: ImageSet) -> str:
     """What an image is called within its set."""
-    name = path.relative_to(image_set.root) if path.is_relative_to(image_set.root) else path
     # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
-    return name.as_posix().encode("utf-8", "replace").decode("utf-8")
+    return name_below(path, image_set.root).encode("utf-8", "replace").decode("utf-8")
 
 
 def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) -> dict[str, str]:

@@ -15,7 +15,7 @@ from patchebm.provenance import file_hash
 from patchebm.run_folder import RunFolder
 
 # Beside the metrics and the counts; neither paths, commands nor single images.
-_PLAIN = ("image_set", "threshold", "count")
+_COUNTS = ("threshold", "count", "good_count", "anomalous_count", "false_alarm_count", "miss_count")
 _BREAKDOWNS = ("per_defect", "per_kind", "levels")
 
 
@@ -36,7 +36,11 @@ def card_figures(results: Mapping[str, Any], metrics: Sequence[Metric] = METRICS
         for each level, defect and kind of defect. Nothing that names a path, a command or a single image.
     """
     names = {name for metric in metrics for name in (metric.name, metric.interval_name)}
-    kept = {key: results[key] for key in results if key in names or key in _PLAIN or key.endswith("_count")}
+    kept = {
+        key: value
+        for key, value in results.items()
+        if key == "image_set" or (isinstance(value, (int, float, list)) and (key in names or key in _COUNTS))
+    }
     for part in _BREAKDOWNS:
         if isinstance(results.get(part), Mapping):
             kept[part] = {name: card_figures(own, metrics) for name, own in results[part].items()}
