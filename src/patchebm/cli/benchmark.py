@@ -23,7 +23,7 @@ _LINE = {"set", "preset", "seed", "config_sha256", "data_sha256", "good_count"}
 
 
 def run(argv: Sequence[str]) -> None:
-    """Measure what the arguments say, as far as it is not in the log."""
+    """Measures what the arguments say, as far as it is not in the log."""
     values, _ = _parse(argv, DEFAULT_PRESET)
     if any(word.split("=", 1)[0] == "--seed" for word in argv):
         raise ConfigError("--seed is not an option of benchmark; name one or more seeds after --seeds")
@@ -73,7 +73,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
-    """The arguments, and the configuration that they make of a preset."""
+    """Returns the arguments, and the configuration that they make of a preset."""
     parser = Parser(prog="patchebm benchmark", description=__doc__)
     parser.add_argument("root", help="folder of image sets, each in MVTec AD layout")
     parser.add_argument("--out", required=True, help="folder for log.jsonl, results.json and table.md")
@@ -89,7 +89,7 @@ def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
 
 
 def _open_log(out: Path) -> RunLog:
-    """The log in a folder, which must be that of a benchmark, or hold none and no results either."""
+    """Returns the log in a folder, which must be that of a benchmark, or hold none and no results either."""
     file = out / "log.jsonl"
     if not file.exists():
         for name in ("results.json", "table.md"):
@@ -104,7 +104,7 @@ def _open_log(out: Path) -> RunLog:
 
 
 def _announce(benchmark: Benchmark, pending: int) -> None:
-    """Say what is bad already, what is done already, and what is done again."""
+    """This function says what is bad already, what is done already, and what is done again."""
     for error in benchmark.errors:
         print(f"left out: {error['set']}: {error['error']}", file=sys.stderr)
     for job in benchmark.pending():

@@ -34,7 +34,7 @@ ERRORS, GALLERY = 3, 12
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run the demo as the arguments say."""
+    """This function runs the demo as the arguments say."""
     presets = [name] if (name := given_preset(argv)) else list(PRESETS)
     configs = {}
     for preset in presets:
@@ -76,7 +76,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
-    """The arguments, and the configuration that they make of a preset."""
+    """Returns the arguments, and the configuration that they make of a preset."""
     parser = Parser(prog="patchebm demo", description=__doc__)
     parser.add_argument("--out", default="demo", help="folder for images, runs and report.html")
     parser.add_argument(
@@ -108,7 +108,7 @@ def _fit_and_evaluate(
 
 
 def _overview(results: list[dict[str, Any]]) -> Table:
-    """The main metric of each level on local and global defects: a row for each product, preset and kind."""
+    """Returns the main metric of each level: a row for each product, preset and kind of defects."""
     from patchebm.evaluation.metrics import MAIN
     from patchebm.report.table import Table
 

@@ -1,4 +1,4 @@
-"""Several image sets, presets and seeds, each combination fitted on good parts and measured once.
+"""This module fits presets with several seeds on several image sets, and measures each combination once.
 
 What is finished stands in a log, one line a run. A run that is in the log with the same configuration and
 the same images is not repeated; one whose configuration or images have changed since is measured again,
@@ -30,20 +30,20 @@ _MARKS = ("train", "test", GOOD)
 
 @dataclass(frozen=True)
 class OpenedSet:
-    """An image set, and the SHA-256 over all its images, masks and lists."""
+    """This class is an image set with the SHA-256 over all its images, masks and lists."""
 
     image_set: ImageSet
     sha256: str
 
     @property
     def size(self) -> int:
-        """How many are fitted on or scored in a run."""
+        """Returns how many images are fitted on or scored in a run."""
         return len(self.image_set.train) + sum(p.anomalous is not None for p in self.image_set.test)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One combination to be measured.
+    """This class is one combination to be measured.
 
     Attributes:
         set: name of the set's folder.
@@ -62,7 +62,7 @@ class Job:
 
 @dataclass
 class Benchmark:
-    """What is to be measured, and how far it has come.
+    """This class knows what is to be measured and how far that has come.
 
     Attributes:
         root: folder of the sets.
@@ -95,7 +95,7 @@ class Benchmark:
             self.sets[name] = OpenedSet(images, _hash(images))
 
     def jobs(self) -> list[Job]:
-        """All combinations, seed by seed, so that what a stopped benchmark has measured is comparable."""
+        """Returns all combinations, seed by seed: what a stopped benchmark has measured is then comparable."""
         found = []
         for seed in self.seeds:
             for name, opened in self.sets.items():
@@ -113,15 +113,15 @@ class Benchmark:
         return found
 
     def rows(self) -> list[dict[str, Any]]:
-        """The finished runs that belong to this benchmark, in the order of its jobs."""
+        """Returns the finished runs that belong to this benchmark, in the order of its jobs."""
         return [row for job in self.jobs() if (row := self._row(job)) is not None]
 
     def pending(self) -> list[Job]:
-        """The jobs that are not in the log."""
+        """Returns the jobs that are not in the log."""
         return [job for job in self.jobs() if self._row(job) is None]
 
     def changed(self, job: Job) -> bool:
-        """Whether the log has a pending job with another configuration or other images."""
+        """Returns whether the log has a pending job with another configuration or other images."""
         return any(
             all(row.get(key) == job.key[key] for key in ("set", "preset", "seed")) for row in self.log.rows
         )
@@ -158,7 +158,7 @@ class Benchmark:
 
     @contextmanager
     def _errors_kept(self, name: str, preset: str | None = None, seed: int | None = None) -> Iterator[None]:
-        """Whatever is wrong with one set or run must not cost the others."""
+        """Keeps what is wrong with one set or run, so that it does not cost the others."""
         facts = {"set": name, "preset": preset, "seed": seed}
         try:
             yield
@@ -171,7 +171,7 @@ class Benchmark:
 
 
 def find_sets(root: str | Path, names: Sequence[str] = ()) -> list[str]:
-    """Names of the image sets in a folder, sorted.
+    """Returns the names of the image sets in a folder, sorted.
 
     Args:
         root: the folder; of its folders, those count that hold a folder `train`, `test` or `good`.
@@ -240,7 +240,7 @@ def fit_and_evaluate(job: Job, images: ImageSet, tick: Callable[[int], object]) 
 
 
 def _hash(image_set: ImageSet) -> str:
-    """SHA-256 over everything in a set that figures depend on."""
+    """Returns the SHA-256 over everything in a set that figures depend on."""
     images = [*image_set.train, *image_set.test]
     masks = [image.mask for image in images if image.mask is not None]
     lists = [file for name in ("groups.csv", "kinds.csv") if (file := image_set.root / name).exists()]

@@ -1,4 +1,4 @@
-"""What a benchmark has found, as a record for JSON; `report/templates/benchmark.md` shows it."""
+"""This module makes a record for JSON of what a benchmark has found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = "fit_seconds"
 def results(
     benchmark: Benchmark, command: Sequence[str], metrics: Sequence[Metric] = METRICS
 ) -> dict[str, Any]:
-    """All figures of the runs that are finished; docs/benchmarking.md explains every key.
+    """Returns all figures of the runs that are finished; docs/benchmarking.md explains every key.
 
     Args:
         benchmark: finished or not.
@@ -68,7 +68,7 @@ def results(
 
 
 def columns_of(rows: Sequence[dict[str, Any]], figure: str) -> Columns:
-    """Preset -> set -> figure by seed, of the runs that have the figure."""
+    """Returns preset -> set -> figure by seed, of the runs that have the figure."""
     found: Columns = {}
     for row in rows:
         if figure in row:
@@ -77,7 +77,7 @@ def columns_of(rows: Sequence[dict[str, Any]], figure: str) -> Columns:
 
 
 def false_alarms(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """For each preset the `stated` rate, what was observed on each of the `sets`, and `pooled` over them."""
+    """Returns for each preset the `stated` rate, what was observed on the `sets`, and `pooled` over them."""
     found: dict[str, Any] = {}
     counts = columns_of([row for row in rows if row["good_count"]], "false_alarm_count")
     for preset, by_set in counts.items():
@@ -93,7 +93,7 @@ def false_alarms(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def compare(columns: Columns) -> list[dict[str, Any]]:
-    """Every two presets, tested on the pairs that both have.
+    """Compares every two presets on the pairs that both have.
 
     Returns:
         For each two `first` and `second`; `runs`, the test over sets and seeds; `sets`, the test over sets,

@@ -1,4 +1,4 @@
-"""Several runs on the same images: their metrics, and whether their differences could be chance."""
+"""This module compares runs on the same images, and says whether their differences could be chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring a detector on images of known truth: every image is scored once, then everything is computed."""
+"""This module measures a detector on images of known truth, each of which is scored once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENSEMBLE = "ensemble"
 
 
 class Predictor(Protocol):
-    """What can be evaluated: a fitted detector, an exported one, or anything else that scores files.
+    """This class is what can be evaluated: a fitted or exported detector, or anything else that scores files.
 
     Attributes:
         threshold_: that the verdicts stand on.
@@ -44,7 +44,7 @@ Results = dict[str, Any]
 
 @dataclass
 class _Scored:
-    """What scoring the images leaves: predictions without maps, maps by level, and the masks of these."""
+    """This class keeps predictions without maps, the maps by level, and the masks of these."""
 
     predictions: list[Prediction] = field(default_factory=list)
     maps: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
@@ -146,13 +146,13 @@ def evaluate(
 
 
 def _name(path: Path, image_set: ImageSet) -> str:
-    """What an image is called within its set."""
+    """Returns what an image is called within its set."""
     # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
     return name_below(path, image_set.root).encode("utf-8", "replace").decode("utf-8")
 
 
 def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) -> dict[str, str]:
-    """Why metrics that a reader will look for are not there."""
+    """Returns why metrics that a reader will look for are not there."""
     reasons = {}
     for metric in metrics:
         need = sample.missing(metric.needs)
@@ -163,7 +163,7 @@ def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) ->
 
 
 def _warnings(image_set: ImageSet, empty_masks: Sequence[ImageFile]) -> list[str]:
-    """Sentences on test images that do not count as one would expect."""
+    """Returns sentences on test images that do not count as one would expect."""
     result = []
     unlabelled = [p for p in image_set.test if p.anomalous is None]
     if unlabelled:
@@ -186,7 +186,7 @@ def _warnings(image_set: ImageSet, empty_masks: Sequence[ImageFile]) -> list[str
 def _breakdown(
     image_set: ImageSet, images: Sequence[ImageFile], sample: Sample, metrics: Sequence[Metric]
 ) -> dict[str, Any]:
-    """The metrics of each defect, and of each kind of defect, against all good images."""
+    """Returns the metrics of each defect, and of each kind of defect, against all good images."""
     defects = np.array([p.defect for p in images])
     kinds = np.array([image_set.kinds.get(p.defect, "") for p in images])
 

@@ -1,4 +1,4 @@
-"""How far a figure can be trusted: intervals, and a test between two detectors on the same images."""
+"""This module says how far a figure can be trusted, and compares two detectors on the same images."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def bootstrap_intervals(
 
 @dataclass(frozen=True)
 class Difference:
-    """AUROC of one detector less that of another, on the same images.
+    """This class is the AUROC of one detector less that of another, on the same images.
 
     Attributes:
         value: the difference.

@@ -1,4 +1,4 @@
-"""Every metric, declared once: what it is called, what it needs, how it is computed, which way is better.
+"""This module declares every metric once: its name, its needs, its computation, and which way is better.
 
 All tables, comparisons, plots, files and sentences about metrics follow from `METRICS`; a new metric is one
 entry there. Everywhere higher scores mean more anomalous, a label or mask is True where something is wrong,
@@ -22,7 +22,7 @@ from patchebm.evaluation.pixel_curve import PixelCurve
 
 
 class Need(Enum):
-    """What the test images must hold for a metric to exist; the value is the reason where they do not."""
+    """This class lists what test images must hold for a metric to exist, each with the reason where they do not."""
 
     ANOMALOUS = "no anomalous test images"
     GOOD = "no good test images"
@@ -34,7 +34,7 @@ class Need(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Scored test images: all that a metric is computed from.
+    """This class holds scored test images: all that a metric is computed from.
 
     Args:
         labels: (N,) bool, True for an anomalous image.
@@ -60,7 +60,7 @@ class Sample:
             raise ValueError(f"{bad} of {self.scores.size} scores are not finite")
 
     def missing(self, needs: Sequence[Need]) -> Need | None:
-        """The first need that these images do not meet, or None."""
+        """Returns the first need that these images do not meet, or None."""
         met = {
             Need.ANOMALOUS: bool(self.labels.any()),
             Need.GOOD: not self.labels.all(),
@@ -73,7 +73,7 @@ class Sample:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """`good_count` and `anomalous_count`, and of verdicts `false_alarm_count` and `miss_count`."""
+        """Returns `good_count`, `anomalous_count` and, of verdicts, `false_alarm_count` and `miss_count`."""
         bad = int(np.count_nonzero(self.labels))
         found = {"good_count": self.labels.size - bad, "anomalous_count": bad}
         if self.verdicts is not None:
@@ -83,20 +83,20 @@ class Sample:
 
     @cached_property
     def roc(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """False and true positive rates of every threshold."""
+        """Returns the false and the true positive rates of every threshold."""
         # All points: scikit-learn drops those that do not bend the curve, among them the one at 95 %.
         rates = sklearn.roc_curve(self.labels, self.scores, drop_intermediate=False)
         return rates[0], rates[1]
 
     @cached_property
     def bootstrapped(self) -> tuple[list[float], list[float]]:
-        """95 % intervals of AUROC and of average precision."""
+        """Returns the 95 % intervals of AUROC and of average precision."""
         return bootstrap_intervals(self.labels, self.scores)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """This class declares one metric.
 
     Attributes:
         name: key in results, in files and in Python.
@@ -121,12 +121,12 @@ class Metric:
 
     @property
     def interval_name(self) -> str:
-        """Key of the interval in results."""
+        """Returns the key of the interval in results."""
         return f"{self.name}_interval"
 
     @property
     def heading(self) -> str:
-        """The label, and which way is better where that is not up."""
+        """Returns the label, and which way is better where that is not up."""
         return self.label if self.higher_is_better else f"{self.label} (lower is better)"
 
 
@@ -147,12 +147,12 @@ def _best_f1(sample: Sample) -> float:
 
 
 def _interval_of(part: str, whole: str) -> Callable[[Sample], list[float]]:
-    """The interval of a share of two counts."""
+    """Returns how the interval of a share of two counts is computed."""
     return lambda sample: list(binomial_interval(sample.counts[part], sample.counts[whole]))
 
 
 def _of_pixels(compute: Callable[[PixelCurve], float]) -> Callable[[Sample], float]:
-    """A metric of the pixels alone."""
+    """Returns how a metric of the pixels alone is computed."""
     return lambda sample: compute(sample.pixels) if sample.pixels is not None else float("nan")
 
 

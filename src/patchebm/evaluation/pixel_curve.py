@@ -1,4 +1,4 @@
-"""The exact curves of pixels: how much of the defects a threshold finds, and how much else it marks."""
+"""This module computes how much of the defects each threshold finds, and how much else it marks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PixelCurve:
-    """The share of defects that is found, over the false positive rate, on all pixels of all images.
+    """This class is the share of defects found over the false positive rate, on all pixels of all images.
 
     Attributes:
         rate: (P,) share of the normal pixels at or above a threshold, ascending from 0 to 1.
@@ -37,11 +37,11 @@ class PixelCurve:
 
     @property
     def auroc(self) -> float:
-        """AUROC of the pixels; ties count half."""
+        """Returns the AUROC of the pixels; ties count half."""
         return _area(self.rate, self.found, 1.0)
 
     def pro_area(self, limit: float) -> float:
-        """The area under the per-region overlap up to a false positive rate, divided by that rate.
+        """Returns the area under the per-region overlap up to a false positive rate, divided by that rate.
 
         The curve is linear between its points, also at the limit.
         """
@@ -101,7 +101,7 @@ class PixelCurve:
 def _split(
     maps: Sequence[npt.NDArray[np.float32]], masks: Sequence[npt.NDArray[np.bool_]]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], _Values]:
-    """Values of the normal pixels, of the defect pixels, and 1 / region size for each defect pixel."""
+    """Returns the values of normal pixels, those of defect pixels, and 1 / region size of these."""
     total = sum(mask.size for mask in masks)
     defects = sum(int(np.count_nonzero(mask)) for mask in masks)
     # Filled in place: lists to concatenate would double the memory at its peak.
@@ -131,12 +131,12 @@ def _corners(before: _Values, at: _Values) -> _Values:
 
 
 def _steps(level: _Values) -> _Values:
-    """Heights that belong to `_corners`: the level reached so far, and the one reached at the threshold."""
+    """Returns the heights of `_corners`: the level reached so far, and the one reached at the threshold."""
     return _corners(np.concatenate(([0.0], level[:-1])), level)
 
 
 def _area(x: _Values, y: _Values, limit: float) -> float:
-    """Area under the polygon (x ascending, from 0 to 1) up to `limit`, divided by `limit`."""
+    """Returns the area under the polygon (x ascending, from 0 to 1) up to `limit`, divided by `limit`."""
     # side="right": at a vertical piece on the limit itself the curve has climbed all of it.
     inside = int(np.searchsorted(x, limit, side="right"))
     xs = np.append(x[:inside], limit)

@@ -1,4 +1,4 @@
-"""Results of evaluations as files, and the part of them that goes with an exported model."""
+"""This module reads and writes results, and picks the part of them that goes with an exported model."""
 
 from __future__ import annotations
 

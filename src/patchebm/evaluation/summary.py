@@ -1,4 +1,4 @@
-"""Mean and standard deviation over seeds of figures on several image sets, and a Markdown table of them."""
+"""This module summarises figures on several image sets over seeds, and puts them in a Markdown table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Columns = dict[str, dict[str, dict[int, float]]]
 
 
 def std(values: Sequence[float]) -> float:
-    """Standard deviation over seeds, with divisor n - 1; 0 for what has no seed."""
+    """Returns the standard deviation over seeds, with divisor n - 1; 0 for what has no seed."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def summarise(columns: Columns, sets: Sequence[str], *, partial: bool = False) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, per set and in the mean over the sets.
+    """Returns mean and standard deviation over seeds, per set and in the mean over the sets.
 
     Args:
         columns: the figures.
@@ -55,7 +55,7 @@ def table(
     digits: int = 3,
     deviations: bool = True,
 ) -> str:
-    """Markdown: a row for each column of the summary, a dash for what is absent.
+    """Returns a Markdown table with a row for each column of the summary and a dash for what is absent.
 
     Args:
         summary: what `summarise` returned.

@@ -1,4 +1,4 @@
-"""The tables of a benchmark as Markdown."""
+"""This module shows what a benchmark has found as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from patchebm.report.page import render
 
 
 def benchmark_markdown(found: dict[str, Any], metrics: Sequence[Metric] = METRICS) -> str:
-    """The content of `table.md`.
+    """Returns the content of `table.md`.
 
     Args:
         found: what `benchmark_results.results` returned.

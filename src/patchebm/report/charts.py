@@ -1,4 +1,4 @@
-"""The charts of a report, as matplotlib figures that no global state refers to."""
+"""This module draws charts as matplotlib figures that no global state refers to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WIDE = 40.0
 
 
 def score_figure(scores_by_group: Mapping[str, Sequence[float]], threshold: float) -> Chart:
-    """Draw every score as a point, one row per group, with the threshold as a line.
+    """This function draws every score as a point, one row per group, with the threshold as a line.
 
     Args:
         scores_by_group: scores by group, such as "good" and each defect, drawn from top to bottom. Empty
@@ -64,7 +64,7 @@ def score_figure(scores_by_group: Mapping[str, Sequence[float]], threshold: floa
 def roc_figure(
     curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], point: tuple[float, float] | None = None
 ) -> Chart:
-    """Draw ROC curves, each named with its AUROC.
+    """This function draws ROC curves, each named with its AUROC.
 
     Args:
         curves: by name, the labels (N,) bool, True for anomalous, and the scores (N,) float. A curve whose
@@ -98,7 +98,7 @@ def roc_figure(
 
 
 def calibration_figure(probabilities: npt.ArrayLike) -> Chart:
-    """Draw which share of good test images looked at least as odd as stated.
+    """This function draws which share of good test images is at least as odd as stated.
 
     Args:
         probabilities: (N,) tail probabilities of good test images. Where they hold, a share p of them is at
@@ -126,7 +126,7 @@ def calibration_figure(probabilities: npt.ArrayLike) -> Chart:
 
 
 def training_figure(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], ylabel: str) -> Chart:
-    """Draw curves over training steps, one for each member of a level.
+    """This function draws curves over training steps, one for each network of a level.
 
     Args:
         curves: by name, the steps (N,) and the values (N,); what is not finite leaves a gap.
@@ -147,12 +147,12 @@ def training_figure(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], y
 
 
 def _short(name: str) -> str:
-    """A name that leaves room for the drawing."""
+    """Returns a name that leaves room for the drawing."""
     return name if len(name) <= 28 else name[:27] + "…"
 
 
 def _quiet(axes: Axes) -> None:
-    """Take away the lines that carry nothing."""
+    """Deletes the lines that carry nothing."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)

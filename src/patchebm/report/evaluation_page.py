@@ -1,4 +1,4 @@
-"""What `evaluate` and `demo` show of results (see `patchebm.evaluation.evaluate`)."""
+"""This module shows the results of an evaluation on a page and in the terminal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write_evaluation_page(
 
 
 def evaluation_text(results: Results, metrics: Sequence[Metric] = METRICS) -> str:
-    """What the terminal shows of an evaluation."""
+    """Returns what the terminal shows of an evaluation."""
     return render(
         "evaluation.txt",
         results=results,
@@ -73,7 +73,7 @@ def evaluation_text(results: Results, metrics: Sequence[Metric] = METRICS) -> st
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """What pages say of one evaluation at least: its verdict, its charts and its table of defects."""
+    """Returns what every page says of an evaluation: its verdict, its charts and its table of defects."""
     scores: dict[str, list[float]] = {GOOD: []}
     for record in results["predictions"]:
         scores.setdefault(record["defect"], []).append(record["score"])
@@ -93,12 +93,12 @@ def summary(results: Results) -> dict[str, Any]:
 
 
 def levels_table(results: Results, metrics: Sequence[Metric] = METRICS) -> Table:
-    """All metrics of each level."""
+    """Returns the table of all metrics of each level."""
     return metrics_table("All metrics by level", results["levels"], metrics)
 
 
 def roc_curves(results: Results) -> dict[str, tuple[list[bool], list[float]]]:
-    """Labels and scores of each level and, where there are several, of the ensemble first."""
+    """Returns labels and scores of each level and, where there are several, of the ensemble first."""
     labels, scores = labels_and_scores(results)
     records, names = results["predictions"], level_names(results)
     curves = {name: (labels, [record["levels"][name] for record in records]) for name in names}
@@ -111,7 +111,7 @@ def _verdict(results: Results) -> str:
 
 
 def _tail(results: Results) -> Mapping[str, Any] | None:
-    """How well the tail probabilities of good test images hold, where there are such images."""
+    """Returns how well the tail probabilities of good test images hold, or None without such images."""
     good = np.array([r["tail_probability"] for r in results["predictions"] if r["defect"] == GOOD])
     if not good.size:
         return None

@@ -1,4 +1,4 @@
-"""Choosing the test images worth showing while they are scored, so that none is scored twice."""
+"""This module chooses the test images worth showing while they are scored, so that none is scored twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PANEL = 320
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One test image to be shown.
+    """This class is one test image to be shown.
 
     Attributes:
         name: what it is called.
@@ -40,18 +40,18 @@ class GalleryItem:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the verdict contradicts the truth."""
+        """Returns whether the verdict contradicts the truth."""
         return self.truth != "" and self.prediction.anomalous != (self.truth != GOOD)
 
     @property
     def one_in(self) -> str:
-        """How odd the image is among good parts."""
+        """Returns how odd the image is among good parts."""
         return one_in(self.prediction)
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """What is kept of a scored image: its map in the size at which it would be shown."""
+    """This class is what is kept of a scored image: its map in the size at which it would be shown."""
 
     rank: float
     image: ImageFile
@@ -92,7 +92,7 @@ class Gallery:
 
     @property
     def held(self) -> int:
-        """How many images are held, each with its small map."""
+        """Returns how many images are held, each with its small map."""
         return sum(map(len, self._kept.values()))
 
     def offer(self, image: ImageFile, prediction: Prediction) -> None:
@@ -114,7 +114,7 @@ class Gallery:
             self._keep(("closest", image.defect), beyond, self._examples, image, prediction)
 
     def items(self) -> list[GalleryItem]:
-        """The images to show, errors first.
+        """Returns the images to show, errors first.
 
         Raises:
             ImageError: an image or mask has become unreadable.
@@ -156,7 +156,7 @@ def _item(role: str, candidate: _Candidate) -> GalleryItem:
 
 
 def _shrunk(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A plane `(H, W)` with at most `PANEL` pixels a side, each the mean of those it stands for."""
+    """Returns a plane `(H, W)` with at most `PANEL` pixels a side, each the mean of those it stands for."""
     height, width = plane.shape
     factor = min(1.0, PANEL / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))

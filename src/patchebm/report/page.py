@@ -1,4 +1,4 @@
-"""Pages: one HTML file with everything in it, readable without a network and on a phone."""
+"""This module writes pages: one HTML file with everything in it, readable offline and on a phone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class Embedded:
-    """An image as a data URI, and the size at which it is shown.
+    """This class is an image as a data URI, with the size at which it is shown.
 
     `is_chart` tells a drawing, whose lightness may be turned round on a dark page, from a photograph.
     """
