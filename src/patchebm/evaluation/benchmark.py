@@ -95,7 +95,7 @@ class Benchmark:
             self.sets[name] = OpenedSet(images, _hash(images))
 
     def jobs(self) -> list[Job]:
-        """Returns all combinations, seed by seed: what a stopped benchmark has measured is then comparable."""
+        """Returns all combinations, seed by seed: what a stopped one has measured is comparable."""
         found = []
         for seed in self.seeds:
             for name, opened in self.sets.items():

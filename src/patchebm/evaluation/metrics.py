@@ -22,7 +22,7 @@ from patchebm.evaluation.pixel_curve import PixelCurve
 
 
 class Need(Enum):
-    """This class lists what test images must hold for a metric to exist, each with the reason where they do not."""
+    """This class lists what test images must hold for a metric, with what is said where they do not."""
 
     ANOMALOUS = "no anomalous test images"
     GOOD = "no good test images"
