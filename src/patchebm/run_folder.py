@@ -20,7 +20,7 @@ from patchebm.provenance import data_hash, versions
 CHECKPOINT = "last.ckpt"
 """What an interrupted training of one network goes on from; in the folder of that network."""
 
-NEGATIVES = "chains.png"
+NEGATIVES = "negatives.png"
 """The latest images that a network was trained against; in the folder of that network."""
 
 

@@ -58,7 +58,7 @@ def test_the_report_the_results_and_the_table(
         measured = {(row["level"], row["metric"]): float(row["value"]) for row in csv.DictReader(stream)}
     assert measured["ensemble", "image_auroc"] == results["image_auroc"]
     page = (out / "report.html").read_text()
-    for words in ("Verdict", "closest call", "Tail probabilities", "Training", made_by["data_sha256"]):
+    for words in ("Verdict", "closest call", "Tail probabilities", "What was run", made_by["data_sha256"]):
         assert words in page
     printed = capsys.readouterr().out
     assert all(metric.label in printed for metric in METRICS)

@@ -102,26 +102,20 @@ def _split(
     maps: Sequence[npt.NDArray[np.float32]], masks: Sequence[npt.NDArray[np.bool_]]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], _Values]:
     """Returns the values of normal pixels, those of defect pixels, and 1 / region size of these."""
-    total = sum(mask.size for mask in masks)
     defects = sum(int(np.count_nonzero(mask)) for mask in masks)
     # Filled in place: lists to concatenate would double the memory at its peak.
-    normal = np.empty(total - defects, dtype=np.float32)
-    defect = np.empty(defects, dtype=np.float32)
-    weights = np.empty(defects, dtype=np.float64)
-    normal_end = defect_end = 0
+    normal = np.empty(sum(mask.size for mask in masks) - defects, dtype=np.float32)
+    defect, weights = np.empty(defects, dtype=np.float32), np.empty(defects)
+    n = d = 0
     for heat, mask in zip(maps, masks, strict=True):
-        inside = np.asarray(mask, dtype=bool)
-        outside_values = heat[~inside]
-        normal[normal_end : normal_end + outside_values.size] = outside_values
-        normal_end += outside_values.size
-        if not inside.any():
-            continue
-        regions, _ = ndimage.label(inside, structure=_EIGHT_NEIGHBOURS)
-        region_of_pixel = regions[inside]
-        part = slice(defect_end, defect_end + region_of_pixel.size)
-        defect[part] = heat[inside]
-        weights[part] = 1.0 / np.bincount(region_of_pixel)[region_of_pixel]
-        defect_end = part.stop
+        outside = heat[~mask]
+        normal[n : n + outside.size] = outside
+        n += outside.size
+        if mask.any():
+            region = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)[0][mask]
+            defect[d : d + region.size] = heat[mask]
+            weights[d : d + region.size] = 1.0 / np.bincount(region)[region]
+            d += region.size
     return normal, defect, weights
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class GalleryItem:
     Attributes:
         name: what it is called.
         truth: "good", the name of the defect, or "" where it is unknown.
-        prediction: of it, without maps.
+        prediction: of it.
         image: the image, the map over it and, where there is one, the mask, side by side.
         role: "clearest" or "closest" for an example of its defect, else "".
     """
@@ -49,16 +50,12 @@ class GalleryItem:
         return one_in(self.prediction)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """This class is what is kept of a scored image: its map in the size at which it would be shown."""
+class _Candidate(NamedTuple):
+    """This class is what is kept of a scored image: its map has the size at which it would be shown."""
 
     rank: float
     image: ImageFile
     prediction: Prediction
-    small_map: AnomalyMap
-    low: float
-    high: float
 
 
 class Gallery:
@@ -126,7 +123,7 @@ class Gallery:
             for candidate in self._kept[kind, defect]:
                 # The only image of a defect is its clearest and its closest.
                 chosen.setdefault(candidate.prediction.image, (kind if defect else "", candidate))
-        return [_item(role, candidate) for role, candidate in list(chosen.values())[: self._limit]]
+        return [self._item(*pair) for pair in list(chosen.values())[: self._limit]]
 
     def _keep(
         self, group: tuple[str, str], rank: float, limit: int, image: ImageFile, prediction: Prediction
@@ -135,24 +132,24 @@ class Gallery:
         if limit < 1 or (len(kept) == limit and rank >= kept[-1].rank):
             return
         assert prediction.heat_map is not None
-        low, high = self._heat_range(prediction.heat_map)
-        bare = replace(prediction, heat_map=None, level_maps={})
-        kept.append(_Candidate(rank, image, bare, _shrunk(prediction.heat_map), low, high))
+        small = replace(prediction, heat_map=_shrunk(prediction.heat_map), level_maps={})
+        kept.append(_Candidate(rank, image, small))
         kept.sort(key=lambda candidate: candidate.rank)
         del kept[limit:]
 
-
-def _item(role: str, candidate: _Candidate) -> GalleryItem:
-    image, prediction = candidate.image, candidate.prediction
-    pixels = read_image(image.path)
-    mask = None
-    if image.mask is not None:
-        # A thin defect must not vanish: a pixel of the small mask is set if any below it is.
-        mask = _shrunk(read_mask(image.mask, pixels.shape[:2]).astype(np.float32)) > 0
-    small = np.stack([_shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
-    overlay = heat_overlay(small, candidate.small_map, low=candidate.low, high=candidate.high)
-    shown = side_by_side(small, overlay, mask)
-    return GalleryItem(f"{image.defect}/{image.path.name}", image.defect, prediction, shown, role)
+    def _item(self, role: str, candidate: _Candidate) -> GalleryItem:
+        _, image, prediction = candidate
+        pixels = read_image(image.path)
+        mask = None
+        if image.mask is not None:
+            # A thin defect must not vanish: a pixel of the small mask is set if any below it is.
+            mask = _shrunk(read_mask(image.mask, pixels.shape[:2]).astype(np.float32)) > 0
+        small = np.stack([_shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
+        assert prediction.heat_map is not None
+        low, high = self._heat_range(prediction.heat_map)
+        overlay = heat_overlay(small, prediction.heat_map, low=low, high=high)
+        shown = side_by_side(small, overlay, mask)
+        return GalleryItem(f"{image.defect}/{image.path.name}", image.defect, prediction, shown, role)
 
 
 def _shrunk(plane: NDArray[np.float32]) -> NDArray[np.float32]:
