@@ -45,8 +45,8 @@ class SimplePredictor:
         self.level_names = tuple(levels)
         rows = np.array([[VALUES[name](image) for name in levels] for image in images])
         self.mean, self.std = rows.mean(0), rows.std(0) + 1e-6
-        # The mean image is what anomaly maps are told from.
-        self.image = np.mean([image.mean(axis=2) for image in images], axis=0)
+        # Anomaly maps are how far pixels are from it.
+        self.grey = float(np.mean([image.mean() for image in images]))
         self.tail_ = Tail(np.abs((rows - self.mean) / self.std).mean(1))
         self.threshold_ = self.tail_.threshold(rate)
 
@@ -58,7 +58,7 @@ class SimplePredictor:
             score = float(levels.mean())
             maps = {}
             if heat_maps:
-                distance = np.abs(image.mean(axis=2) - self.image).astype(np.float32)
+                distance = np.abs(image.mean(axis=2) - self.grey).astype(np.float32)
                 maps = {name: distance ** (i + 1) for i, name in enumerate(self.level_names)}
             yield Prediction(
                 image=str(path),
