@@ -58,8 +58,9 @@ class SimplePredictor:
             score = float(levels.mean())
             maps = {}
             if heat_maps:
-                distance = np.abs(image.mean(axis=2) - self.grey).astype(np.float32)
-                maps = {name: distance ** (i + 1) for i, name in enumerate(self.level_names)}
+                brighter = (image.mean(axis=2) - self.grey).astype(np.float32)
+                ways = (np.abs(brighter), brighter, -2 * brighter)
+                maps = dict(zip(self.level_names, ways, strict=False))
             yield Prediction(
                 image=str(path),
                 score=score,

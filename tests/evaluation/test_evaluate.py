@@ -13,8 +13,9 @@ from sklearn.metrics import roc_auc_score
 
 from patchebm.errors import DataError
 from patchebm.evaluation.evaluate import ENSEMBLE, evaluate
-from patchebm.evaluation.metrics import METRICS
+from patchebm.evaluation.metrics import METRICS, pixel_metrics
 from patchebm.images.folders import open_image_set
+from patchebm.images.reading import read_mask
 from tests.simple_predictor import VALUES, SimplePredictor
 from tests.tiny import write_set
 
@@ -37,7 +38,8 @@ def results_of(predictor: SimplePredictor, data: Path, **options: Any) -> dict[s
 def test_every_figure_can_be_recomputed_from_what_is_kept_of_the_images(
     predictor: SimplePredictor, data: Path
 ) -> None:
-    results = results_of(predictor, data)
+    observed: list[Any] = []
+    results = results_of(predictor, data, observe=lambda *pair: observed.append(pair))
     records = results["predictions"]
     assert all((data / record["image"]).exists() for record in records)
     scores = np.array([record["score"] for record in records])
@@ -50,6 +52,18 @@ def test_every_figure_can_be_recomputed_from_what_is_kept_of_the_images(
         assert low <= level["image_auroc"] <= high
         assert {"pixel_auroc", "aupro", "per_defect", "per_kind"} <= set(level)
     assert results["image_auroc"] == results["levels"][ENSEMBLE]["image_auroc"]
+    # Each level has figures of its own maps.
+    assert len({level["pixel_auroc"] for level in results["levels"].values()}) == 4
+    for name, level in results["levels"].items():
+        maps, masks = [], []
+        for image, prediction in observed:
+            heat = prediction.heat_map if name == ENSEMBLE else prediction.level_maps[name]
+            maps.append(heat)
+            masks.append(
+                read_mask(image.mask, heat.shape) if image.mask else np.zeros(heat.shape, dtype=bool)
+            )
+        expected = pixel_metrics(maps, masks)
+        assert {key: level[key] for key in expected} == pytest.approx(expected)
     assert results["miss_count"] == int((labels & (scores <= results["threshold"])).sum())
     assert sum(facts["miss_count"] for facts in results["per_defect"].values()) == results["miss_count"]
     for defect, facts in results["per_defect"].items():
