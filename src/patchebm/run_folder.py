@@ -1,4 +1,4 @@
-"""A run folder: what was asked for, what it was made from, and whether it is finished."""
+"""This module knows the name of every file in a run folder, and takes a run from its start to its end."""
 
 from __future__ import annotations
 
@@ -11,45 +11,103 @@ from typing import Any
 
 import yaml
 
-from patchebm.config.schema import Config
 from patchebm.errors import DataError
 from patchebm.files import write_text
 from patchebm.images.fingerprints import take_fingerprints
 from patchebm.images.folders import ImageSet
 from patchebm.provenance import data_hash, versions
 
-# What the training images look like, so that an evaluation can tell whether it meets one again.
-FINGERPRINTS = "training_images.npz"
-# Results of evaluations, a file for each image set; see `patchebm.evaluation.results`.
-EVALUATION = "evaluation"
+CHECKPOINT = "last.ckpt"
+"""What an interrupted training of one network goes on from; in the folder of that network."""
+
+NEGATIVES = "negatives.png"
+"""The latest images that a network was trained against; in the folder of that network."""
 
 
-class Run:
-    """The folder of one training run: `config.yaml`, `run.json`, `training/`, and at last the model.
+class RunFolder:
+    """This class is the folder of one training run.
 
-    `training_images.npz` holds fingerprints of the images, `evaluation/` what `patchebm evaluate` found.
+    | file | what it is |
+    |---|---|
+    | `config.yaml` | the configuration, for people and for `--config` |
+    | `run.json` | the configuration, the hash of the images and, at the end, how the run was made |
+    | `training_images.npz` | fingerprints of the training images |
+    | `training/LEVEL/NETWORK/` | logs and the checkpoint of each network |
+    | `model-HASH.safetensors`, `model.json` | the model; `model.json` is written last |
+    | `evaluation/SET.json` | results of `patchebm evaluate`, a file for each image set |
+    | `evaluation.json` | if a user put it there: results whose figures go into the card of a bundle |
 
     Args:
-        folder: made by `begin`.
+        path: of the folder, which need not exist.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.record_file = self.path / "run.json"
+        self.fingerprints_file = self.path / "training_images.npz"
+        self.training = self.path / "training"
+        self.card_file = self.path / "model.json"
+        self.evaluations = self.path / "evaluation"
+        self.figures_file = self.path / "evaluation.json"
+
+    @property
+    def is_finished(self) -> bool:
+        """Returns whether the folder holds a model."""
+        return self.card_file.exists()
+
+    def tensors_file(self, sha256: str) -> Path:
+        """Returns where the tensors of a model are kept, by the hash of their file."""
+        return self.path / f"model-{sha256[:12]}.safetensors"
+
+    def model_files(self) -> list[Path]:
+        """Returns the files of the model, and of one that it replaces; the card comes first."""
+        card = [self.card_file] if self.is_finished else []
+        return card + sorted(self.path.glob("model-*.safetensors"))
+
+    def results_file(self, image_set: str) -> Path:
+        """Returns where the results on an image set are kept."""
+        return self.evaluations / f"{image_set or 'set'}.json"
+
+    def results_files(self) -> list[Path]:
+        """Returns the files of all results that are there."""
+        return sorted(self.evaluations.glob("*.json"))
+
+    def networks(self, level: str) -> list[Path]:
+        """Returns the folders of the networks that were trained for a level."""
+        return sorted(folder for folder in (self.training / level).glob("*/") if folder.is_dir())
+
+    def logs(self, network: Path) -> list[Path]:
+        """Returns the CSV logs in the folder of a network, in order: a resumed run writes a further part."""
+        return sorted(network.glob("csv/part*/metrics.csv"), key=lambda file: int(file.parent.name[4:] or 0))
+
+    def record(self) -> dict[str, Any]:
+        """Returns what `run.json` says but for the configuration; nothing where there is no such file."""
+        if not self.record_file.exists():
+            return {}
+        facts = json.loads(self.record_file.read_text(encoding="utf-8"))
+        return {key: value for key, value in facts.items() if key != "config"}
 
     def clear(self) -> None:
-        """Delete what a run left in the folder, and nothing in a folder that holds no run."""
-        if not (self.folder / "run.json").exists():
+        """Deletes what a run left in the folder, and nothing in a folder that holds no run."""
+        if not self.record_file.exists():
             return
-        # The card first: what is left of a clearing that was killed holds no model.
-        model = [self.folder / "model.json", *self.folder.glob("model-*.safetensors")]
-        others = [self.folder / name for name in (FINGERPRINTS, "config.yaml", "run.json")]
-        for file in [*model, *others]:
+        # The card first and the record last: what is left of a clearing that was killed holds no model, and
+        # can be cleared again.
+        for file in [*self.model_files(), self.fingerprints_file]:
             file.unlink(missing_ok=True)
-        for name in ("training", EVALUATION):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for folder in (self.training, self.evaluations):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.config_file, self.record_file):
+            file.unlink(missing_ok=True)
 
-    def begin(self, config: Config, images: Sequence[Path], root: Path) -> bool:
-        """Claim the folder, or recognise an interrupted run of the same configuration and images.
+    def begin(self, config: Any, images: Sequence[Path], root: Path) -> bool:
+        """Claims the folder, or recognises an interrupted run of the same configuration and images.
+
+        Args:
+            config: a dataclass.
+            images: every file that the run depends on.
+            root: what their names are relative to.
 
         Returns:
             Whether an interrupted run goes on.
@@ -62,50 +120,46 @@ class Run:
             return self._claim(facts)
         except OSError as error:
             raise DataError(
-                f"{self.folder} cannot be a run folder ({error.strerror}); choose another --out"
+                f"{self.path} cannot be a run folder ({error.strerror}); choose another --out"
             ) from error
 
     def _claim(self, facts: dict[str, Any]) -> bool:
-        record = self.folder / "run.json"
-        if (self.folder / "model.json").exists():
-            raise DataError(f"{self.folder} holds a finished model; choose another --out or add --overwrite")
-        if record.exists():
+        if self.is_finished:
+            raise DataError(f"{self.path} holds a finished model; choose another --out or add --overwrite")
+        if self.record_file.exists():
             try:
-                before = json.loads(record.read_text(encoding="utf-8"))
+                before = json.loads(self.record_file.read_text(encoding="utf-8"))
                 if not isinstance(before, dict):
                     raise ValueError("it holds no run")
             except ValueError as error:
                 raise DataError(
-                    f"{record} cannot be read ({error}); add --overwrite to start over"
+                    f"{self.record_file} cannot be read ({error}); add --overwrite to start over"
                 ) from error
             # Compared as JSON, in which tuples are lists.
             if {key: before.get(key) for key in facts} != json.loads(json.dumps(facts)):
                 raise DataError(
-                    f"{self.folder} holds an interrupted run of another configuration or other images; "
+                    f"{self.path} holds an interrupted run of another configuration or other images; "
                     "choose another --out or add --overwrite"
                 )
             return True
         # What a run that was killed in this very moment left behind does not count.
-        if self.folder.exists() and any(not p.name.endswith(".part") for p in self.folder.iterdir()):
-            raise DataError(f"{self.folder} is not empty and holds no run; choose a new folder for --out")
-        write_text(record, json.dumps(facts, indent=1) + "\n")
+        if self.path.exists() and any(not p.name.endswith(".part") for p in self.path.iterdir()):
+            raise DataError(f"{self.path} is not empty and holds no run; choose a new folder for --out")
+        write_text(self.record_file, json.dumps(facts, indent=1) + "\n")
         readable = yaml.safe_dump(json.loads(json.dumps(facts["config"])), sort_keys=False)
-        write_text(self.folder / "config.yaml", readable)
+        write_text(self.config_file, readable)
         return False
 
     def remember(self, images: Sequence[Path], root: Path) -> None:
-        """Keep fingerprints of the training images, unless an interrupted run did."""
-        file = self.folder / FINGERPRINTS
-        if not file.exists():
-            take_fingerprints(images, root).save(file)
+        """Keeps fingerprints of the training images, unless an interrupted run did."""
+        if not self.fingerprints_file.exists():
+            take_fingerprints(images, root).save(self.fingerprints_file)
 
     def finish(
         self, *, command: Sequence[str], seconds: float, image_set: ImageSet, images: int
     ) -> dict[str, Any]:
-        """Complete `run.json` and return it, for the model's card."""
-        record = self.folder / "run.json"
-        facts: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        facts |= {
+        """Completes `run.json` and returns `record`, for the model's card."""
+        facts = json.loads(self.record_file.read_text(encoding="utf-8")) | {
             "command": list(command),
             "image_set": image_set.name,
             # Where export finds images to compare on.
@@ -114,5 +168,10 @@ class Run:
             "train_seconds": round(seconds, 1),
             "versions": versions(),
         }
-        write_text(record, json.dumps(facts, indent=1) + "\n")
-        return {key: value for key, value in facts.items() if key != "config"}
+        write_text(self.record_file, json.dumps(facts, indent=1) + "\n")
+        return self.record()
+
+    def drop_checkpoints(self) -> None:
+        """Deletes the checkpoints of a finished run: there is nothing left to go on with."""
+        for checkpoint in self.training.rglob(CHECKPOINT):
+            checkpoint.unlink()

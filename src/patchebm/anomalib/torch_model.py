@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from patchebm.anomalib.metrics import squashed
 from patchebm.config.schema import Config
 from patchebm.detector import EnsembleDetector, load
-from patchebm.detector.modelfile import CARD, model_files
 from patchebm.errors import DataError, PatchebmError
 from patchebm.images.groups import read_groups
+from patchebm.run_folder import RunFolder
 
 
 class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
@@ -61,7 +61,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
                 raise PatchebmError("this model is not fitted; run Engine.fit, or give a checkpoint")
             with tempfile.TemporaryDirectory() as folder:
                 card = self.card.cpu().numpy().tobytes()
-                (Path(folder) / CARD).write_bytes(card)
+                RunFolder(folder).card_file.write_bytes(card)
                 # A name alone, wherever else a path might lead.
                 name = Path(json.loads(card)["tensors"]).name
                 (Path(folder) / name).write_bytes(self.tensors.cpu().numpy().tobytes())
@@ -100,9 +100,9 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         """Take a fitted detector, one that `patchebm.load` opened for instance."""
         with tempfile.TemporaryDirectory() as folder:
             detector.save(folder)
-            for file in model_files(Path(folder)):
+            for name, file in zip(("card", "tensors"), RunFolder(folder).model_files(), strict=True):
                 content = torch.from_numpy(np.fromfile(file, dtype=np.uint8)).to(self.card.device)
-                setattr(self, "card" if file.name == CARD else "tensors", content)
+                setattr(self, name, content)
         self._detector = detector
 
     @contextlib.contextmanager

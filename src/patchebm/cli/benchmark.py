@@ -14,7 +14,7 @@ from patchebm.cli.options import add_keys, spelled, to_config
 from patchebm.config.parser import Parser, check_config, preset_names
 from patchebm.config.schema import DEFAULT_PRESET, Config
 from patchebm.errors import ConfigError, DataError, PatchebmError
-from patchebm.evaluation.benchmark import Benchmark, find_sets
+from patchebm.evaluation.benchmark import Benchmark, find_sets, fit_and_evaluate
 from patchebm.evaluation.runlog import RunLog
 from patchebm.files import write_text
 
@@ -23,7 +23,7 @@ _LINE = {"set", "preset", "seed", "config_sha256", "data_sha256", "good_count"}
 
 
 def run(argv: Sequence[str]) -> None:
-    """Measure what the arguments say, as far as it is not in the log."""
+    """Measures what the arguments say, as far as it is not in the log."""
     values, _ = _parse(argv, DEFAULT_PRESET)
     if any(word.split("=", 1)[0] == "--seed" for word in argv):
         raise ConfigError("--seed is not an option of benchmark; name one or more seeds after --seeds")
@@ -34,13 +34,14 @@ def run(argv: Sequence[str]) -> None:
             check_config(replace(config, seed=seed))
     names = find_sets(values.root, values.sets)
 
-    # Only now the heavy imports: what can be wrong with the arguments has been looked at.
+    # Only now the heavy imports: what can be wrong with the arguments has been checked.
     import patchebm.detector  # noqa: F401
-    from patchebm.evaluation.benchmark_results import as_markdown, results
+    from patchebm.evaluation.benchmark_results import results
     from patchebm.progress import progress_bar
+    from patchebm.report.benchmark_page import benchmark_markdown
 
     out = Path(values.out)
-    benchmark = Benchmark(Path(values.root), configs, seeds, _open_log(out))
+    benchmark = Benchmark(Path(values.root), configs, seeds, _open_log(out), fit_and_evaluate)
     for name in names:
         benchmark.open_set(name)
     pending = benchmark.pending()
@@ -49,7 +50,7 @@ def run(argv: Sequence[str]) -> None:
     def write() -> str:
         found = results(benchmark, ["patchebm", "benchmark", *argv])
         write_text(out / "results.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
-        text = as_markdown(found)
+        text = benchmark_markdown(found)
         write_text(out / "table.md", text)
         return text
 
@@ -72,7 +73,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
-    """The arguments, and the configuration that they make of a preset."""
+    """Returns the arguments, and the configuration that they make of a preset."""
     parser = Parser(prog="patchebm benchmark", description=__doc__)
     parser.add_argument("root", help="folder of image sets, each in MVTec AD layout")
     parser.add_argument("--out", required=True, help="folder for log.jsonl, results.json and table.md")
@@ -88,7 +89,7 @@ def _parse(argv: Sequence[str], preset: str) -> tuple[Namespace, Config]:
 
 
 def _open_log(out: Path) -> RunLog:
-    """The log in a folder, which must be that of a benchmark, or hold none and no results either."""
+    """Returns the log in a folder, which must be that of a benchmark, or hold none and no results either."""
     file = out / "log.jsonl"
     if not file.exists():
         for name in ("results.json", "table.md"):
@@ -103,7 +104,7 @@ def _open_log(out: Path) -> RunLog:
 
 
 def _announce(benchmark: Benchmark, pending: int) -> None:
-    """Say what is bad already, what is done already, and what is done again."""
+    """This function says what is bad already, what is done already, and what is done again."""
     for error in benchmark.errors:
         print(f"left out: {error['set']}: {error['error']}", file=sys.stderr)
     for job in benchmark.pending():

@@ -19,10 +19,12 @@ from patchebm.config.schema import Config
 from patchebm.errors import ConfigError, DataError
 from patchebm.files import write_text
 from patchebm.images.folders import ImageSet, open_image_set
+from patchebm.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from patchebm.evaluation.evaluate import Evaluation
+    from patchebm.evaluation.evaluate import Results
     from patchebm.report.gallery import Gallery
+    from patchebm.report.table import Table
 
 # What is shown side by side unless --preset names one.
 PRESETS = ("features", "pixel-cpu")
@@ -53,41 +55,35 @@ def run(argv: Sequence[str]) -> None:
             for level in (config.patch, config.image):
                 level.training.steps = max(1, (level.training.steps or 100) // 10)
 
-    from patchebm.evaluation.results import results_of
-    from patchebm.report.page import ReportSection, Table, write_report
-    from patchebm.report.sections import product_section
+    from patchebm.evaluation.results import level_names
+    from patchebm.report.evaluation_page import summary
+    from patchebm.report.page import PAGE, write_page
     from patchebm.report.training_log import training_figures
 
     began = time.perf_counter()
-    sections, results = [], []
+    products, results = [], []
     for product in values.products:
         root = write_synthetic_set(out / "data", product, seed=values.seed, **counts)
         image_set = open_image_set(root)
         for preset, config in configs.items():
             print(f"-- {product}, preset {preset}", file=sys.stderr)
-            folder = out / "runs" / product / preset
-            evaluation, gallery = _fit_and_measure(config, image_set, folder, argv)
-            facts = {"preset": preset, "train_seconds": _seconds(folder)}
-            measured = results_of(evaluation, image_set, facts=facts)
+            run = RunFolder(out / "runs" / product / preset)
+            measured, gallery = _fit_and_evaluate(config, image_set, run, argv)
+            facts = {"preset": preset, "train_seconds": run.record()["train_seconds"]}
             results.append(facts | measured)
-            name = f"{product}, {preset}"
-            sections.append(product_section(name, measured, gallery.items(), training_figures(folder)))
-    header, rows = _side_by_side(results)
-    overview = ReportSection(
-        "Side by side",
-        "Image AUROC of the levels and of their ensemble, preset by preset, on defects that a patch shows "
-        "(local) and on those that only the whole shows (global).",
-        tables=[Table("Image AUROC", header, rows)],
-    )
+            images = [f for f in training_figures(run, level_names(measured)) if f.kind == "negatives"]
+            shown = {"name": f"{product}, {preset}", "gallery": gallery.items(), "training": images}
+            products.append(shown | summary(measured))
+    overview = _overview(results)
     write_text(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     title = "patchebm demo: synthetic products"
-    write_report(out / "report.html", title=title, sections=[overview, *sections])
-    print("\n".join(_line(row) for row in [header, *rows]))
-    print(f"done in {time.perf_counter() - began:.0f} s; open {(out / 'report.html').resolve()}")
+    write_page(out / PAGE, "demo.html", title=title, overview=overview, products=products)
+    print(overview.text())
+    print(f"done in {time.perf_counter() - began:.0f} s; open {(out / PAGE).resolve()}")
 
 
 def _parse(argv: Sequence[str], preset: str, products: Sequence[str]) -> tuple[Namespace, Config]:
-    """The arguments, and the configuration that they make of a preset."""
+    """Returns the arguments, and the configuration that they make of a preset."""
     parser = Parser(prog="patchebm demo", description=__doc__)
     parser.add_argument("--out", default="demo", help="folder for images, runs and report.html")
     parser.add_argument(
@@ -99,48 +95,43 @@ def _parse(argv: Sequence[str], preset: str, products: Sequence[str]) -> tuple[N
     return values, to_config(values)
 
 
-def _fit_and_measure(
-    config: Config, image_set: ImageSet, folder: Path, argv: Sequence[str]
-) -> tuple[Evaluation, Gallery]:
-    """Train into a folder, unless that was done before, and measure."""
+def _fit_and_evaluate(
+    config: Config, image_set: ImageSet, run: RunFolder, argv: Sequence[str]
+) -> tuple[Results, Gallery]:
+    """Trains into a run folder, unless that was done before, and measures."""
     from patchebm.detector import load
     from patchebm.evaluation.evaluate import evaluate
     from patchebm.progress import progress_bar
     from patchebm.report.gallery import Gallery
 
-    if not (folder / "model.json").exists():
-        train_run(config, image_set, folder, command=["patchebm", "demo", *argv])
-    detector = load(folder)
+    if not run.is_finished:
+        train_run(config, image_set, run.path, command=["patchebm", "demo", *argv])
+    detector = load(run.path)
     if asdict(detector.config) != asdict(config):
-        raise DataError(f"{folder} holds a demo of another configuration; choose another --out")
+        raise DataError(f"{run.path} holds a demo of another configuration; choose another --out")
     gallery = Gallery(detector.heat_range, errors=ERRORS, limit=GALLERY)
     with progress_bar(len(image_set.test), "evaluate", "image") as bar:
-        return evaluate(detector, image_set, watch=gallery.offer, tick=bar.update), gallery
+        return evaluate(detector, image_set, observe=gallery.offer, tick=bar.update), gallery
 
 
-def _seconds(folder: Path) -> float:
-    """How long the training of a run took."""
-    return float(json.loads((folder / "run.json").read_text(encoding="utf-8"))["train_seconds"])
+def _overview(results: list[dict[str, Any]]) -> Table:
+    """Returns the main metric of each level: a row for each product, preset and kind of defects."""
+    from patchebm.evaluation.metrics import MAIN
+    from patchebm.report.table import Table
 
-
-def _side_by_side(results: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """AUROC of each level on local and global defects, a row for each product, preset and kind."""
-    names = list(results[0]["levels"])
-    header = ["product", "preset", "defects", *names, "training s"]
     rows = []
     for figures in results:
         for kind in ("local", "global", "all"):
-            values = []
-            for level in figures["levels"].values():
-                facts = level if kind == "all" else level.get("per_kind", {}).get(kind, {})
-                values.append(facts.get("image_auroc"))
+            levels = figures["levels"].values()
+            facts = [level if kind == "all" else level.get("per_kind", {}).get(kind, {}) for level in levels]
             rows.append(
-                [figures["image_set"], figures["preset"], kind, *values, round(figures["train_seconds"])]
+                [
+                    figures["image_set"],
+                    figures["preset"],
+                    kind,
+                    *(own.get(MAIN.name) for own in facts),
+                    round(figures["train_seconds"]),
+                ]
             )
-    return header, rows
-
-
-def _line(row: Sequence[Any]) -> str:
-    """A row of the table as text."""
-    cells = [f"{cell:.3f}" if isinstance(cell, float) else "-" if cell is None else str(cell) for cell in row]
-    return "".join(f"{cell:<11}" for cell in cells).rstrip()
+    header = ["product", "preset", "defects", *results[0]["levels"], "training s"]
+    return Table(MAIN.label, header, rows)

@@ -59,10 +59,10 @@ def train_run(
     region = None if roi is None else read_image(roi).max(axis=2) >= 0.5
     # Only now the heavy import: everything else that can be wrong with the input has been looked at.
     from patchebm.detector import EnsembleDetector
-    from patchebm.run_folder import Run
+    from patchebm.run_folder import RunFolder
 
     EnsembleDetector(config).check(len(images), groups, region)
-    run = Run(out)
+    run = RunFolder(out)
     if overwrite:
         run.clear()
     looked_at = [p.path for p in images] + ([] if roi is None else [Path(roi)])
@@ -71,13 +71,11 @@ def train_run(
         print(f"{out} holds an interrupted run of this configuration: going on with it", file=sys.stderr)
     run.remember([p.path for p in images], image_set.root)
     began = time.perf_counter()
-    detector = EnsembleDetector(config).fit([p.path for p in images], groups, out / "training", region)
+    detector = EnsembleDetector(config).fit([p.path for p in images], groups, run.training, region)
     seconds = time.perf_counter() - began
     card = run.finish(command=command, seconds=seconds, image_set=image_set, images=len(images))
     detector.save(out, card)
-    # They only serve to go on, and there is nothing left to go on with.
-    for checkpoint in (out / "training").rglob("last.ckpt"):
-        checkpoint.unlink()
+    run.drop_checkpoints()
     threshold = detector.threshold_
     print(
         f"trained on {len(images)} images of {image_set.name} in {seconds:.0f} s; scores above "

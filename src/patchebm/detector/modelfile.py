@@ -20,9 +20,9 @@ from torch import Tensor
 from patchebm._version import __version__
 from patchebm.errors import ModelFileError
 from patchebm.files import replacing, write_text
+from patchebm.run_folder import RunFolder
 
 FORMAT = "patchebm-model"
-CARD = "model.json"
 # Raise by one whenever an older patchebm could misread what is written.
 FORMAT_VERSION = 3
 
@@ -43,26 +43,22 @@ def save_model(folder: str | Path, facts: dict[str, Any], tensors: dict[str, Ten
     text = json.dumps(facts, sort_keys=True, allow_nan=False)
     content = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
-    name = f"model-{digest[:12]}.safetensors"
-    with replacing(folder / name) as temporary:
+    run = RunFolder(folder)
+    tensors_file = run.tensors_file(digest)
+    with replacing(tensors_file) as temporary:
         temporary.write_bytes(content)
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "patchebm": __version__,
-        "tensors": name,
+        "tensors": tensors_file.name,
         "tensors_sha256": digest,
         "facts_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
-    write_text(folder / CARD, json.dumps(header | {"facts": facts}, indent=1) + "\n")
-    for file in model_files(folder):
-        if file.name not in (CARD, name):
+    write_text(run.card_file, json.dumps(header | {"facts": facts}, indent=1) + "\n")
+    for file in run.model_files():
+        if file not in (run.card_file, tensors_file):
             file.unlink()
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files of the model in a folder, and of one that it replaces."""
-    return sorted([*folder.glob(CARD), *folder.glob("model-*.safetensors")])
 
 
 def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -75,7 +71,7 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ModelFileError: missing, truncated, altered, or written by a newer version; says which.
     """
     folder = Path(folder)
-    card = folder / CARD
+    card = RunFolder(folder).card_file
     if folder.is_file():
         raise ModelFileError(
             f"{folder} is a file, and only the run folder that `patchebm train` wrote will do here; name that"
@@ -84,7 +80,7 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         facts = json.loads(card.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelFileError(
-            f"{folder} holds no finished model ({CARD} is missing); "
+            f"{folder} holds no finished model ({card.name} is missing); "
             "train one with `patchebm train DATA --out RUN`"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
@@ -113,8 +109,8 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if hashlib.sha256(content).hexdigest() != facts.get("tensors_sha256"):
         raise ModelFileError(
-            f"{file} is truncated or altered (its SHA-256 is not the one in {CARD}); copy or train the model "
-            "again"
+            f"{file} is truncated or altered (its SHA-256 is not the one in {card.name}); copy or train the "
+            "model again"
         )
     try:
         tensors = load_tensors(content)

@@ -1,195 +1,184 @@
-"""Measure a fitted detector on images with known truth."""
+"""This module measures a detector on images of known truth, each of which is scored once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from patchebm.errors import DataError
-from patchebm.evaluation.intervals import bootstrap_intervals
-from patchebm.evaluation.metrics import image_metrics, pixel_metrics, threshold_metrics
+from patchebm.evaluation.metrics import METRICS, Metric, Need, Sample, measure
+from patchebm.evaluation.pixel_curve import PixelCurve
 from patchebm.images.folders import ImageFile, ImageSet
 from patchebm.images.reading import read_mask
+from patchebm.provenance import name_below
+from patchebm.runtime.prediction import Prediction
+from patchebm.runtime.threshold import Threshold
 
-if TYPE_CHECKING:
-    from patchebm.detector import EnsembleDetector
-    from patchebm.runtime.prediction import Prediction
-    from patchebm.runtime.predictor import Predictor
-
-
-# Figures that need good and anomalous test images.
-RANKING = ("image_auroc", "image_ap", "fpr_at_95_tpr", "oracle_balanced_accuracy", "oracle_f1")
-PIXEL = ("pixel_auroc", "aupro", "aupro_05")
+ENSEMBLE = "ensemble"
+"""What the levels together are called beside their own names."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures, and the predictions that they come from.
+class Predictor(Protocol):
+    """This class is what can be evaluated: a fitted or exported detector, or anything else that scores files.
 
     Attributes:
-        figures: what JSON can hold; see `evaluate`.
-        images: the test images of known truth.
-        predictions: one for each, without maps.
+        threshold_: that the verdicts stand on.
     """
 
-    figures: dict[str, Any]
-    images: tuple[ImageFile, ...]
-    predictions: list[Prediction]
-
     @property
-    def labels(self) -> NDArray[np.bool_]:
-        """Whether each image is anomalous `(N,)`."""
-        return np.array([bool(p.anomalous) for p in self.images])
+    def threshold_(self) -> Threshold:
+        """The threshold that the verdicts stand on."""
+        ...
 
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        """The score of each image `(N,)`."""
-        return np.array([p.score for p in self.predictions])
+    def iterate(self, images: Sequence[Any], *, heat_maps: bool = True) -> Iterator[Prediction]:
+        """Scores image files one by one."""
+        ...
+
+
+Results = dict[str, Any]
+"""What `evaluate` returns, or what was read back from its JSON file."""
+
+
+@dataclass
+class _Scored:
+    """This class keeps predictions without maps, the maps by level, and the masks of these."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    maps: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
+    masks: list[NDArray[np.bool_]] = field(default_factory=list)
+    empty_masks: list[ImageFile] = field(default_factory=list)
+
+    def add(self, image: ImageFile, prediction: Prediction, *, with_maps: bool) -> None:
+        # A defect without a mask file says nothing about its pixels; a good image's are all good.
+        if with_maps and prediction.heat_map is not None and (image.mask or not image.anomalous):
+            shape = prediction.heat_map.shape
+            self.masks.append(read_mask(image.mask, shape) if image.mask else np.zeros(shape, dtype=bool))
+            if image.anomalous and not self.masks[-1].any():
+                self.empty_masks.append(image)
+            for name, level_map in {**prediction.level_maps, ENSEMBLE: prediction.heat_map}.items():
+                self.maps.setdefault(name, []).append(level_map)
+        self.predictions.append(replace(prediction, heat_map=None, level_maps={}))
 
 
 def evaluate(
-    detector: EnsembleDetector | Predictor,
+    detector: Predictor,
     image_set: ImageSet,
     *,
     pixels: bool = True,
-    watch: Callable[[ImageFile, Prediction], object] | None = None,
+    observe: Callable[[ImageFile, Prediction], object] | None = None,
     tick: Callable[[], object] = lambda: None,
-) -> Evaluation:
-    """Score all test images once and measure the scores, verdicts and maps.
-
-    The figures are those of `metrics.image_metrics` with bootstrap intervals of AUROC and average precision,
-    of `metrics.threshold_metrics` and, with masks, of `metrics.pixel_metrics`; `threshold`, and `calibration`
-    with what it rests on; `per_defect` with the AUROC of each defect against all good images, and how many
-    of it were missed; `per_kind` where the set says which defects are local and which global; `levels` with
-    the same for each level and the ensemble; `seconds`. What cannot be computed is left out, and
-    `not_computed` says why; `warnings` holds sentences on what of the test images could not be used as one
-    would expect.
+    metrics: Sequence[Metric] = METRICS,
+) -> Results:
+    """Scores all test images once and computes the metrics of scores, verdicts and maps.
 
     Args:
         detector: fitted, or exported.
         image_set: with test images.
         pixels: whether maps are measured, where there are masks.
-        watch: called with each image and its prediction, heat map included.
+        observe: called with each image and its prediction, anomaly map included.
         tick: called after each image.
+        metrics: which are computed.
+
+    Returns:
+        What JSON can hold: the metrics with their intervals, and the counts; `threshold`, and `calibration`
+        with what it rests on; `per_defect` with the metrics of each defect against all good images, and how
+        many of it were missed; `per_kind` where the set says which defects are local and which global;
+        `levels` with the same for each level and the ensemble; `seconds`; `not_computed`, which says why
+        something is left out; `warnings`, sentences on what of the test images could not be used as one would
+        expect; and `predictions`, for each image its `Prediction.record` with `image` relative to the set,
+        and its `defect`.
 
     Raises:
         DataError: there are no test images, or none whose truth is known.
         ImageError: an image or mask cannot be read.
     """
-    images = tuple(p for p in image_set.test if p.anomalous is not None)
+    images = [p for p in image_set.test if p.anomalous is not None]
     if not images:
         raise DataError(
             f"{image_set.root} has no test images of known truth; put them in test/good and test/<defect>"
         )
-    measured = pixels and image_set.has_masks
-    predictions: list[Prediction] = []
-    maps: dict[str, list[NDArray[np.float32]]] = {}
-    masks: list[NDArray[np.bool_]] = []
-    empty: list[ImageFile] = []
+    with_maps = pixels and image_set.has_masks
+    scored = _Scored()
     began = time.perf_counter()
-    for image, prediction in zip(
-        images,
-        detector.iterate([p.path for p in images], heat_maps=measured or watch is not None),
-        strict=True,
-    ):
-        if watch is not None:
-            watch(image, prediction)
-        # A defect without a mask file says nothing about its pixels; a good image's are all good.
-        if measured and prediction.heat_map is not None and (image.mask or not image.anomalous):
-            shape = prediction.heat_map.shape
-            masks.append(read_mask(image.mask, shape) if image.mask else np.zeros(shape, dtype=bool))
-            if image.anomalous and not masks[-1].any():
-                empty.append(image)
-            for name, level_map in {**prediction.level_maps, "ensemble": prediction.heat_map}.items():
-                maps.setdefault(name, []).append(level_map)
-        predictions.append(replace(prediction, heat_map=None, level_maps={}))
+    found = detector.iterate([p.path for p in images], heat_maps=with_maps or observe is not None)
+    for image, prediction in zip(images, found, strict=True):
+        if observe is not None:
+            observe(image, prediction)
+        scored.add(image, prediction, with_maps=with_maps)
         tick()
     scoring = time.perf_counter() - began
-    evaluation = Evaluation({}, images, predictions)
-    labels, scores = evaluation.labels, evaluation.scores
-    columns = {name: np.array([p.levels[name] for p in predictions]) for name in predictions[0].levels}
-    if len(columns) > 1:
-        columns["ensemble"] = scores
-    # Level by level, so that the maps of one are freed before those of the next are sorted.
-    pixel_figures = {name: pixel_metrics(maps.pop(name), masks) for name in list(maps)}
+    predictions = scored.predictions
+    labels = np.array([bool(p.anomalous) for p in images])
     verdicts = np.array([p.anomalous for p in predictions])
-    figures: dict[str, Any] = {
+    columns = {name: np.array([p.levels[name] for p in predictions]) for name in predictions[0].levels}
+    # One level alone is the whole detector. The whole comes last.
+    whole = ENSEMBLE if len(columns) > 1 else next(iter(columns))
+    columns[whole] = np.array([p.score for p in predictions])
+    levels: dict[str, dict[str, Any]] = {}
+    # Level by level, so that the maps of one are freed before those of the next are sorted.
+    for name, column in columns.items():
+        own = scored.maps.pop(ENSEMBLE if name == whole else name, None)
+        curve = None if own is None else PixelCurve.of(own, scored.masks)
+        sample = Sample(labels, column, verdicts if name == whole else None, curve)
+        levels[name] = measure(sample, metrics) | _breakdown(image_set, images, sample, metrics)
+    return {
         "image_set": image_set.name,
-        **image_metrics(labels, scores),
-        **bootstrap_intervals(labels, scores),
-        **pixel_figures.get("ensemble", {}),
+        **levels[whole],
+        **sample.counts,
         "threshold": predictions[0].threshold,
         "calibration": asdict(detector.threshold_),
-        **threshold_metrics(labels, verdicts),
-        **_breakdown(image_set, images, labels, scores),
-        "levels": {
-            name: image_metrics(labels, column)
-            | bootstrap_intervals(labels, column)
-            | pixel_figures.get(name, {})
-            | _breakdown(image_set, images, labels, column)
-            for name, column in columns.items()
+        "levels": levels,
+        "not_computed": _not_computed(sample, metrics, pixels=pixels),
+        "warnings": _warnings(image_set, scored.empty_masks),
+        "seconds": {
+            "score": round(scoring, 3),
+            "score_per_image": round(scoring / len(images), 5),
+            "metrics": round(time.perf_counter() - began - scoring, 3),
         },
+        "predictions": [
+            prediction.record() | {"image": _name(image.path, image_set), "defect": image.defect}
+            for image, prediction in zip(images, predictions, strict=True)
+        ],
     }
-    for defect, facts in figures["per_defect"].items():
-        own = np.array([p.defect == defect for p in images])
-        facts["miss_count"] = int(np.count_nonzero(own & ~verdicts))
-    figures["not_computed"] = _not_computed(figures, image_set, pixels)
-    figures["warnings"] = _warnings(image_set, empty if measured else [])
-    figures["seconds"] = {
-        "score": round(scoring, 3),
-        "score_per_image": round(scoring / len(images), 5),
-        "metrics": round(time.perf_counter() - began - scoring, 3),
-    }
-    return replace(evaluation, figures=figures)
 
 
-def counted(number: int, what: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _name(path: Path, image_set: ImageSet) -> str:
+    """Returns what an image is called within its set."""
+    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
+    return name_below(path, image_set.root).encode("utf-8", "replace").decode("utf-8")
 
 
-def _not_computed(figures: dict[str, Any], image_set: ImageSet, pixels: bool) -> dict[str, str]:
-    """Why figures that a reader will look for are not there."""
-    if not figures["anomalous_count"]:
-        missing = "no anomalous test images"
-    elif not figures["good_count"]:
-        missing = "no good test images"
-    else:
-        missing = "nothing was called anomalous"
-    reasons = dict.fromkeys(
-        (*RANKING, "false_alarm_rate_observed", "miss_rate", "recall", "f1", "precision"), missing
-    )
-    if not pixels:
-        pixel_reason = "not asked for"
-    elif not figures["anomalous_count"]:
-        pixel_reason = missing
-    elif not image_set.has_masks:
-        pixel_reason = "the set has no masks (ground_truth/<defect>/<name>_mask.png)"
-    else:
-        pixel_reason = "the masks mark no pixel, or every one"
-    reasons |= dict.fromkeys(PIXEL, pixel_reason)
-    return {name: reason for name, reason in reasons.items() if name not in figures}
+def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) -> dict[str, str]:
+    """Returns why metrics that a reader will look for are not there."""
+    reasons = {}
+    for metric in metrics:
+        need = sample.missing(metric.needs)
+        if need is not None:
+            unasked = Need.MASKS in metric.needs and not pixels
+            reasons[metric.name] = "not asked for" if unasked else need.value
+    return reasons
 
 
-def _warnings(image_set: ImageSet, empty: Sequence[ImageFile]) -> list[str]:
-    """Sentences on test images that do not count as one would expect."""
+def _warnings(image_set: ImageSet, empty_masks: Sequence[ImageFile]) -> list[str]:
+    """Returns sentences on test images that do not count as one would expect."""
     result = []
     unlabelled = [p for p in image_set.test if p.anomalous is None]
     if unlabelled:
         result.append(
-            f"{counted(len(unlabelled), 'test image')} of unknown truth left out, such as "
-            f"{unlabelled[0].path}; put such in test/good or test/<defect>"
+            f"test images of unknown truth are left out, such as {unlabelled[0].path} ({len(unlabelled)} in "
+            "all); put such in test/good or test/<defect>"
         )
-    if empty:
-        names = ", ".join(str(p.mask) for p in empty[:5]) + (", ..." if len(empty) > 5 else "")
+    if empty_masks:
+        names = ", ".join(str(p.mask) for p in empty_masks[:5]) + (", ..." if len(empty_masks) > 5 else "")
         result.append(
-            f"the masks of {counted(len(empty), 'anomalous image')} mark no pixel, so that all there "
-            f"counts as good: {names}"
+            f"masks of anomalous images that mark no pixel, so that all there counts as good: {names} "
+            f"({len(empty_masks)} in all)"
         )
     bare = {p.defect for p in image_set.test if p.anomalous and p.mask is None}
     if bare and image_set.has_masks:
@@ -198,20 +187,21 @@ def _warnings(image_set: ImageSet, empty: Sequence[ImageFile]) -> list[str]:
 
 
 def _breakdown(
-    image_set: ImageSet,
-    images: Sequence[ImageFile],
-    labels: NDArray[np.bool_],
-    scores: NDArray[np.float64],
+    image_set: ImageSet, images: Sequence[ImageFile], sample: Sample, metrics: Sequence[Metric]
 ) -> dict[str, Any]:
-    """AUROC of each defect, and of each kind of defect, against all good images."""
+    """Returns the metrics of each defect, and of each kind of defect, against all good images."""
     defects = np.array([p.defect for p in images])
     kinds = np.array([image_set.kinds.get(p.defect, "") for p in images])
 
-    def against_good(chosen: NDArray[np.bool_]) -> dict[str, float]:
-        rows = chosen | ~labels
-        return {"count": int(chosen.sum())} | image_metrics(labels[rows], scores[rows])
+    def against_good(chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        rows = chosen | ~sample.labels
+        facts: dict[str, Any] = {"count": int(chosen.sum())}
+        if sample.verdicts is not None:
+            facts["miss_count"] = int(np.count_nonzero(chosen & ~sample.verdicts))
+        return facts | measure(Sample(sample.labels[rows], sample.scores[rows]), metrics, intervals=False)
 
-    result = {"per_defect": {str(d): against_good(defects == d) for d in sorted(set(defects[labels]))}}
-    if named := sorted(set(kinds[labels]) - {""}):
-        result["per_kind"] = {str(k): against_good((kinds == k) & labels) for k in named}
+    names = sorted(set(defects[sample.labels]))
+    result = {"per_defect": {str(name): against_good(defects == name) for name in names}}
+    if named := sorted(set(kinds[sample.labels]) - {""}):
+        result["per_kind"] = {str(kind): against_good((kinds == kind) & sample.labels) for kind in named}
     return result

@@ -1,31 +1,31 @@
-"""How far a figure can be trusted: intervals, and tests between two detectors on the same images."""
+"""This module says how far a figure can be trusted, and compares two detectors on the same images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["Difference", "auroc_difference", "binomial_interval", "bootstrap_intervals"]
-
 RESAMPLES = 1000
 """Resamples of a bootstrap: the ends of a 95 % interval then wander by about a tenth of its width."""
 
-# Resampled counts held at once: 100 resamples of 10,000 images take 8 MB an array.
+# Resamples held at once: 100 of 10,000 scores take 8 MB an array.
 _CHUNK = 100
 
 _Values = npt.NDArray[np.float64]
 
 
 def binomial_interval(count: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of Clopper and Pearson for a rate of which `count` in `total` was observed.
+    """Returns the interval of Clopper and Pearson for a rate of which `count` in `total` was observed.
 
     It covers the true rate in at least `confidence` of all samples, however few there are.
 
     Args:
-        count: events; a mean of several counts of the same images may be fractional.
+        count: events; a mean of several counts on the same images may be fractional, which is why this is
+            not `scipy.stats.binomtest`.
         total: trials.
         confidence: of the interval.
 
@@ -42,34 +42,59 @@ def binomial_interval(count: float, total: int, confidence: float = 0.95) -> tup
     return low, high
 
 
+def auroc(bad: _Values, good: _Values) -> _Values:
+    """Returns the share of pairs in the right order, ties half: AUROC by ranks.
+
+    Args:
+        bad: `(..., B)` scores of anomalous images.
+        good: `(..., G)` scores of good images.
+
+    Returns:
+        `(...)`, one AUROC for each row.
+    """
+    ranks = stats.rankdata(np.concatenate((bad, good), axis=-1), axis=-1)[..., : bad.shape[-1]]
+    return np.asarray((ranks.mean(-1) - (bad.shape[-1] + 1) / 2) / good.shape[-1])
+
+
+def average_precision(bad: _Values, good: _Values) -> _Values:
+    """Returns the mean, over the anomalous images, of the precision at each one's score as a threshold.
+
+    That is the step-wise area under precision over recall. Arguments and result as those of `auroc`.
+    """
+    # The rank "max" of a negated score counts the scores that are at least as high.
+    called = stats.rankdata(-np.concatenate((bad, good), axis=-1), method="max", axis=-1)
+    right = stats.rankdata(-bad, method="max", axis=-1)
+    return np.asarray((right / called[..., : bad.shape[-1]]).mean(-1))
+
+
 def bootstrap_intervals(
     labels: npt.ArrayLike, scores: npt.ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES
-) -> dict[str, list[float]]:
-    """95 % percentile intervals of AUROC and average precision.
+) -> tuple[list[float], list[float]]:
+    """Returns 95 % percentile intervals `[low, high]` of AUROC and of average precision.
 
     Good and anomalous images are drawn again apart, as many of each as there are: a test set is made with so
     many of each. Where all anomalous images score above all good ones every resample reads 1, and the
     interval `[1, 1]` says less than it seems.
 
     Args:
-        labels: (N,) bool, True for an anomalous image.
+        labels: (N,) bool, True for an anomalous image; both classes must occur.
         scores: (N,) finite float.
         seed: decides the resamples.
         resamples: how many.
-
-    Returns:
-        `image_auroc_interval` and `image_ap_interval`, each `[low, high]`; empty for one class alone.
     """
     truth, values = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
-    if truth.all() or not truth.any():
-        return {}
-    auroc, precision = _resampled(truth, values[None], seed, resamples)
-    return {"image_auroc_interval": _percentiles(auroc[0]), "image_ap_interval": _percentiles(precision[0])}
+    bad, good = values[truth], values[~truth]
+    drawn = [
+        (auroc(bad[b], good[g]), average_precision(bad[b], good[g]))
+        for b, g in _resamples(bad.size, good.size, seed, resamples)
+    ]
+    areas, precisions = (np.concatenate(column) for column in zip(*drawn, strict=True))
+    return _percentiles(areas), _percentiles(precisions)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """AUROC of one detector less that of another, on the same images.
+    """This class is the AUROC of one detector less that of another, on the same images.
 
     Attributes:
         value: the difference.
@@ -92,7 +117,7 @@ def auroc_difference(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Difference:
-    """Compare two detectors by their scores `(N,)` of the same images, whose `labels` hold both classes.
+    """Compares two detectors by their scores `(N,)` of the same images, whose `labels` hold both classes.
 
     Raises:
         ValueError: the lengths differ, or there is one class alone.
@@ -119,48 +144,28 @@ def auroc_difference(
     p_value = None
     if variance > 1e-12:
         p_value = float(2 * stats.norm.sf(abs(difference) / variance**0.5))
-    auroc, _ = _resampled(truth, values, seed, resamples)
-    low, high = _percentiles(auroc[0] - auroc[1])
+    drawn = [
+        auroc(bad[0][b], good[0][g]) - auroc(bad[1][b], good[1][g])
+        for b, g in _resamples(bad.shape[1], good.shape[1], seed, resamples)
+    ]
+    low, high = _percentiles(np.concatenate(drawn))
     return Difference(difference, low, high, p_value)
 
 
-def _resampled(
-    truth: npt.NDArray[np.bool_], values: _Values, seed: int, resamples: int
-) -> tuple[_Values, _Values]:
-    """AUROC and average precision `(D, R)` of D detectors on R resamples, the same for all.
-
-    Args:
-        truth: (N,).
-        values: (D, N) scores.
-        seed: decides the resamples.
-        resamples: R.
-    """
+def _resamples(
+    bad: int, good: int, seed: int, resamples: int
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """Yields indices `(R, bad)` and `(R, good)` of images drawn with replacement, at most `_CHUNK` rows."""
     rng = np.random.default_rng(seed)
-    bad, good = np.flatnonzero(truth), np.flatnonzero(~truth)
-    orders = [np.argsort(-row) for row in values]
-    auroc = np.empty((len(values), resamples))
-    precision = np.empty_like(auroc)
+
+    def drawn(count: int, rows: int) -> npt.NDArray[np.intp]:
+        times = rng.multinomial(count, np.full(count, 1 / count), rows)
+        return np.repeat(np.tile(np.arange(count), rows), times.ravel()).reshape(rows, count)
+
     for begin in range(0, resamples, _CHUNK):
-        part = slice(begin, min(begin + _CHUNK, resamples))
-        rows = part.stop - part.start
-        # How often each image was drawn.
-        counts = np.zeros((rows, truth.size))
-        counts[:, bad] = rng.multinomial(bad.size, np.full(bad.size, 1 / bad.size), rows)
-        counts[:, good] = rng.multinomial(good.size, np.full(good.size, 1 / good.size), rows)
-        for which, (row, order) in enumerate(zip(values, orders, strict=True)):
-            # Equal scores rise over a threshold together: one column for each distinct score.
-            descending = row[order]
-            starts = np.flatnonzero(np.append(True, descending[1:] != descending[:-1]))
-            drawn = counts[:, order]
-            found = np.add.reduceat(drawn * truth[order], starts, axis=1)
-            alarms = np.add.reduceat(drawn * ~truth[order], starts, axis=1)
-            all_found, all_alarms = found.cumsum(1), alarms.cumsum(1)
-            auroc[which, part] = (alarms * (all_found - found / 2)).sum(1) / (bad.size * good.size)
-            share = all_found / np.maximum(all_found + all_alarms, 1)
-            precision[which, part] = (found * share).sum(1) / bad.size
-    return auroc, precision
+        rows = min(_CHUNK, resamples - begin)
+        yield drawn(bad, rows), drawn(good, rows)
 
 
 def _percentiles(values: _Values) -> list[float]:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return [float(low), float(high)]
+    return [float(end) for end in np.percentile(values, (2.5, 97.5))]

@@ -1,229 +1,258 @@
-"""How well scores and heat maps separate good from anomalous.
+"""This module declares every metric once: its name, its needs, its computation, and which way is better.
 
-Everywhere higher means more anomalous, a label or mask is True where something is wrong, and a figure
-that cannot be computed (one class only, no mask) is left out of the result, never filled in.
+All tables, comparisons, plots, files and sentences about metrics follow from `METRICS`; a new metric is one
+entry there. Everywhere higher scores mean more anomalous, a label or mask is True where something is wrong,
+and a metric that cannot be computed (one class only, no mask) is left out, never filled in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn import metrics as sklearn
 
-from patchebm.evaluation.intervals import binomial_interval
+from patchebm.evaluation.intervals import binomial_interval, bootstrap_intervals
+from patchebm.evaluation.pixel_curve import PixelCurve
 
-__all__ = ["image_metrics", "pixel_metrics", "threshold_metrics"]
 
-# Pixels that touch at a corner belong to one region, as in the evaluation code of MVTec AD.
-_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+class Need(Enum):
+    """This class lists what test images must hold for a metric, with what is said where they do not."""
+
+    ANOMALOUS = "no anomalous test images"
+    GOOD = "no good test images"
+    VERDICTS = "there are no verdicts of one level alone"
+    ALARMS = "nothing was called anomalous"
+    MASKS = "the set has no masks (ground_truth/<defect>/<name>_mask.png)"
+    REGIONS = "the masks mark no pixel, or every one"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """This class holds scored test images: all that a metric is computed from.
+
+    Args:
+        labels: (N,) bool, True for an anomalous image.
+        scores: (N,) float, higher is more anomalous.
+        verdicts: (N,) bool, reached at a threshold that was set without these labels, or None.
+        pixels: the curves of the anomaly maps, or None.
+
+    Raises:
+        ValueError: the lengths differ, or a score is not finite.
+    """
+
+    labels: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.float64]
+    verdicts: npt.NDArray[np.bool_] | None = None
+    pixels: PixelCurve | None = None
+
+    def __post_init__(self) -> None:
+        verdicts = self.labels if self.verdicts is None else self.verdicts
+        shapes = {self.labels.shape, self.scores.shape, verdicts.shape}
+        if len(shapes) > 1 or self.labels.ndim != 1:
+            raise ValueError(f"labels, scores and verdicts must be vectors of one length, not {shapes}")
+        if bad := int(np.count_nonzero(~np.isfinite(self.scores))):
+            raise ValueError(f"{bad} of {self.scores.size} scores are not finite")
+
+    def missing(self, needs: Sequence[Need]) -> Need | None:
+        """Returns the first need that these images do not meet, or None."""
+        met = {
+            Need.ANOMALOUS: bool(self.labels.any()),
+            Need.GOOD: not self.labels.all(),
+            Need.VERDICTS: self.verdicts is not None,
+            Need.ALARMS: self.verdicts is not None and bool(self.verdicts.any()),
+            Need.MASKS: self.pixels is not None,
+            Need.REGIONS: self.pixels is not None and self.pixels.rate.size > 0,
+        }
+        return next((need for need in needs if not met[need]), None)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Returns `good_count`, `anomalous_count` and, of verdicts, `false_alarm_count` and `miss_count`."""
+        bad = int(np.count_nonzero(self.labels))
+        found = {"good_count": self.labels.size - bad, "anomalous_count": bad}
+        if self.verdicts is not None:
+            found["false_alarm_count"] = int(np.count_nonzero(self.verdicts & ~self.labels))
+            found["miss_count"] = int(np.count_nonzero(self.labels & ~self.verdicts))
+        return found
+
+    @cached_property
+    def roc(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Returns the false and the true positive rates of every threshold."""
+        # All points: scikit-learn drops those that do not bend the curve, among them the one at 95 %.
+        rates = sklearn.roc_curve(self.labels, self.scores, drop_intermediate=False)
+        return rates[0], rates[1]
+
+    @cached_property
+    def bootstrapped(self) -> tuple[list[float], list[float]]:
+        """Returns the 95 % intervals of AUROC and of average precision."""
+        return bootstrap_intervals(self.labels, self.scores)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """This class declares one metric.
+
+    Attributes:
+        name: key in results, in files and in Python.
+        label: what tables call it.
+        explanation: what it says, as a phrase.
+        compute: from a sample that meets the needs.
+        needs: without which it does not exist.
+        higher_is_better: False where less is better.
+        interval: its 95 % interval `[low, high]`, if there is one.
+        headline: whether it is shown where there is room for a few only: the tiles of a report, the tables
+            of a benchmark.
+    """
+
+    name: str
+    label: str
+    explanation: str
+    compute: Callable[[Sample], float]
+    needs: tuple[Need, ...]
+    higher_is_better: bool = True
+    interval: Callable[[Sample], list[float]] | None = None
+    headline: bool = True
+
+    @property
+    def interval_name(self) -> str:
+        """Returns the key of the interval in results."""
+        return f"{self.name}_interval"
+
+    @property
+    def heading(self) -> str:
+        """Returns the label, and which way is better where that is not up."""
+        return self.label if self.higher_is_better else f"{self.label} (lower is better)"
+
+
+def _fpr_at_95_tpr(sample: Sample) -> float:
+    false_positive_rate, true_positive_rate = sample.roc
+    # The share of found ones is a fraction of whole numbers: 19 of 20 must count as 95 %.
+    return float(false_positive_rate[true_positive_rate >= 0.95 - 1e-12].min())
+
+
+def _best_balanced_accuracy(sample: Sample) -> float:
+    false_positive_rate, true_positive_rate = sample.roc
+    return float(np.max(true_positive_rate + 1.0 - false_positive_rate) / 2.0)
+
+
+def _best_f1(sample: Sample) -> float:
+    precision, recall, _ = sklearn.precision_recall_curve(sample.labels, sample.scores)
+    return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-300)))
+
+
+def _interval_of(part: str, whole: str) -> Callable[[Sample], list[float]]:
+    """Returns how the interval of a share of two counts is computed."""
+    return lambda sample: list(binomial_interval(sample.counts[part], sample.counts[whole]))
+
+
+def _of_pixels(compute: Callable[[PixelCurve], float]) -> Callable[[Sample], float]:
+    """Returns how a metric of the pixels alone is computed."""
+    return lambda sample: compute(sample.pixels) if sample.pixels is not None else float("nan")
+
+
+_BOTH = (Need.ANOMALOUS, Need.GOOD)
+_ranking = partial(Metric, needs=_BOTH)
+_pixels = partial(Metric, needs=(Need.ANOMALOUS, Need.MASKS, Need.REGIONS))
+
+# fmt: off
+METRICS: tuple[Metric, ...] = (
+    _ranking("image_auroc", "image AUROC",
+             "the share of pairs of a good and an anomalous image that the scores put in the right order",
+             lambda s: float(sklearn.roc_auc_score(s.labels, s.scores)),
+             interval=lambda s: s.bootstrapped[0]),
+    _ranking("image_ap", "average precision",
+             "the step-wise area under precision over recall, anomalous images being the positive class",
+             lambda s: float(sklearn.average_precision_score(s.labels, s.scores)),
+             interval=lambda s: s.bootstrapped[1]),
+    _ranking("fpr_at_95_tpr", "FPR at 95 % TPR",
+             "the share of good images above the highest threshold that finds 95 % of the anomalous ones",
+             _fpr_at_95_tpr, higher_is_better=False),
+    Metric("false_alarm_rate_observed", "false-alarm rate", "the share of good images called anomalous",
+           lambda s: s.counts["false_alarm_count"] / s.counts["good_count"], (Need.GOOD, Need.VERDICTS),
+           higher_is_better=False, interval=_interval_of("false_alarm_count", "good_count")),
+    Metric("miss_rate", "miss rate", "the share of anomalous images called good",
+           lambda s: s.counts["miss_count"] / s.counts["anomalous_count"], (Need.ANOMALOUS, Need.VERDICTS),
+           higher_is_better=False, interval=_interval_of("miss_count", "anomalous_count")),
+    Metric("recall", "recall", "the share of anomalous images called anomalous",
+           lambda s: float(sklearn.recall_score(s.labels, s.verdicts)), (Need.ANOMALOUS, Need.VERDICTS),
+           headline=False),
+    # Without good images nothing can be a false alarm, and precision and F1 would flatter.
+    Metric("precision", "precision", "the share of images called anomalous that are",
+           lambda s: float(sklearn.precision_score(s.labels, s.verdicts)),
+           (*_BOTH, Need.VERDICTS, Need.ALARMS), headline=False),
+    Metric("f1", "F1", "the harmonic mean of precision and recall at the calibrated threshold",
+           lambda s: float(sklearn.f1_score(s.labels, s.verdicts, zero_division=0.0)),
+           (*_BOTH, Need.VERDICTS)),
+    _pixels("pixel_auroc", "pixel AUROC", "AUROC over all pixels of all images",
+            _of_pixels(lambda curve: curve.auroc)),
+    _pixels("aupro", "AUPRO to 0.3",
+            "the mean share of each defect region that is found, over false positive rates up to 0.3",
+            _of_pixels(lambda curve: curve.pro_area(0.3))),
+    _pixels("aupro_05", "AUPRO to 0.05", "the same over false positive rates up to 0.05",
+            _of_pixels(lambda curve: curve.pro_area(0.05)), headline=False),
+    # These two take the best threshold for the very labels. The thesis calls the first one AUROC, and most
+    # tools print the second as their F1. On pure noise they are well above 0.5 where there are few images.
+    _ranking("oracle_balanced_accuracy", "oracle balanced accuracy",
+             "the best balanced accuracy over all thresholds for these very labels: an upper bound",
+             _best_balanced_accuracy, headline=False),
+    _ranking("oracle_f1", "oracle F1",
+             "the best F1 over all thresholds for these very labels: an upper bound", _best_f1,
+             headline=False),
+)
+# fmt: on
+"""All metrics, in the order in which they are shown."""
+
+MAIN = METRICS[0]
+"""The metric by which levels, defects and runs are told apart where only one is shown."""
+
+
+def measure(sample: Sample, metrics: Sequence[Metric] = METRICS, *, intervals: bool = True) -> dict[str, Any]:
+    """Computes those of the metrics that the images allow.
+
+    Args:
+        sample: scored images.
+        metrics: which, and in which order.
+        intervals: whether the 95 % intervals are computed, too.
+
+    Returns:
+        For each metric its value by its name and, where it has one, its interval `[low, high]`.
+    """
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        if sample.missing(metric.needs) is None:
+            found[metric.name] = metric.compute(sample)
+            if intervals and metric.interval is not None:
+                found[metric.interval_name] = metric.interval(sample)
+    return found
 
 
 def image_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, float]:
-    """Measure how well scores rank anomalous images above good ones.
-
-    What starts with `oracle_` takes the best of all thresholds for these very labels: an upper bound, and no
-    detector's figure. `oracle_balanced_accuracy` is the figure that the thesis calls AUROC: the balanced
-    accuracy, (true positive rate + true negative rate) / 2. It is at least 0.5 and on pure noise well above
-    it, the more so the fewer images there are. `oracle_f1` is the best F1, that most tools print as theirs.
+    """Computes the metrics of the order of images alone; empty where there is one class only.
 
     Args:
         labels: (N,) bool, True for an anomalous image.
         scores: (N,) float, higher is more anomalous.
 
-    Returns:
-        `image_auroc` (ties count half), `image_ap` (average precision, the step-wise area under precision
-        over recall, anomalous as the positive class), `fpr_at_95_tpr` (the share of good images above the
-        highest threshold that finds at least 95 % of the anomalous ones), `oracle_balanced_accuracy` and
-        `oracle_f1`. Empty where there are only good or only anomalous images.
-
     Raises:
         ValueError: the lengths differ, or a score is not finite.
     """
-    truth = np.asarray(labels, dtype=bool)
-    values = np.asarray(scores, dtype=np.float64)
-    if truth.ndim != 1 or truth.shape != values.shape:
-        raise ValueError(f"labels and scores must be vectors of one length: {truth.shape}, {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of {values.size} scores are not finite")
-    if truth.all() or not truth.any():
-        return {}
-    # All points: scikit-learn drops those that do not bend the curve, among them the one at 95 %.
-    false_positive_rate, true_positive_rate, _ = roc_curve(truth, values, drop_intermediate=False)
-    precision, recall, _ = precision_recall_curve(truth, values)
-    # The share of found ones is a fraction of whole numbers: 19 of 20 must count as 95 %.
-    enough = true_positive_rate >= 0.95 - 1e-12
-    return {
-        "image_auroc": float(roc_auc_score(truth, values)),
-        "image_ap": float(average_precision_score(truth, values)),
-        "fpr_at_95_tpr": float(false_positive_rate[enough].min()),
-        "oracle_balanced_accuracy": float(np.max(true_positive_rate + 1.0 - false_positive_rate) / 2.0),
-        "oracle_f1": float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-300))),
-    }
-
-
-def threshold_metrics(labels: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, Any]:
-    """Count the errors of verdicts that were reached at a threshold set without these labels.
-
-    Args:
-        labels: (N,) bool, True for an anomalous image.
-        anomalous: (N,) bool, the detector's verdicts.
-
-    Returns:
-        The integers `good_count`, `anomalous_count`, `false_alarm_count` and `miss_count`; where there are
-        good images `false_alarm_rate_observed` (false alarms per good image) and its 95 % interval
-        `false_alarm_rate_interval` `[low, high]`; where there are anomalous ones `miss_rate` (misses per
-        anomalous image), `miss_rate_interval` and `recall` (1 - `miss_rate`); where there are both, `f1`
-        (0 where nothing was found) and, if anything was called anomalous, `precision`.
-
-    Raises:
-        ValueError: the lengths differ.
-    """
-    truth = np.asarray(labels, dtype=bool)
-    verdicts = np.asarray(anomalous, dtype=bool)
-    if truth.ndim != 1 or truth.shape != verdicts.shape:
-        raise ValueError(
-            f"labels and verdicts must be vectors of one length: {truth.shape}, {verdicts.shape}"
-        )
-    bad = int(np.count_nonzero(truth))
-    good = truth.size - bad
-    false_alarms = int(np.count_nonzero(verdicts & ~truth))
-    misses = int(np.count_nonzero(truth & ~verdicts))
-    result: dict[str, Any] = {
-        "good_count": good,
-        "anomalous_count": bad,
-        "false_alarm_count": false_alarms,
-        "miss_count": misses,
-    }
-    if good:
-        result["false_alarm_rate_observed"] = false_alarms / good
-        result["false_alarm_rate_interval"] = list(binomial_interval(false_alarms, good))
-    if bad:
-        result["miss_rate"] = misses / bad
-        result["miss_rate_interval"] = list(binomial_interval(misses, bad))
-        found = bad - misses
-        result["recall"] = found / bad
-        # Without good images nothing can be a false alarm, and precision and F1 would flatter.
-        if good:
-            result["f1"] = 2 * found / (2 * found + false_alarms + misses)
-            if found + false_alarms:
-                result["precision"] = found / (found + false_alarms)
-    return result
+    sample = Sample(np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64))
+    return measure(sample, intervals=False)
 
 
 def pixel_metrics(
     maps: Sequence[npt.NDArray[np.float32]], masks: Sequence[npt.NDArray[np.bool_]]
 ) -> dict[str, float]:
-    """Measure how well heat maps point at the defects.
+    """Computes the metrics of anomaly maps alone; arguments and errors are those of `PixelCurve.of`.
 
-    All figures come from the exact curves over every distinct value of the maps, not from a grid of
-    thresholds. As in the evaluation code of MVTec AD, every pixel outside a mask counts as normal,
-    whichever image it is from. An anomalous image whose mask is empty therefore adds normal pixels
-    and no region: leave such images out of both arguments if their masks are missing rather than empty.
-
-    60 million pixels, 7 % of them defects, take 8 s and 0.8 GB beside the maps; half of them defects,
-    22 s and 3 GB (measured on one core).
-
-    Args:
-        maps: heat maps, each (H, W) float32 (other types are converted), higher is more anomalous. The
-            size may differ from image to image. Pass those of good test images as well.
-        masks: one per map, of the same size, (H, W) bool, True on defects; all False for a good image.
-
-    Returns:
-        `pixel_auroc`: over all pixels of all images (ties count half).
-        `aupro`: area under the per-region overlap (the mean, over the 8-connected regions of all masks, of
-        the share of a region that is above the threshold) as a function of the false positive rate, up to
-        a rate of 0.3 and divided by it; the curve is linear between its points, also at the limit.
-        `aupro_05`: the same up to a rate of 0.05.
-        Empty where no pixel, or every pixel, is a defect.
-
-    Raises:
-        ValueError: the numbers of maps and masks or the sizes of a pair differ, or a map has a value that
-            is not finite.
-
-    Source: Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021 (PRO curve).
+    The result is empty where no pixel, or every pixel, is a defect.
     """
-    if len(maps) != len(masks):
-        raise ValueError(f"there must be one mask per map, got {len(maps)} maps and {len(masks)} masks")
-    for index, (heat, mask) in enumerate(zip(maps, masks, strict=True)):
-        if heat.ndim != 2 or heat.shape != mask.shape:
-            raise ValueError(f"map {index} of shape {heat.shape} does not fit its mask of shape {mask.shape}")
-        if not np.isfinite(heat).all():
-            raise ValueError(f"map {index} has values that are not finite")
-
-    normal, defect, weights = _split(maps, masks)
-    if not normal.size or not defect.size:
-        return {}
-    normal.sort()
-    order = np.argsort(defect)[::-1]
-    descending = defect[order]
-    # A threshold admits equal values together: the curve has a point only behind the last of each tie.
-    last = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
-    thresholds = descending[last]
-    found = (last + 1) / defect.size
-    overlap = np.cumsum(weights[order])[last]
-    # Divided by its own end, so that rounding in the sum cannot leave the curve above or below 1.
-    overlap /= overlap[-1]
-
-    # Between two values of defect pixels only normal pixels are added and the curve is flat, so the points
-    # just before and at each such value describe it exactly; normal pixels need no points of their own.
-    before = (normal.size - np.searchsorted(normal, thresholds, side="right")) / normal.size
-    at = (normal.size - np.searchsorted(normal, thresholds, side="left")) / normal.size
-    rate = _corners(before, at)
-    return {
-        "pixel_auroc": _area(rate, _steps(found), 1.0),
-        "aupro": _area(rate, _steps(overlap), 0.3),
-        "aupro_05": _area(rate, _steps(overlap), 0.05),
-    }
-
-
-def _split(
-    maps: Sequence[npt.NDArray[np.float32]], masks: Sequence[npt.NDArray[np.bool_]]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Values of the normal pixels, of the defect pixels, and 1 / region size for each defect pixel."""
-    total = sum(mask.size for mask in masks)
-    defects = sum(int(np.count_nonzero(mask)) for mask in masks)
-    # Filled in place: lists to concatenate would double the memory at its peak.
-    normal = np.empty(total - defects, dtype=np.float32)
-    defect = np.empty(defects, dtype=np.float32)
-    weights = np.empty(defects, dtype=np.float64)
-    normal_end = defect_end = 0
-    for heat, mask in zip(maps, masks, strict=True):
-        inside = np.asarray(mask, dtype=bool)
-        outside_values = heat[~inside]
-        normal[normal_end : normal_end + outside_values.size] = outside_values
-        normal_end += outside_values.size
-        if not inside.any():
-            continue
-        regions, _ = ndimage.label(inside, structure=_EIGHT_NEIGHBOURS)
-        region_of_pixel = regions[inside]
-        part = slice(defect_end, defect_end + region_of_pixel.size)
-        defect[part] = heat[inside]
-        weights[part] = 1.0 / np.bincount(region_of_pixel)[region_of_pixel]
-        defect_end = part.stop
-    return normal, defect, weights
-
-
-def _corners(before: npt.NDArray[np.float64], at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Interleave the false positive rates before and at each threshold, from 0 to 1."""
-    return np.concatenate(([0.0], np.stack((before, at), axis=1).ravel(), [1.0]))
-
-
-def _steps(level: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Heights that belong to `_corners`: the level reached so far, and the one reached at the threshold."""
-    return _corners(np.concatenate(([0.0], level[:-1])), level)
-
-
-def _area(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], limit: float) -> float:
-    """Area under the polygon (x ascending, from 0 to 1) up to `limit`, divided by `limit`."""
-    # side="right": at a vertical piece on the limit itself the curve has climbed all of it.
-    inside = int(np.searchsorted(x, limit, side="right"))
-    area = float(np.sum(np.diff(x[:inside]) * (y[1:inside] + y[: inside - 1])) / 2.0)
-    if inside < x.size:
-        width = limit - x[inside - 1]
-        end = y[inside - 1] + (y[inside] - y[inside - 1]) * width / (x[inside] - x[inside - 1])
-        area += float((y[inside - 1] + end) / 2.0 * width)
-    return area / limit
+    labels = np.array([bool(mask.any()) for mask in masks], dtype=bool)
+    sample = Sample(labels, np.zeros(labels.size), pixels=PixelCurve.of(maps, masks))
+    return measure(sample, [metric for metric in METRICS if Need.MASKS in metric.needs])

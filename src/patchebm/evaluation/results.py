@@ -1,107 +1,73 @@
-"""What an evaluation leaves behind: figures and the score of every image, to be plotted and compared."""
+"""This module reads and writes results, and picks the part of them that goes with an exported model."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from patchebm.errors import DataError
-from patchebm.evaluation.evaluate import Evaluation
+from patchebm.evaluation.evaluate import Results
+from patchebm.evaluation.metrics import METRICS, Metric
 from patchebm.files import write_text
-from patchebm.images.fingerprints import Duplicate
-from patchebm.images.folders import ImageSet
 from patchebm.provenance import file_hash
+from patchebm.run_folder import RunFolder
 
-FOLDER = "evaluation"
-"""Where in a run folder results lie, one file for each image set."""
+# Beside the metrics and the counts; neither paths, commands nor single images.
+_COUNTS = ("threshold", "count", "good_count", "anomalous_count", "false_alarm_count", "miss_count")
+_BREAKDOWNS = ("per_defect", "per_kind", "levels")
 
 
-def results_of(
-    evaluation: Evaluation,
-    image_set: ImageSet,
-    *,
-    duplicates: Sequence[Duplicate] = (),
-    warnings: Sequence[str] = (),
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    """The figures of an evaluation with what they come from, as JSON can hold it.
+def level_names(results: Results) -> list[str]:
+    """Returns the names of the detector's levels, without the ensemble."""
+    return list(results["predictions"][0]["levels"])
+
+
+def card_figures(results: Mapping[str, Any], metrics: Sequence[Metric] = METRICS) -> dict[str, Any]:
+    """Returns the figures of results that may go with a model to anyone who uses it.
 
     Args:
-        evaluation: what was measured.
-        image_set: whose test images were scored.
-        duplicates: test images that training has seen.
-        warnings: further sentences for the reader.
-        facts: what was run; kept under `made_by`.
+        results: what `patchebm evaluate` wrote.
+        metrics: which may go.
 
     Returns:
-        The figures; `duplicates`, `warnings` and `made_by`; and `predictions`, for each image its record
-        (see `Prediction.record`) with `image` as seen from the set, and its `defect`.
+        The name of the image set, the threshold, the metrics with their intervals and the counts; the same
+        for each level, defect and kind of defect. Nothing that names a path, a command or a single image.
     """
-    records = []
-    for image, prediction in zip(evaluation.images, evaluation.predictions, strict=True):
-        path = image.path
-        name = path.relative_to(image_set.root) if path.is_relative_to(image_set.root) else path
-        # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
-        text = name.as_posix().encode("utf-8", "replace").decode("utf-8")
-        records.append(prediction.record() | {"image": text, "defect": image.defect})
-    figures = dict(evaluation.figures)
-    figures["warnings"] = [*warnings, *figures["warnings"]]
-    return figures | {
-        "duplicates": [asdict(duplicate) for duplicate in duplicates],
-        "made_by": facts,
-        "predictions": records,
+    names = {name for metric in metrics for name in (metric.name, metric.interval_name)}
+    kept = {
+        key: value
+        for key, value in results.items()
+        if key == "image_set" or (isinstance(value, (int, float, list)) and (key in names or key in _COUNTS))
     }
+    for part in _BREAKDOWNS:
+        if isinstance(results.get(part), Mapping):
+            kept[part] = {name: card_figures(own, metrics) for name, own in results[part].items()}
+    return kept
 
 
-def write_results(path: str | Path, results: dict[str, Any]) -> None:
-    """Write results as JSON, atomically. Raises PatchebmError if the file cannot be written."""
+def write_results(path: str | Path, results: Results) -> None:
+    """Writes results as JSON, atomically. Raises PatchebmError if the file cannot be written."""
     write_text(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
 
 
-def write_predictions(path: str | Path, results: dict[str, Any]) -> None:
-    """Write a line for each image as CSV: truth, score, verdict, tail probability and the levels' scores.
-
-    Raises:
-        PatchebmError: the file cannot be written.
-    """
-    stream = io.StringIO()
-    plain = ("image", "defect", "score", "tail_probability", "extrapolated", "anomalous", "threshold")
-    levels = list(results["predictions"][0]["levels"])
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*plain, *(f"{name}_score" for name in levels)])
-    for record in results["predictions"]:
-        writer.writerow([*(record[key] for key in plain), *(record["levels"][name] for name in levels)])
-    write_text(path, stream.getvalue())
-
-
-def results_file(run: Path, image_set: str) -> Path:
-    """Where the results of a run on a set are kept."""
-    return run / FOLDER / f"{image_set or 'set'}.json"
-
-
-def read_results(run: str | Path) -> dict[str, dict[str, Any]]:
-    """All results that `patchebm evaluate` left in a run folder, by image set.
+def read_results(path: str | Path) -> dict[str, Results]:
+    """Reads all results that `patchebm evaluate` left in a run folder, by image set.
 
     Raises:
         DataError: the folder is missing, holds no results, ones that cannot be read, or ones of a model that
             has changed since; says how to get them.
     """
-    folder = Path(run)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a run folder; name one that `patchebm train` wrote")
-    how = f"run patchebm evaluate {folder} DATA first"
-    files = sorted((folder / FOLDER).glob("*.json"))
-    if not files:
-        raise DataError(f"{folder} holds no results; {how}")
-    model = folder / "model.json"
-    model_sha256 = file_hash(model) if model.exists() else None
+    run = RunFolder(path)
+    if not run.path.is_dir():
+        raise DataError(f"{run.path} is not a run folder; name one that `patchebm train` wrote")
+    how = f"run patchebm evaluate {run.path} DATA first"
+    if not run.results_files():
+        raise DataError(f"{run.path} holds no results; {how}")
+    model_sha256 = file_hash(run.card_file) if run.is_finished else None
     found = {}
-    for file in files:
+    for file in run.results_files():
         try:
             results = json.loads(file.read_text(encoding="utf-8"))
             made_by = results["made_by"]
@@ -110,6 +76,6 @@ def read_results(run: str | Path) -> dict[str, dict[str, Any]]:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{file} cannot be read as results ({error}); {how}") from error
         if model_sha256 is not None and made_by.get("model_sha256") != model_sha256:
-            raise DataError(f"the model in {folder} has changed since {file} was written; {how}")
+            raise DataError(f"the model in {run.path} has changed since {file} was written; {how}")
         found[str(results["image_set"])] = results
     return found

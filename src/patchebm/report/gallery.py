@@ -1,9 +1,10 @@
-"""Choosing the test images worth looking at while they are scored, so that none is scored twice."""
+"""This module chooses the test images worth showing while they are scored, so that none is scored twice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,34 +12,58 @@ from PIL import Image
 
 from patchebm.images.folders import GOOD, ImageFile
 from patchebm.images.reading import read_image, read_mask
-from patchebm.report.page import GalleryItem, number
 from patchebm.runtime.overlay import heat_overlay, side_by_side
 from patchebm.runtime.prediction import Prediction, one_in
 
-HeatMap = NDArray[np.float32]
+AnomalyMap = NDArray[np.float32]
 
-# A panel (image, heat or mask) has at most this many pixels a side.
 PANEL = 320
+"""A panel (image, map or mask) has at most this many pixels a side."""
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """What is kept of a scored image: its map in the size at which it would be shown."""
+class GalleryItem:
+    """This class is one test image to be shown.
+
+    Attributes:
+        name: what it is called.
+        truth: "good", the name of the defect, or "" where it is unknown.
+        prediction: of it.
+        image: the image, the map over it and, where there is one, the mask, side by side.
+        role: "clearest" or "closest" for an example of its defect, else "".
+    """
+
+    name: str
+    truth: str
+    prediction: Prediction
+    image: Image.Image
+    role: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Returns whether the verdict contradicts the truth."""
+        return self.truth != "" and self.prediction.anomalous != (self.truth != GOOD)
+
+    @property
+    def one_in(self) -> str:
+        """Returns how odd the image is among good parts."""
+        return one_in(self.prediction)
+
+
+class _Candidate(NamedTuple):
+    """This class is what is kept of a scored image: its map has the size at which it would be shown."""
 
     rank: float
     image: ImageFile
     prediction: Prediction
-    heat: HeatMap
-    low: float
-    high: float
 
 
 class Gallery:
     """Keeps the worst misses and false alarms, and of each defect and the good images some examples.
 
-    Of what was judged rightly it keeps, for each defect, the clearest case and the closest call, which are
-    what the detector does well and what it nearly got wrong. Memory is bounded: beyond the limits only small
-    maps of candidates are held.
+    Of right verdicts it keeps, for each defect, the clearest case and the closest call, which are what the
+    detector does well and what it nearly got wrong. Memory is bounded: beyond the limits only small maps of
+    candidates are held.
 
     Args:
         heat_range: of the detector: between which values a map is drawn.
@@ -49,7 +74,7 @@ class Gallery:
 
     def __init__(
         self,
-        heat_range: Callable[[HeatMap], tuple[float, float]],
+        heat_range: Callable[[AnomalyMap], tuple[float, float]],
         *,
         errors: int = 12,
         examples: int = 1,
@@ -62,12 +87,17 @@ class Gallery:
         # Misses, false alarms, then each defect's clearest cases and closest calls.
         self._kept: dict[tuple[str, str], list[_Candidate]] = {("miss", ""): [], ("alarm", ""): []}
 
+    @property
+    def held(self) -> int:
+        """Returns how many images are held, each with its small map."""
+        return sum(map(len, self._kept.values()))
+
     def offer(self, image: ImageFile, prediction: Prediction) -> None:
-        """Keep an image if it is worth showing.
+        """Keeps an image if it is worth showing.
 
         Args:
             image: whose truth is known.
-            prediction: of it, with its heat map.
+            prediction: of it, with its anomaly map.
         """
         score = prediction.score
         if image.anomalous and not prediction.anomalous:
@@ -81,65 +111,49 @@ class Gallery:
             self._keep(("closest", image.defect), beyond, self._examples, image, prediction)
 
     def items(self) -> list[GalleryItem]:
-        """The images to show, errors first.
+        """Returns the images to show, errors first.
 
         Raises:
             ImageError: an image or mask has become unreadable.
         """
         chosen: dict[str, tuple[str, _Candidate]] = {}
-        titles = {"clearest": "clearest case; ", "closest": "closest call; "}
         # Good images come last: what was found is of more interest than what was passed.
         order = sorted(self._kept, key=lambda key: (key[0] not in ("miss", "alarm"), key[1] == GOOD, key[1]))
         for kind, defect in order:
             for candidate in self._kept[kind, defect]:
                 # The only image of a defect is its clearest and its closest.
-                chosen.setdefault(candidate.prediction.image, (titles.get(kind, ""), candidate))
-        return [_item(title, candidate) for title, candidate in list(chosen.values())[: self._limit]]
+                chosen.setdefault(candidate.prediction.image, (kind if defect else "", candidate))
+        return [self._item(*pair) for pair in list(chosen.values())[: self._limit]]
 
     def _keep(
-        self, where: tuple[str, str], rank: float, most: int, image: ImageFile, prediction: Prediction
+        self, group: tuple[str, str], rank: float, limit: int, image: ImageFile, prediction: Prediction
     ) -> None:
-        kept = self._kept.setdefault(where, [])
-        if most < 1 or (len(kept) == most and rank >= kept[-1].rank):
+        kept = self._kept.setdefault(group, [])
+        if limit < 1 or (len(kept) == limit and rank >= kept[-1].rank):
             return
         assert prediction.heat_map is not None
-        low, high = self._heat_range(prediction.heat_map)
-        kept.append(
-            _Candidate(
-                rank,
-                image,
-                replace(prediction, heat_map=None, level_maps={}),
-                _shrunk(prediction.heat_map),
-                low,
-                high,
-            )
-        )
+        small = replace(prediction, heat_map=_shrunk(prediction.heat_map), level_maps={})
+        kept.append(_Candidate(rank, image, small))
         kept.sort(key=lambda candidate: candidate.rank)
-        del kept[most:]
+        del kept[limit:]
 
-
-def _item(title: str, candidate: _Candidate) -> GalleryItem:
-    image, prediction = candidate.image, candidate.prediction
-    pixels = read_image(image.path)
-    mask = None
-    if image.mask is not None:
-        # A thin defect must not vanish: a pixel of the small mask is set if any below it is.
-        mask = _shrunk(read_mask(image.mask, pixels.shape[:2]).astype(np.float32)) > 0
-    small = np.stack([_shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
-    overlay = heat_overlay(small, candidate.heat, low=candidate.low, high=candidate.high)
-    levels = ", ".join(f"{level} {number(score)}" for level, score in prediction.levels.items())
-    return GalleryItem(
-        name=f"{image.defect}/{image.path.name}",
-        score=prediction.score,
-        anomalous=prediction.anomalous,
-        truth=image.defect,
-        image=side_by_side(small, overlay, mask),
-        note=f"{title}as odd as {one_in(prediction)} parts; {levels}",
-    )
+    def _item(self, role: str, candidate: _Candidate) -> GalleryItem:
+        _, image, prediction = candidate
+        pixels = read_image(image.path)
+        mask = None
+        if image.mask is not None:
+            # A thin defect must not vanish: a pixel of the small mask is set if any below it is.
+            mask = _shrunk(read_mask(image.mask, pixels.shape[:2]).astype(np.float32)) > 0
+        small = np.stack([_shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
+        assert prediction.heat_map is not None
+        low, high = self._heat_range(prediction.heat_map)
+        overlay = heat_overlay(small, prediction.heat_map, low=low, high=high)
+        shown = side_by_side(small, overlay, mask)
+        return GalleryItem(f"{image.defect}/{image.path.name}", image.defect, prediction, shown, role)
 
 
 def _shrunk(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A plane `(H, W)` with at most `PANEL` pixels a side, each the mean of those it stands for."""
+    """Returns a plane `(H, W)` with at most `PANEL` pixels a side, each the mean of those it stands for."""
     height, width = plane.shape
     factor = min(1.0, PANEL / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))

@@ -1,53 +1,54 @@
-"""What training left in a run folder, as figures of a report."""
+"""This module turns what training left in a run folder into figures of a page."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.figure import Figure as Chart
 from PIL import Image
 
 from patchebm.report.charts import training_figure
-from patchebm.report.page import Figure
+from patchebm.run_folder import NEGATIVES, RunFolder
 
-Curve = tuple[list[float], list[float]]
-
-# Columns of the log that are drawn, and what a reader should know of them.
-_DRAWN = {
-    "loss": ("loss", "{} level: training loss"),
-    "energy/gap": (
-        "energy of negatives less that of data",
-        "{} level: energy gap, which rises while the energy learns",
-    ),
-}
+# Columns of the log that are drawn: what the page calls them, and the label of the axis.
+_DRAWN = {"loss": ("loss", "loss"), "energy/gap": ("gap", "energy of negatives less that of data")}
 
 
-def training_figures(run: Path) -> list[Figure]:
-    """Loss and energy gap of every level by member, and negatives beside data where they are images.
+@dataclass(frozen=True)
+class TrainingFigure:
+    """This class is a chart or an image of the training of a level, of kind "loss", "gap" or "negatives"."""
+
+    level: str
+    kind: str
+    image: Chart | Image.Image
+
+
+def training_figures(run: RunFolder, levels: Sequence[str]) -> list[TrainingFigure]:
+    """Returns loss and energy gap of each level by network, and negatives beside data where they are images.
 
     What a run folder does not hold, or not in a form that can be read, is left out.
     """
     figures = []
-    for level in sorted((run / "training").glob("*/"), key=lambda path: path.name != "patch"):
-        members = sorted(level.glob("member*"))
-        for column, (ylabel, caption) in _DRAWN.items():
-            curves = {f"member {i + 1}": _curve(member, column) for i, member in enumerate(members)}
+    for level in levels:
+        networks = run.networks(level)
+        for column, (kind, ylabel) in _DRAWN.items():
+            curves = {network.name: _curve(run.logs(network), column) for network in networks}
             drawn = {name: curve for name, curve in curves.items() if curve[0]}
             if drawn:
-                figures.append(Figure(caption.format(level.name), training_figure(drawn, ylabel)))
-        negatives = level / "member0" / "negatives.png"
-        if negatives.exists():
-            with Image.open(negatives) as image:
-                caption = f"{level.name} level, last step (rows): data, negatives, their ends if they move"
-                figures.append(Figure(caption, image.copy()))
+                figures.append(TrainingFigure(level, kind, training_figure(drawn, ylabel)))
+        for file in [network / NEGATIVES for network in networks if (network / NEGATIVES).exists()][:1]:
+            with Image.open(file) as image:
+                figures.append(TrainingFigure(level, "negatives", image.copy()))
     return figures
 
 
-def _curve(member: Path, column: str) -> Curve:
-    """Steps and values of a column over all parts of a log: a resumed run writes a further part."""
+def _curve(parts: Sequence[Path], column: str) -> tuple[list[float], list[float]]:
+    """Returns steps and values of a column over all parts of a log."""
     values: dict[float, float] = {}
-    parts = sorted(member.glob("csv/part*/metrics.csv"), key=lambda file: int(file.parent.name[4:] or 0))
     for part in parts:
         with part.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
