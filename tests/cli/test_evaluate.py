@@ -74,10 +74,10 @@ def test_another_rate_moves_the_verdicts_and_not_the_scores(run: RunFolder, data
     assert lax["calibration"]["false_alarm_rate"] == 0.9
 
 
-def test_an_exported_model_is_evaluated_and_reported(tiny_bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_an_exported_model_is_evaluated_and_reported(bundle_file: Path, data: Path, tmp_path: Path) -> None:
     """It knows neither its training images nor how it was trained."""
     out = tmp_path / "report"
-    assert main(["evaluate", str(tiny_bundle), str(data), "--report", str(out)]) == 0
+    assert main(["evaluate", str(bundle_file), str(data), "--report", str(out)]) == 0
     results = json.loads((out / "results.json").read_text())
     assert "does not know its training images" in results["warnings"][0]
     assert results["made_by"]["training"] == {}
