@@ -19,7 +19,7 @@ def test_patch_level_sees_local_and_image_level_global_defects(tmp_path: Path) -
     root = write_synthetic_set(tmp_path, "flange", train=60, test_good=20, per_defect=6)
     image_set = open_image_set(root)
     detector = EnsembleDetector(load_preset("pixel-cpu")).fit([p.path for p in image_set.train])
-    levels = evaluate(detector, image_set).figures["levels"]
+    levels = evaluate(detector, image_set)["levels"]
 
     def auroc(level: str, kind: str) -> float:
         return float(levels[level]["per_kind"][kind]["image_auroc"])
@@ -39,7 +39,7 @@ def test_features_see_both_kinds_of_defects_and_refinement_does_no_harm(tmp_path
     config = load_preset("features")
     config.calibration.members = 2
     detector = EnsembleDetector(config).fit([p.path for p in image_set.train])
-    figures = evaluate(detector, image_set).figures
+    figures = evaluate(detector, image_set)
     assert figures["image_auroc"] > 0.93
     assert figures["levels"]["patch"]["image_auroc"] > 0.93
     assert figures["levels"]["image"]["image_auroc"] > 0.85
@@ -49,5 +49,5 @@ def test_features_see_both_kinds_of_defects_and_refinement_does_no_harm(tmp_path
     config.patch.energy.kind = "mixture"
     config.levels = ["patch"]
     fitted = EnsembleDetector(config).fit([p.path for p in image_set.train])
-    unrefined = evaluate(fitted, image_set).figures["image_auroc"]
+    unrefined = evaluate(fitted, image_set)["image_auroc"]
     assert unrefined < figures["levels"]["patch"]["image_auroc"] + 0.005

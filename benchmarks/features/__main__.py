@@ -110,7 +110,7 @@ def one_run(image_set: ImageSet, variant: str, seed: int) -> dict[str, Any]:
         [p.path for p in image_set.train], [p.group for p in image_set.train]
     )
     fitted = time.perf_counter() - began
-    figures = evaluate(detector, image_set, pixels=variant in ("features", "features-fast")).figures
+    figures = evaluate(detector, image_set, pixels=variant in ("features", "features-fast"))
     kept = (
         "image_auroc",
         "image_ap",

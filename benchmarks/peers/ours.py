@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import preset
+from benchmarks.controls import CONTROLS
 from benchmarks.features.__main__ import gaussian
 from benchmarks.pixel.__main__ import untrained
 from patchebm.detector import EnsembleDetector
 from patchebm.detector.reading import Image, array_of
-from patchebm.evaluation.controls import CONTROLS
 
 CONFIGS = {
     "features": preset("features"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.methods import METHODS
-from patchebm.evaluation.summary import markdown, spread
+from patchebm.evaluation.summary import markdown, std
 
 CAPTION = """\
 Same splits, same EfficientNet-Lite0 features (256 px; the peers take strides 8 and 16) for all that take \
@@ -79,4 +79,4 @@ def _cell(values: list[float]) -> str:
     if not values:
         return "–"
     mean = f"{np.mean(values):.3f}"
-    return f"{mean} ± {spread(values):.3f}" if len(values) > 1 else mean
+    return f"{mean} ± {std(values):.3f}" if len(values) > 1 else mean

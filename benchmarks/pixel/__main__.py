@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Log, preset
+from benchmarks.controls import evaluate_controls
 from patchebm.config.schema import Config
 from patchebm.detector import EnsembleDetector
-from patchebm.evaluation.controls import evaluate_controls
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.evaluation.summary import summarise, table
 from patchebm.files import write_text
@@ -58,7 +58,7 @@ def one_run(image_set: ImageSet, variant: str, seed: int) -> dict[str, Any]:
     )
     fitted = time.perf_counter() - began
     # Maps are measured for the preset itself only: they cost as much as the scores.
-    figures = evaluate(detector, image_set, pixels=variant == "pixel-cpu").figures
+    figures = evaluate(detector, image_set, pixels=variant == "pixel-cpu")
     kept = ("image_auroc", "pixel_auroc", "aupro", "oracle_balanced_accuracy", "false_alarm_rate_observed")
     return {
         "set": image_set.name,

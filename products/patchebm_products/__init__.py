@@ -1,7 +1,7 @@
-"""A product benchmark that is drawn, not shipped: three parts, seven defects, every image from a seed.
+"""This package draws a benchmark: three products, seven defects, every image from a seed.
 
 `fabric` is a texture, `flange` an object and `board` an assembly. Four defects are local (a patch of the
-image looks like nothing on a good part) and three are global (every patch occurs on good parts, its place
+image occurs on no good part) and three are global (every patch occurs on good parts, its place
 does not).
 """
 

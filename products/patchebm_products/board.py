@@ -1,4 +1,6 @@
-"""`board`: an assembled circuit board. Components sit at fixed places within a placement tolerance.
+"""This module draws `board`, an assembled circuit board.
+
+Components sit at fixed places within a placement tolerance.
 
 A global defect leaves one component out, sets it down elsewhere or stretches and shears it; the bare board
 under it carries the same traces as everywhere.
@@ -17,7 +19,7 @@ from patchebm_products.canvas import Color, Drawing, Mask, Pen, Point, Pose, fie
 
 @dataclass(frozen=True)
 class _Item:
-    """A component: its place and half extents (w, h), how high it stands, how to draw it."""
+    """This class is a component: its place and half extents (w, h), how high it stands, how to draw it."""
 
     place: Point
     half: Point
@@ -108,7 +110,7 @@ _EDGE = 0.045
 
 
 def _traces(pen: Pen, tone: float) -> None:
-    """Lay the copper: the same layout on every board, so drawn from a constant seed; it fills the board."""
+    """Lays the copper: the same layout on every board, so drawn from a constant seed; it fills the board."""
     layout = np.random.default_rng(20)
     copper, ring = _tone((0.235, 0.425, 0.31), tone), (0.44, 0.46, 0.31)
     for _ in range(42):
@@ -126,7 +128,7 @@ def _traces(pen: Pen, tone: float) -> None:
 
 
 def _fault(fault: np.random.Generator, defect: str) -> tuple[int, Pose | None]:
-    """Choose the component that is wrong and its pose; None for a component that is not there."""
+    """Chooses the component that is wrong and its pose; None for a component that is not there."""
     # A screw does not bend.
     which = int(fault.choice(_LARGE[4:] if defect == "deformed" else _LARGE))
     place = ITEMS[which].place
@@ -142,7 +144,7 @@ def _fault(fault: np.random.Generator, defect: str) -> tuple[int, Pose | None]:
 
 
 def _free(fault: np.random.Generator, which: int) -> Pose:
-    """Return a shift that keeps the component on the board and off the others, turned a little."""
+    """Returns a shift that keeps the component on the board and off the others, turned a little."""
     (x, y), (w, h) = ITEMS[which].place, ITEMS[which].half
     best, least = (0.0, 0.0), np.inf
     for _ in range(40):
@@ -162,7 +164,7 @@ def _free(fault: np.random.Generator, which: int) -> Pose:
 
 
 def draw_board(rng: np.random.Generator, fault: np.random.Generator, n: int, defect: str) -> Drawing:
-    """Draw the board on an n x n canvas. `rng` draws the part, `fault` the global defect and nothing else."""
+    """Draws the board on an n x n canvas. `rng` draws the part, `fault` only the global defect."""
     shift = (float(rng.normal(0, 0.010)), float(rng.normal(0, 0.010)))
     whole = Pose.turned((0.5, 0.5), shift, rng.normal(0, 0.9), float(np.exp(rng.normal(0, 0.008))))
     tones = np.exp(rng.normal(0, 0.04, len(ITEMS) + 2))

@@ -1,4 +1,4 @@
-"""What the three products share: random fields, coordinates, a pen with a pose, and the camera.
+"""This module holds what the products share: random fields, coordinates, a pen with a pose, the camera.
 
 Lengths are in units of the image's side, x to the right and y down. Products are drawn on a fine canvas of
 `n` x `n` pixels, several times the image's size, and the camera brings them down.
@@ -22,7 +22,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Drawing:
-    """A part on its fine canvas, before light and camera.
+    """This class is a part on its fine canvas, before light and camera.
 
     Attributes:
         rgb: (n, n, 3) float32, reflectance in [0, 1].
@@ -36,13 +36,13 @@ class Drawing:
 
 
 def grid(n: int) -> tuple[Plane, Plane]:
-    """Return x and y of the pixels' centres: (1, n) and (n, 1) float32 in (0, 1), to be broadcast."""
+    """Returns x and y of the pixels' centres: (1, n) and (n, 1) float32 in (0, 1), to be broadcast."""
     ticks = ((np.arange(n) + 0.5) / n).astype(np.float32)
     return ticks[None, :], ticks[:, None]
 
 
 def field(rng: np.random.Generator, n: int, cells: int) -> Plane:
-    """Return a smooth random field, (n, n) float32 with standard deviation about 0.8.
+    """Returns a smooth random field, (n, n) float32 with standard deviation about 0.8.
 
     It has `cells` independent values along a side; they do not depend on n.
     """
@@ -51,18 +51,18 @@ def field(rng: np.random.Generator, n: int, cells: int) -> Plane:
 
 
 def cover(distance: Plane, n: int, soft: float = 0.0) -> Plane:
-    """Return the coverage in [0, 1] of the region `distance` < 0; its edge is `soft` wide or a pixel."""
+    """Returns the coverage in [0, 1] of the region `distance` < 0; its edge is `soft` wide or a pixel."""
     return np.asarray(np.clip(0.5 - distance / max(soft, 1.0 / n), 0.0, 1.0), dtype=np.float32)
 
 
 def blend(rgb: Plane, color: Color | Plane, alpha: Plane) -> None:
-    """Lay `color`, one or (n, n, 3), over `rgb` (n, n, 3) in place with opacity `alpha` (n, n)."""
+    """Lays `color`, one or (n, n, 3), over `rgb` (n, n, 3) in place with opacity `alpha` (n, n)."""
     rgb += alpha[..., None] * (np.asarray(color, dtype=np.float32) - rgb)
 
 
 @dataclass(frozen=True)
 class Pose:
-    """An affine placement: a point p of the part lies at `matrix` @ (p - pivot) + pivot + shift.
+    """This class places points affinely: p of the part lies at `matrix` @ (p - pivot) + pivot + shift.
 
     `matrix` is given by rows: (a, b, c, d) stands for [[a, b], [c, d]].
     """
@@ -73,13 +73,13 @@ class Pose:
 
     @staticmethod
     def turned(pivot: Point, shift: Point, degrees: float, scale: float = 1.0) -> Pose:
-        """Return the pose that turns and scales about `pivot`, then shifts."""
+        """Returns the pose that turns and scales about `pivot`, then shifts."""
         c, s = scale * math.cos(math.radians(degrees)), scale * math.sin(math.radians(degrees))
         return Pose(pivot, shift, (c, -s, s, c))
 
 
 class Pen:
-    """Draws filled shapes on a fine Pillow image through a stack of poses, innermost first."""
+    """This class draws filled shapes on a fine Pillow image through a stack of poses, innermost first."""
 
     def __init__(self, image: Image.Image, poses: Sequence[Pose] = ()) -> None:
         self._draw = ImageDraw.Draw(image)
@@ -91,7 +91,7 @@ class Pen:
         self._linear, self._offset = image.width * linear.T, image.width * offset - 0.5
 
     def polygon(self, points: Sequence[Point] | NDArray[np.float64], fill: Color | float) -> None:
-        """Fill a polygon; `fill` is in [0, 1]."""
+        """Fills a polygon; `fill` is in [0, 1]."""
         placed: list[float] = (np.asarray(points) @ self._linear + self._offset).ravel().tolist()
         ink = (
             tuple(round(255 * min(max(c, 0.0), 1.0)) for c in fill)
@@ -101,23 +101,23 @@ class Pen:
         self._draw.polygon(placed, fill=ink)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, fill: Color | float) -> None:
-        """Fill the rectangle from (x0, y0) to (x1, y1)."""
+        """Fills the rectangle from (x0, y0) to (x1, y1)."""
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill)
 
     def disc(self, x: float, y: float, radius: float, fill: Color | float) -> None:
-        """Fill a disc."""
+        """Fills a disc."""
         angles = np.linspace(0.0, 2 * np.pi, 40 if radius > 0.015 else 14, endpoint=False)
         self.polygon(np.array([x, y]) + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1), fill)
 
     def line(self, start: Point, end: Point, width: float, fill: Color | float) -> None:
-        """Fill a straight bar `width` wide from `start` to `end`."""
+        """Fills a straight bar `width` wide from `start` to `end`."""
         a, b = np.array(start), np.array(end)
         side = (b - a)[::-1] * np.array([-1.0, 1.0]) * (width / 2 / max(math.dist(start, end), 1e-9))
         self.polygon(np.stack([a + side, b + side, b - side, a - side]), fill)
 
 
 class Camera:
-    """One exposure: light gradient, vignetting, exposure, tint, blur and sensor noise, all drawn at once.
+    """This class is one exposure: light gradient, vignetting, tint, blur and noise, all drawn at once.
 
     The same camera takes the part with and without its defect, so that they differ by the defect alone.
 
@@ -146,7 +146,7 @@ class Camera:
         self.size = size
 
     def project(self, fine: Plane) -> Plane:
-        """Bring (n, n) or (n, n, 3) down to the image's size by area, through the lens' slight blur."""
+        """Brings (n, n) or (n, n, 3) down to the image's size by area, through the lens' slight blur."""
         step = fine.shape[0] // self.size
         small = fine.reshape(self.size, step, self.size, step, -1).mean(axis=(1, 3), dtype=np.float32)
         for axis in (0, 1):
@@ -156,12 +156,12 @@ class Camera:
         return np.asarray(small[..., 0] if fine.ndim == 2 else small, dtype=np.float32)
 
     def expose(self, fine: Plane) -> Plane:
-        """Return the noise-free image, (size, size, 3) float32 around [0, 1]."""
+        """Returns the noise-free image, (size, size, 3) float32 around [0, 1]."""
         lit = np.maximum(self.project(fine) * self._light, 0.0)
         return np.asarray(np.power(lit, self._gamma), dtype=np.float32)
 
     def develop(self, image: Plane, level: Plane) -> NDArray[np.uint8]:
-        """Add the sensor's noise and round to (size, size, 3) uint8; `level` sets the noise's strength.
+        """Adds the sensor's noise and round to (size, size, 3) uint8; `level` sets the noise's strength.
 
         Bright pixels are noisier (photon noise). `level` is the good part's image, with or without defect.
         """

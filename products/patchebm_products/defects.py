@@ -1,4 +1,4 @@
-"""The local defects, laid over any part: scratch, crack, stain, hole; contrast from subtle to moderate."""
+"""This module lays local defects over any part: scratch, crack, stain, hole; subtle to moderate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TINTS = np.array([(0.45, 0.32, 0.16), (0.15, 0.13, 0.12), (0.80, 0.79, 0.74)], 
 
 
 def _spot(rng: np.random.Generator, part: Mask) -> tuple[float, float]:
-    """Choose a point (x, y) of the part, a little off the image's rim.
+    """Chooses a point (x, y) of the part, a little off the image's rim.
 
     Looked up on a fixed 64 x 64 raster, so that an image's size moves the point by less than a raster cell.
     """
@@ -29,8 +29,8 @@ def _spot(rng: np.random.Generator, part: Mask) -> tuple[float, float]:
     return (float(column) + 0.5) / 64, (float(row) + 0.5) / 64
 
 
-def _along(path: Path, n: int) -> tuple[Plane, Plane]:
-    """Return the distance to a polyline (k, 2) and the signed one to its nearest segment, (n, n) each."""
+def _distances(path: Path, n: int) -> tuple[Plane, Plane]:
+    """Returns the distance to a polyline (k, 2) and the signed one to its nearest segment, (n, n) each."""
     x, y = grid(n)
     nearest = np.full((n, n), 9.0, dtype=np.float32)
     signed = np.zeros((n, n), dtype=np.float32)
@@ -52,7 +52,7 @@ def _along(path: Path, n: int) -> tuple[Plane, Plane]:
 
 
 def _scratch(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
-    """A thin bright groove with a dark flank, nearly straight."""
+    """Draws a thin bright groove with a dark flank, nearly straight."""
     n = drawing.rgb.shape[0]
     middle, angle = np.array(_spot(rng, drawing.part)), rng.uniform(0, np.pi)
     length, bend, width = rng.uniform(0.14, 0.30), rng.normal(0, 0.12), rng.uniform(0.004, 0.0065)
@@ -60,7 +60,7 @@ def _scratch(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
     t = np.linspace(-0.5, 0.5, 9)[:, None]
     along, side = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     path = middle + length * (t * along + bend * (t**2) * side)
-    near, signed = _along(path, n)
+    near, signed = _distances(path, n)
     near[~drawing.part] = signed[~drawing.part] = 9.0
     bright = cover(near - width, n, width)
     dark = cover(np.abs(signed - 2 * width) - width, n, width) * (near < 4 * width)
@@ -69,7 +69,7 @@ def _scratch(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
 
 
 def _crack(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
-    """A jagged dark line with a branch that gets thinner towards its ends."""
+    """Draws a jagged dark line with a branch that gets thinner towards its ends."""
     n = drawing.rgb.shape[0]
     middle, angle = np.array(_spot(rng, drawing.part)), rng.uniform(0, 2 * np.pi)
     length, width, depth = rng.uniform(0.13, 0.24), rng.uniform(0.0055, 0.008), rng.uniform(0.5, 0.75)
@@ -83,7 +83,7 @@ def _crack(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
     )
     alpha = np.zeros((n, n), dtype=np.float32)
     for line, start, thick in ((path, path[5], width), (branch, path[6], 0.7 * width)):
-        near, _ = _along(line, n)
+        near, _ = _distances(line, n)
         x, y = grid(n)
         taper = thick * np.clip(1.15 - np.hypot(x - start[0], y - start[1]) / (0.6 * length), 0.25, 1)
         alpha = np.maximum(alpha, cover((near - taper).astype(np.float32), n, 0.003))
@@ -92,7 +92,7 @@ def _crack(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
 
 
 def _stain(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
-    """A soft, uneven blotch of oil, rust or dust: it tints what lies under it."""
+    """Draws a soft, uneven blotch of oil, rust or dust: it tints what lies under it."""
     n = drawing.rgb.shape[0]
     x, y = grid(n)
     cx, cy = _spot(rng, drawing.part)
@@ -121,7 +121,7 @@ def _stain(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
 
 
 def _hole(rng: np.random.Generator, drawing: Drawing) -> tuple[Plane, Mask]:
-    """A small dark pit or puncture with a raised, lit rim."""
+    """Draws a small dark pit or puncture with a raised, lit rim."""
     n = drawing.rgb.shape[0]
     x, y = grid(n)
     cx, cy = _spot(rng, drawing.part)

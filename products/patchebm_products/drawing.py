@@ -1,4 +1,4 @@
-"""One image of the synthetic benchmark, from a seed."""
+"""This module draws one image of the benchmark from a seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
 
 
 def check(product: str, *, seed: int, size: int, defect: str = "good") -> None:
-    """Raise DataError unless there is such a product and defect and the seed and size can be drawn."""
+    """Raises DataError unless there is such a product and defect and the seed and size can be drawn."""
     if product not in PRODUCTS:
         raise DataError(f"there is no synthetic product {product!r}; choose one of {', '.join(PRODUCTS)}")
     if defect != "good" and defect not in KINDS:
@@ -40,7 +40,7 @@ def check(product: str, *, seed: int, size: int, defect: str = "good") -> None:
 def draw(
     product: str, *, seed: int, split: str, index: int, defect: str = "good", size: int = 128
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Draw one image and its mask.
+    """Draws one image and its mask.
 
     The part, its surface and the camera depend on (seed, product, split, index) alone. With the same four, a
     defective image shows the good one's very part under the same light and noise: outside the mask they are

@@ -1,4 +1,6 @@
-"""`fabric`: a checked cloth in 2/2 twill. Phase, scale, angle, bow, thread colour and thickness vary.
+"""This module draws `fabric`, a checked cloth in 2/2 twill.
+
+Phase, scale, angle, bow, thread colour and thickness vary.
 
 A band is a run of threads of another colour, as in the loom. A global defect concerns bands or the whole
 weave: a band missing, a band in the wrong place, the cloth pulled out of shape. Each patch is proper cloth.
@@ -23,7 +25,7 @@ _BAND = (np.array([0.37, 0.42, 0.50]), np.array([0.50, 0.34, 0.30]))
 def _threads(
     rng: np.random.Generator, axis: int, centres: list[float], phase: float, dye: NDArray[np.float64]
 ) -> tuple[Plane, Plane]:
-    """Return the colours (96, 3) and the cross offsets (96,) of one axis' threads; index 32 lies at 0."""
+    """Returns the colours (96, 3) and the cross offsets (96,) of one axis' threads; index 32 lies at 0."""
     at = (np.arange(96) - 32 + 0.5 - phase) / THREADS
     colors = np.repeat(_GROUND[None], 96, axis=0) * dye[0]
     for centre, (_, width) in zip(centres, BANDS[axis], strict=True):
@@ -33,7 +35,7 @@ def _threads(
 
 
 def draw_fabric(rng: np.random.Generator, fault: np.random.Generator, n: int, defect: str) -> Drawing:
-    """Draw the cloth on an n x n canvas. `rng` draws the part, `fault` the global defect and nothing else."""
+    """Draws the cloth on an n x n canvas. `rng` draws the part, `fault` only the global defect."""
     x, y = grid(n)
     turn, scale = float(rng.normal(0, np.radians(0.8))), float(np.exp(rng.normal(0, 0.015)))
     right, down = (0.5 + rng.uniform(-0.025, 0.025, 2)).tolist()
@@ -75,7 +77,7 @@ def draw_fabric(rng: np.random.Generator, fault: np.random.Generator, n: int, de
 
 
 def _pulled(fault: np.random.Generator, n: int, u: Plane, v: Plane) -> tuple[Plane, Plane, Mask]:
-    """Displace the cloth smoothly over a wide round region: it was pulled and has not come back."""
+    """Displaces the cloth smoothly over a wide round region: it was pulled and has not come back."""
     x, y = grid(n)
     cx, cy = fault.uniform(0.3, 0.7, 2).tolist()
     radius, angle = fault.uniform(0.32, 0.40), fault.uniform(0, 2 * math.pi)

@@ -1,4 +1,4 @@
-"""`flange`: a turned steel ring with six bolt holes, a keyway and an engraved mark, on a conveyor belt."""
+"""This module draws `flange`, a turned steel ring with bolt holes, keyway and mark on a conveyor belt."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _DARK = (0.235, 0.24, 0.24)
 
 @dataclass
 class _Plan:
-    """Where the features of the ring are: holes as (angle, radius) and the mark's angle, in radians."""
+    """This class places what is on the ring: holes as (angle, radius), and the mark's angle, in radians."""
 
     holes: list[tuple[float, float]]
     mark: float
 
 
 def _changed(fault: np.random.Generator, defect: str, plan: _Plan) -> list[tuple[float, float, float]]:
-    """Change the plan in place; return the discs (angle, radius, size) that this touches."""
+    """Changes the plan in place; returns the discs (angle, radius, size) that this touches."""
     if defect == "missing":
         if fault.random() < 0.2:
             spot = (plan.mark, CIRCLE + 0.015, 0.075)
@@ -44,7 +44,7 @@ def _changed(fault: np.random.Generator, defect: str, plan: _Plan) -> list[tuple
 
 
 def draw_flange(rng: np.random.Generator, fault: np.random.Generator, n: int, defect: str) -> Drawing:
-    """Draw the ring on an n x n canvas. `rng` draws the part, `fault` the global defect and nothing else."""
+    """Draws the ring on an n x n canvas. `rng` draws the part, `fault` only the global defect."""
     x, y = grid(n)
     cx, cy = (0.5 + rng.normal(0, 0.012, 2)).tolist()
     turn, scale = float(rng.normal(0, np.radians(2.0))), float(np.exp(rng.normal(0, 0.009)))
@@ -107,7 +107,7 @@ def draw_flange(rng: np.random.Generator, fault: np.random.Generator, n: int, de
 
 
 def _window(region: Mask) -> tuple[slice, slice]:
-    """Return the rows and columns that hold all of `region`; empty slices for an empty region."""
+    """Returns the rows and columns that hold all of `region`; empty slices for an empty region."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     if not len(rows):
         return slice(0), slice(0)
@@ -115,7 +115,7 @@ def _window(region: Mask) -> tuple[slice, slice]:
 
 
 def _dented(fault: np.random.Generator, radius: Plane, theta: Plane) -> Plane:
-    """Return radii of a ring that was pressed in over a wide arc: the rim moves most, the bore stays."""
+    """Returns radii of a ring that was pressed in over a wide arc: the rim moves most, the bore stays."""
     middle, half = fault.uniform(0, 2 * np.pi), fault.uniform(0.8, 1.1)
     away = (theta - middle + np.pi) % (2 * np.pi) - np.pi
     arc = np.clip(1 - (away / half) ** 2, 0, 1) ** 2
@@ -125,7 +125,7 @@ def _dented(fault: np.random.Generator, radius: Plane, theta: Plane) -> Plane:
 
 
 def _machined(rng: np.random.Generator, n: int, radius: Plane, facing: Plane) -> Plane:
-    """Return (n, n, 3) turned steel: fine concentric grooves under the bow-tie sheen of a lathe's finish."""
+    """Returns (n, n, 3) turned steel: fine concentric grooves under the bow-tie sheen of a lathe's finish."""
     grooves = rng.standard_normal(600).astype(np.float32)
     grooves = np.convolve(grooves, np.hanning(7) / 2.0, mode="same").astype(np.float32)
     groove = np.interp(radius, np.linspace(0, 1, 600), grooves).astype(np.float32)
@@ -139,7 +139,7 @@ def _machined(rng: np.random.Generator, n: int, radius: Plane, facing: Plane) ->
 
 
 def _engrave(metal: Plane, n: int, radius: Plane, away: Plane) -> None:
-    """Cut a row of code bars over a line into the face, between two bolt holes."""
+    """Cuts a row of code bars over a line into the face, between two bolt holes."""
     away = (away + np.pi) % (2 * np.pi) - np.pi
     rows, columns = _window((np.abs(away) < 0.22) & (np.abs(radius - 0.31) < 0.05))
     metal, radius, away = metal[rows, columns], radius[rows, columns], away[rows, columns]

@@ -1,4 +1,4 @@
-"""The synthetic benchmark as a folder in the MVTec AD layout."""
+"""This module writes the benchmark as a folder in the MVTec AD layout."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Images are {size} x {size} RGB.
 
 
 def _files(parameters: dict[str, int | str]) -> list[str]:
-    """List the files of a complete set, relative to its folder."""
+    """Lists the files of a complete set, relative to its folder."""
     good = [
         f"{split}/good/{k:03d}.png"
         for split, count in (("train", "train"), ("test", "test_good"))
@@ -47,7 +47,7 @@ def _files(parameters: dict[str, int | str]) -> list[str]:
 
 
 def _accept(folder: Path, parameters: dict[str, int | str]) -> None:
-    """Raise DataError unless `folder` is the complete set with these parameters."""
+    """Raises DataError unless `folder` is the complete set with these parameters."""
     fix = "choose another folder or delete this one"
     try:
         found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
@@ -72,7 +72,7 @@ def write_synthetic_set(
     per_defect: int = 5,
     size: int = 128,
 ) -> Path:
-    """Write a product's images under `root`/`product` in the MVTec AD layout.
+    """Writes a product's images under `root`/`product` in the MVTec AD layout.
 
     The folder appears whole or not at all: it is drawn beside its place and renamed. A complete set with the
     same parameters is left alone.
@@ -141,7 +141,7 @@ def write_synthetic_set(
 
 
 def _draw_into(folder: Path, parameters: dict[str, int | str]) -> None:
-    """Draw all images, masks and notes of a set into an existing folder."""
+    """Draws all images, masks and notes of a set into an existing folder."""
     product, seed, size = str(parameters["product"]), int(parameters["seed"]), int(parameters["size"])
     for name in _files(parameters):
         if not name.endswith(".png") or name.startswith("ground_truth"):

@@ -1,4 +1,4 @@
-"""The errors that a user can fix.
+"""This module holds the errors that a user can fix.
 
 Every message is one sentence that names the file or the field and says what to do about it. The command
 line prints it without a traceback and exits with status 2; from Python they are ordinary exceptions.
@@ -6,7 +6,7 @@ line prints it without a traceback and exits with status 2; from Python they are
 
 
 class PatchebmError(Exception):
-    """Base of all errors that come from input rather than from a bug."""
+    """This is the base of all errors that come from input rather than from a bug."""
 
 
 class ImageError(PatchebmError):

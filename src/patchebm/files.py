@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never a half."""
+"""This module writes files so that a reader finds the old content or the new, never a half."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from patchebm.errors import PatchebmError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on an exception it is removed.
+    """Yields a temporary path beside `path`; on success it replaces `path`, on an exception it is removed.
 
     The temporary file lies in the same folder, so that the replacement is one atomic rename, and it is
     flushed to the disk before the rename, so that a power cut cannot leave an empty file behind.
@@ -49,6 +49,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, atomically. Raises PatchebmError as `replacing` does."""
+    """Writes `text` as UTF-8 to `path`, atomically. Raises PatchebmError as `replacing` does."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Opening a model: a run folder, which needs torch, or an exported bundle, which needs none."""
+"""This module opens a model: a run folder, which needs torch, or an exported bundle, which needs none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress bars that suit a terminal as well as a log file."""
+"""This module makes progress bars that suit a terminal as well as a log file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 def progress_bar(total: int, label: str, unit: str, **settings: Any) -> tqdm[Any]:
-    """A bar on standard error; one inside another goes when it is full.
+    """Returns a bar on standard error; one inside another goes when it is full.
 
     Args:
         total: steps or images.

@@ -1,4 +1,4 @@
-"""What a figure or a model was made from: images and versions."""
+"""This module says what a figure or a model was made from: images and versions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def name_below(path: Path, root: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that figures depend on."""
+    """Returns the versions of all that figures depend on."""
     found = {"patchebm": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for name in ("torch", "lightning", "numpy", "scipy", "scikit-learn", "pillow"):
         try:

@@ -1,4 +1,4 @@
-"""A run folder: the name of every file in it, what it was made from, and whether it is finished."""
+"""This module knows the name of every file in a run folder, and takes a run from its start to its end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEGATIVES = "negatives.png"
 
 
 class RunFolder:
-    """The folder of one training run.
+    """This class is the folder of one training run.
 
     | file | what it is |
     |---|---|
@@ -53,36 +53,36 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the folder holds a model."""
+        """Returns whether the folder holds a model."""
         return self.card_file.exists()
 
     def tensors_file(self, sha256: str) -> Path:
-        """Where the tensors of a model are kept, by the hash of their file."""
+        """Returns where the tensors of a model are kept, by the hash of their file."""
         return self.path / f"model-{sha256[:12]}.safetensors"
 
     def model_files(self) -> list[Path]:
-        """The files of the model, and of one that it replaces; the card comes first."""
+        """Returns the files of the model, and of one that it replaces; the card comes first."""
         card = [self.card_file] if self.is_finished else []
         return card + sorted(self.path.glob("model-*.safetensors"))
 
     def results_file(self, image_set: str) -> Path:
-        """Where the results on an image set are kept."""
+        """Returns where the results on an image set are kept."""
         return self.evaluations / f"{image_set or 'set'}.json"
 
     def results_files(self) -> list[Path]:
-        """All results that are there."""
+        """Returns the files of all results that are there."""
         return sorted(self.evaluations.glob("*.json"))
 
     def networks(self, level: str) -> list[Path]:
-        """The folders of the networks that were trained for a level."""
+        """Returns the folders of the networks that were trained for a level."""
         return sorted(folder for folder in (self.training / level).glob("*/") if folder.is_dir())
 
     def logs(self, network: Path) -> list[Path]:
-        """The CSV logs in the folder of a network, in order: a resumed run writes a further part."""
+        """Returns the CSV logs in the folder of a network, in order: a resumed run writes a further part."""
         return sorted(network.glob("csv/part*/metrics.csv"), key=lambda file: int(file.parent.name[4:] or 0))
 
     def record(self) -> dict[str, Any]:
-        """What `run.json` says of the run but for its configuration; empty where there is no such file."""
+        """Returns what `run.json` says but for the configuration; nothing where there is no such file."""
         if not self.record_file.exists():
             return {}
         facts = json.loads(self.record_file.read_text(encoding="utf-8"))

@@ -9,8 +9,13 @@ import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from patchebm.evaluation import intervals
-from patchebm.evaluation.intervals import auroc_difference, binomial_interval, bootstrap_intervals
+from patchebm.evaluation.intervals import (
+    auroc,
+    auroc_difference,
+    average_precision,
+    binomial_interval,
+    bootstrap_intervals,
+)
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 20), (1, 20), (7, 50), (20, 20)])
@@ -45,41 +50,46 @@ def test_a_share_of_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("levels", [4, 10**6])
-def test_resampled_figures_are_those_of_scikit_learn_with_weights(levels: int) -> None:
-    """A resample is the same images with whole weights, ties included."""
+def test_figures_of_many_rows_are_those_of_scikit_learn(levels: int) -> None:
     rng = np.random.default_rng(0)
-    truth = np.arange(30) % 3 == 0
-    values = rng.integers(0, levels, 30) / levels + 0.3 * truth
-    auroc, precision = intervals._resampled(truth, values[None], seed=5, resamples=20)
-    rng = np.random.default_rng(5)
-    bad, good = truth.sum(), (~truth).sum()
-    counts = np.zeros((20, 30))
-    counts[:, truth] = rng.multinomial(bad, np.full(bad, 1 / bad), 20)
-    counts[:, ~truth] = rng.multinomial(good, np.full(good, 1 / good), 20)
-    for row, a, p in zip(counts, auroc[0], precision[0], strict=True):
-        kept = row > 0
-        assert a == pytest.approx(roc_auc_score(truth[kept], values[kept], sample_weight=row[kept]))
-        assert p == pytest.approx(average_precision_score(truth[kept], values[kept], sample_weight=row[kept]))
+    bad = rng.integers(0, levels, (20, 11)) / levels + 0.3
+    good = rng.integers(0, levels, (20, 17)) / levels
+    truth = np.arange(28) < 11
+    areas, precisions = auroc(bad, good), average_precision(bad, good)
+    assert areas.shape == precisions.shape == (20,)
+    for i in range(20):
+        scores = np.concatenate((bad[i], good[i]))
+        assert areas[i] == pytest.approx(roc_auc_score(truth, scores))
+        assert precisions[i] == pytest.approx(average_precision_score(truth, scores))
 
 
-def test_the_bootstrap_is_as_wide_as_the_figures_spread() -> None:
-    """Scores from two normals: over many test sets the AUROC spreads as one set's interval says."""
+def test_the_interval_is_that_of_resamples_of_each_class() -> None:
+    """Against indices that are drawn otherwise, with other random numbers."""
+    rng = np.random.default_rng(1)
+    truth = np.arange(50) < 20
+    scores = rng.normal(size=50) + truth
+    bad, good = rng.choice(scores[truth], (4000, 20)), rng.choice(scores[~truth], (4000, 30))
+    expected = np.percentile([auroc(bad, good), average_precision(bad, good)], (2.5, 97.5), axis=1).T
+    np.testing.assert_allclose(bootstrap_intervals(truth, scores, resamples=4000), expected, atol=0.02)
+
+
+def test_the_bootstrap_is_as_wide_as_the_figures_scatter() -> None:
+    """Scores from two normals: over many test sets the AUROC scatters as one set's interval says."""
     truth = np.arange(120) < 60
 
     def draw(seed: int) -> np.ndarray:
         return np.random.default_rng(seed).normal(size=120) + truth
 
-    low, high = bootstrap_intervals(truth, draw(0))["image_auroc_interval"]
-    spread = np.std([roc_auc_score(truth, draw(seed)) for seed in range(1, 400)])
-    assert (high - low) / 4 == pytest.approx(spread, rel=0.25)
+    (low, high), _ = bootstrap_intervals(truth, draw(0))
+    deviation = np.std([roc_auc_score(truth, draw(seed)) for seed in range(1, 400)])
+    assert (high - low) / 4 == pytest.approx(deviation, rel=0.25)
     assert low < roc_auc_score(truth, draw(0)) < high
 
 
-def test_one_seed_one_interval_and_one_class_none() -> None:
+def test_one_seed_one_interval() -> None:
     labels, scores = np.arange(40) < 15, np.random.default_rng(0).random(40)
     assert bootstrap_intervals(labels, scores) == bootstrap_intervals(labels, scores)
     assert bootstrap_intervals(labels, scores, seed=1) != bootstrap_intervals(labels, scores)
-    assert bootstrap_intervals([True, True], [0.0, 1.0]) == {}
 
 
 def test_intervals_of_many_images_are_quick() -> None:

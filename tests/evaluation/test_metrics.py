@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from patchebm.evaluation.metrics import image_metrics, pixel_metrics, threshold_metrics
+from patchebm.evaluation.metrics import (
+    METRICS,
+    Metric,
+    Need,
+    Sample,
+    image_metrics,
+    measure,
+    pixel_metrics,
+)
+from patchebm.evaluation.pixel_curve import PixelCurve
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,6 +99,13 @@ def loop_aupro(
     return float(np.trapezoid(np.interp(grid, nudged, overlaps), grid) / limit)
 
 
+def verdict_metrics(labels: list[bool], verdicts: list[bool]) -> dict[str, object]:
+    """Counts and metrics of verdicts; the scores are of no account."""
+    sample = Sample(np.array(labels), np.zeros(len(labels)), np.array(verdicts))
+    chosen = [metric for metric in METRICS if Need.VERDICTS in metric.needs]
+    return measure(sample, chosen) | sample.counts
+
+
 def random_maps(seed: int, levels: int) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.bool_]]]:
     """Small maps of several sizes with many ties; the last image is good."""
     rng = np.random.default_rng(seed)
@@ -163,16 +179,18 @@ def test_labels_and_scores_must_be_one_vector_each() -> None:
     with pytest.raises(ValueError, match="one length"):
         image_metrics([False, True], [0.0, 1.0, 2.0])
     with pytest.raises(ValueError, match="one length"):
-        threshold_metrics([False, True], [True])
+        Sample(np.array([False, True]), np.zeros(2), np.array([True]))
 
 
 def test_the_oracle_finds_skill_in_noise_and_auroc_does_not() -> None:
     """The thesis' case, 28 good and 89 anomalous bottles: its best of 200 epochs reads 0.676 on noise."""
     rng = np.random.default_rng(0)
     labels = np.arange(117) >= 28
+    chosen = [metric for metric in METRICS if metric.name in ("image_auroc", "oracle_balanced_accuracy")]
     auroc, best = [], []
     for _ in range(5):
-        epochs = [image_metrics(labels, rng.random(117)) for _ in range(200)]
+        samples = [Sample(labels, rng.random(117)) for _ in range(200)]
+        epochs = [measure(sample, chosen, intervals=False) for sample in samples]
         assert min(epoch["oracle_balanced_accuracy"] for epoch in epochs) >= 0.5
         best.append(max(epoch["oracle_balanced_accuracy"] for epoch in epochs))
         auroc += [epoch["image_auroc"] for epoch in epochs]
@@ -188,12 +206,12 @@ def test_nineteen_of_twenty_are_95_percent() -> None:
     assert image_metrics(np.arange(21) < 20, scores)["fpr_at_95_tpr"] == 1.0
 
 
-def test_threshold_metrics_count_errors() -> None:
+def test_verdict_metrics_count_errors() -> None:
     labels = [False] * 4 + [True] * 5
     verdicts = [True, False, False, False, True, True, True, False, False]
-    measured = threshold_metrics(labels, verdicts)
+    measured = verdict_metrics(labels, verdicts)
     # Clopper and Pearson's, from tables.
-    assert measured.pop("false_alarm_rate_interval") == pytest.approx([0.0063, 0.8059], abs=1e-4)
+    assert measured.pop("false_alarm_rate_observed_interval") == pytest.approx([0.0063, 0.8059], abs=1e-4)
     assert measured.pop("miss_rate_interval") == pytest.approx([0.0527, 0.8534], abs=1e-4)
     assert measured == {
         "good_count": 4,
@@ -208,12 +226,12 @@ def test_threshold_metrics_count_errors() -> None:
     }
 
 
-def test_threshold_metrics_leave_out_a_rate_of_nothing() -> None:
-    only_good, only_bad = threshold_metrics([False], [True]), threshold_metrics([True], [True])
+def test_verdict_metrics_leave_out_a_rate_of_nothing() -> None:
+    only_good, only_bad = verdict_metrics([False], [True]), verdict_metrics([True], [True])
     assert not {"miss_rate", "recall", "f1", "precision", "miss_rate_interval"} & set(only_good)
     assert not {"false_alarm_rate_observed", "f1", "precision"} & set(only_bad)
     assert only_bad["recall"] == 1
-    silent = threshold_metrics([True, False], [False, False])
+    silent = verdict_metrics([True, False], [False, False])
     assert silent["f1"] == 0
     assert "precision" not in silent
 
@@ -306,3 +324,44 @@ def test_maps_that_do_not_fit_are_refused() -> None:
         pixel_metrics([heat, heat.T[:3]], [mask, mask])
     with pytest.raises(ValueError, match="map 0 has values"):
         pixel_metrics([np.full((4, 4), np.nan, dtype=np.float32)], [mask])
+
+
+def test_a_metric_says_what_it_needs_and_which_way_is_better() -> None:
+    """Better scores are better by every metric, worse ones worse."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) < 30
+    _, masks = random_maps(6, 5)
+
+    def all_of(gain: float) -> dict[str, float]:
+        scores = rng.normal(size=60) + gain * labels
+        noise = [rng.normal(size=mask.shape).astype(np.float32) for mask in masks]
+        maps = [heat + np.float32(gain) * mask for heat, mask in zip(noise, masks, strict=True)]
+        return measure(Sample(labels, scores, scores > gain / 2, PixelCurve.of(maps, masks)))
+
+    good, bad = all_of(4.0), all_of(0.5)
+    for metric in METRICS:
+        better = max if metric.higher_is_better else min
+        assert better(good[metric.name], bad[metric.name]) == good[metric.name] != bad[metric.name], (
+            metric.name
+        )
+
+
+def test_names_and_labels_are_told_apart() -> None:
+    assert (
+        len({metric.name for metric in METRICS}) == len({metric.label for metric in METRICS}) == len(METRICS)
+    )
+
+
+def test_what_images_lack_is_said_before_a_metric_fails() -> None:
+    def refuse(sample: Sample) -> float:
+        raise AssertionError("it was computed from images that lack what it needs")
+
+    good_alone = Sample(np.array([False]), np.zeros(1), np.array([True]))
+    bad_alone = Sample(np.array([True]), np.zeros(1), np.array([False]))
+    assert good_alone.missing([Need.GOOD, Need.VERDICTS, Need.ALARMS]) is None
+    for need in (Need.ANOMALOUS, Need.MASKS, Need.REGIONS):
+        assert good_alone.missing([Need.GOOD, need]) is need
+        assert measure(good_alone, [Metric("m", "m", "m", refuse, (need,))]) == {}
+    assert bad_alone.missing([Need.ANOMALOUS, Need.GOOD]) is Need.GOOD
+    assert bad_alone.missing([Need.ALARMS]) is Need.ALARMS
+    assert Sample(np.array([True]), np.zeros(1)).missing([Need.VERDICTS]) is Need.VERDICTS

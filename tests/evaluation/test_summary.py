@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from patchebm.evaluation.summary import markdown, spread, summarise, table
+from patchebm.evaluation.summary import markdown, std, summarise, table
 
 COLUMNS = {
     "a": {"x": {0: 0.5, 1: 0.7}, "y": {0: 1.0, 1: 0.8}},
@@ -20,7 +20,7 @@ def test_mean_and_spread_over_seeds() -> None:
     assert facts["mean"] == pytest.approx(0.75)
     assert facts["std"] == pytest.approx(0, abs=1e-12)
     assert facts["sets"]["x"] == pytest.approx({"mean": 0.6, "std": 0.2 / 2**0.5})
-    assert spread([3.0]) == 0.0
+    assert std([3.0]) == 0.0
 
 
 def test_partial_columns_are_compared_on_the_sets_that_all_have() -> None:
@@ -35,13 +35,13 @@ def test_partial_columns_are_compared_on_the_sets_that_all_have() -> None:
         "| a | 0.60 ± 0.14 | 0.90 ± 0.14 | 0.60 ± 0.14 |",
         "| b | 0.25 ± 0.00 | – | 0.25 ± 0.00 |",
     ]
-    assert "±" not in table(summary, ["x", "y"], spreads=False)
+    assert "±" not in table(summary, ["x", "y"], deviations=False)
 
 
 def test_without_a_common_set_there_is_no_mean() -> None:
     summary = summarise({"a": {"x": {0: 1.0}}, "b": {"y": {0: 0.5}}}, ["x", "y"], partial=True)
     assert "mean" not in summary["a"]
-    assert table(summary, ["x", "y"], spreads=False).splitlines()[2] == "| a | 1.000 | – | – |"
+    assert table(summary, ["x", "y"], deviations=False).splitlines()[2] == "| a | 1.000 | – | – |"
 
 
 def test_a_cell_cannot_end_its_table() -> None:

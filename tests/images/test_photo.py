@@ -46,6 +46,23 @@ print(json.dumps([opened, combined_hash(zip(prints.names, prints.sha256))]))
 """
 
 
+COUNT_OF_A_VERB = """
+import json, sys
+from pathlib import Path
+from patchebm.cli.main import main
+
+opened, folder = [], Path(sys.argv[1])
+
+def hook(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and Path(arguments[0]).parent == folder:
+        opened.append(Path(arguments[0]).name)
+
+sys.addaudithook(hook)
+assert main(sys.argv[2:]) == 0
+print(json.dumps(opened))
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
@@ -61,6 +78,24 @@ def test_check_hash_fingerprint_and_pixels_open_each_file_once(folder: Path) -> 
     opened, digest = json.loads(done.stdout)
     assert opened == ["0.png", "1.png", "2.png", "3.png"]
     assert digest == data_hash(sorted(folder.glob("*.png")), folder)
+
+
+@pytest.mark.parametrize("verb", ["predict", "watch"])
+def test_a_verb_that_hashes_scores_and_draws_opens_each_file_once(
+    folder: Path, bundle_file: Path, tmp_path_factory: pytest.TempPathFactory, verb: str
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    options = {
+        "predict": [str(bundle_file), str(folder), "--out", str(out)],
+        "watch": [
+            *(str(folder), "--model", str(bundle_file), "--out", str(out), "--maps"),
+            *("--once", "--settle", "0.05", "--poll", "0.02"),
+        ],
+    }
+    command = [sys.executable, "-c", COUNT_OF_A_VERB, str(folder), verb, *options[verb]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert sorted(json.loads(done.stdout.splitlines()[-1])) == ["0.png", "1.png", "2.png", "3.png"]
+    assert len(list(out.rglob("*_heat.png"))) == 4
 
 
 def test_a_photo_is_what_its_file_holds(folder: Path) -> None:

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from patchebm.cli.main import main
+from patchebm.evaluation.comparison import compare_runs
+from patchebm.report.compare_page import write_compare_page
+from patchebm.report.evaluation_page import write_evaluation_page
+from patchebm.report.gallery import Gallery
 from tests.browser import Page, open_browser, screenshots
-from tests.tiny import TINY, write_set
+from tests.simple_predictor import evaluated
+from tests.tiny import write_set
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +29,13 @@ def reports(page: Page, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     folder = tmp_path_factory.mktemp("reports")
     # A long name without a space is what breaks a narrow page.
     data = write_set(folder / "data").rename(folder / f"flange_{'x' * 60}")
-    for seed in ("0", "1"):
-        run = folder / f"run{seed}"
-        assert main(["train", str(data), "--out", str(run), *TINY, "--seed", seed]) == 0
-        assert main(["evaluate", str(run), str(data), "--report", str(folder / f"report{seed}")]) == 0
-    runs = [str(folder / "run0"), str(folder / "run1")]
-    assert main(["compare", *runs, "--out", str(folder / "both")]) == 0
-    return {"report": folder / "report0" / "report.html", "compare": folder / "both" / "compare.html"}
+    gallery = Gallery(lambda heat: (0.0, max(0.1, float(heat.max()))))
+    results = evaluated(data, observe=gallery.offer)
+    files = {which: folder / f"{which}.html" for which in ("report", "compare")}
+    write_evaluation_page(files["report"], results, gallery.items(), [])
+    by_set = {data.name: {"first": results, "second": evaluated(data, levels=["contrast"])}}
+    write_compare_page(files["compare"], by_set, compare_runs(by_set))
+    return files
 
 
 @pytest.mark.parametrize("which", ["report", "compare"])

@@ -138,7 +138,7 @@ def damaged(content: bytes, edits: list[tuple[int, int]], cut: int) -> bytes:
     return bytes(changed[: len(changed) - cut % len(changed)] if cut else changed)
 
 
-def only_errors_that_a_user_can_mend(content: bytes) -> None:
+def only_errors_that_a_user_can_fix(content: bytes) -> None:
     try:
         parse_bundle(content, "fuzzed")
     except PatchebmError as error:
@@ -154,11 +154,11 @@ def fuzz(small: bytes, times: int) -> None:
 
     @given(EDITS, st.one_of(st.just(0), st.integers(0, 10_000)))
     def bytes_of_a_bundle(edits: list[tuple[int, int]], cut: int) -> None:
-        only_errors_that_a_user_can_mend(damaged(small, edits, cut))
+        only_errors_that_a_user_can_fix(damaged(small, edits, cut))
 
     @given(st.binary(max_size=200))
     def bytes_of_nothing(content: bytes) -> None:
-        only_errors_that_a_user_can_mend(content)
+        only_errors_that_a_user_can_fix(content)
 
     json_like = st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
@@ -170,8 +170,8 @@ def fuzz(small: bytes, times: int) -> None:
     def json_of_a_bundle(first: object, second: object) -> None:
         manifest_ = {"format": "patchebm-bundle", "format_version": 2, "sha256": first}
         for content in (first, manifest_):
-            only_errors_that_a_user_can_mend(rezipped(small, **{MANIFEST: json.dumps(content).encode()}))
-        only_errors_that_a_user_can_mend(rezipped(small, **{"card.json": json.dumps(second).encode()}))
+            only_errors_that_a_user_can_fix(rezipped(small, **{MANIFEST: json.dumps(content).encode()}))
+        only_errors_that_a_user_can_fix(rezipped(small, **{"card.json": json.dumps(second).encode()}))
 
     keys = st.sampled_from(["tail", "threshold", "heat", "graph", "levels", "config"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,18 +47,24 @@ def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return VIEWS[indices], indices % 2
 
 
-def draw_until(last: int) -> Draw:
-    """The same, until Ctrl-C at a step; the loop draws data once a step."""
-    steps = 0
+CORRUPTED = CorruptedNegatives(draw)
 
-    def interrupted(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        nonlocal steps
-        if steps == last:
+
+def draw_until(last: int, *, first: int = 0, broken: int = -1) -> Draw:
+    """The same from a first step until Ctrl-C at the last; views of a broken step are not numbers.
+
+    The loop draws data once a step.
+    """
+    steps = iter(range(first, last))
+
+    def drawn(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        step = next(steps, last)
+        if step == last:
             raise KeyboardInterrupt
-        steps += 1
-        return draw(n, generator)
+        views, positions = draw(n, generator)
+        return views * math.nan if step == broken else views, positions
 
-    return interrupted
+    return drawn
 
 
 def on_gaussians(network: Energy) -> Energy:
@@ -109,8 +116,7 @@ def fit_all(*, draw: Draw = draw, folder: Path | None = None, device: torch.devi
         PLAIN, steps=10, warmup=2, data_noise=0.03, gradient_clip=1.0, averaging=0.9, checkpoint_every=4
     )
     sampler = PYLDConfig(outer=2, inner=5, lr=0.1, noise=0.01, buffer_size=12)
-    negatives = CorruptedNegatives(globals()["draw"])
-    return fit(convolutional(), negatives, training, sampler, draw=draw, folder=folder, device=device)
+    return fit(convolutional(), CORRUPTED, training, sampler, draw=draw, folder=folder, device=device)
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +144,13 @@ def test_the_energy_rises_on_negatives_and_falls_on_data() -> None:
 def test_no_steps_train_nothing() -> None:
     energy = convolutional()
     before = {name: tensor.clone() for name, tensor in energy.state_dict().items()}
-    assert_equal(fit(energy, CorruptedNegatives(draw), replace(PLAIN, steps=0)), before)
+    assert_equal(fit(energy, CORRUPTED, replace(PLAIN, steps=0)), before)
 
 
 def test_epochs_count_images() -> None:
     # 40 images are 6 batches of 6, rounded down.
-    by_epochs = fit(linear(), CorruptedNegatives(draw), replace(PLAIN, steps=None, epochs=2))
-    by_steps = fit(linear(), CorruptedNegatives(draw), replace(PLAIN, steps=12))
+    by_epochs = fit(linear(), CORRUPTED, replace(PLAIN, steps=None, epochs=2))
+    by_steps = fit(linear(), CORRUPTED, replace(PLAIN, steps=12))
     assert_equal(by_epochs, by_steps)
 
 
@@ -182,14 +188,14 @@ def test_a_run_keeps_its_curves_and_an_image_of_the_negatives(whole: tuple[State
 
 
 def test_nothing_is_logged_of_chains_where_none_move(tmp_path: Path) -> None:
-    fit(linear(), CorruptedNegatives(draw), replace(PLAIN, steps=10), folder=tmp_path)
+    fit(linear(), CORRUPTED, replace(PLAIN, steps=10), folder=tmp_path)
     header = (tmp_path / "csv" / "part0" / "metrics.csv").read_text().splitlines()[0]
     assert header == "energy/data,energy/gap,energy/negatives,loss,step"
 
 
 def test_the_averaged_weights_are_the_moving_average_of_those_of_each_step() -> None:
-    after = [fit(linear(), CorruptedNegatives(draw), replace(PLAIN, steps=n)) for n in (1, 2, 3)]
-    averaged = fit(linear(), CorruptedNegatives(draw), replace(PLAIN, steps=3, averaging=0.75))
+    after = [fit(linear(), CORRUPTED, replace(PLAIN, steps=n)) for n in (1, 2, 3)]
+    averaged = fit(linear(), CORRUPTED, replace(PLAIN, steps=3, averaging=0.75))
     for name, tensor in averaged.items():
         first, second, third = (state[name] for state in after)
         expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
@@ -200,7 +206,7 @@ def test_clipping_bounds_the_gradient() -> None:
     # Adam does not notice the scale of gradients, until they are small beside its epsilon of 1e-8.
     before = linear().state_dict()
     for clip, moves in ((0.0, True), (1e-13, False)):
-        after = fit(linear(), CorruptedNegatives(draw), replace(PLAIN, gradient_clip=clip))
+        after = fit(linear(), CORRUPTED, replace(PLAIN, gradient_clip=clip))
         moved = max(float((after[name] - before[name]).abs().max()) for name in before)
         assert (moved > 1e-3) == moves
 
@@ -212,28 +218,72 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     assert schedule(99, 100, replace(training, decay_from=1.0)) == 1
 
 
-def diverging(folder: Path | None, draw: Draw = draw) -> State:
-    training = TrainingConfig(
-        steps=150, objective="contrastive", batch_size=16, lr=0.3, energy_penalty=0.0, averaging=0.9,
-        warmup=0, decay_from=1.0, checkpoint_every=60,
-    )  # fmt: skip
-    sampler = PYLDConfig(outer=1, inner=2, buffer_size=32)
-    return fit(
-        linear(), NoisedNegatives(globals()["draw"], (0.2, 1.0)), training, sampler, draw=draw, folder=folder
-    )
-
-
-def test_a_run_that_diverges_is_rolled_back_resumed_or_not(
+def test_a_run_that_diverges_goes_back_to_the_same_state_resumed_or_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = diverging(None)
-    sentences = [line for line in capsys.readouterr().err.splitlines() if "last good state" in line]
-    assert sentences
+    training = replace(PLAIN, steps=62, averaging=0.9, checkpoint_every=11)
+    sampler = PYLDConfig(outer=1, inner=2, buffer_size=32)
+
+    def run(first: int, last: int, folder: Path | None) -> State:
+        negatives = NoisedNegatives(draw, (0.2, 1.0))
+        steps = draw_until(last, first=first, broken=58)
+        return fit(linear(), negatives, training, sampler, draw=steps, folder=folder)
+
+    whole = run(0, 62, None)
+    shown = capsys.readouterr().err
+    assert shown.count("went back to the last good state") == 1
+    assert "step 58: loss nan" in shown
     assert all(torch.isfinite(tensor).all() for tensor in whole.values())
-    with pytest.raises(KeyboardInterrupt):
-        diverging(tmp_path, draw_until(110))
-    # The guard's copy is of step 50, the checkpoint of step 60: a resumed run must go back to the former.
-    assert_equal(diverging(tmp_path), whole)
+    # The guard copies the state at step 50. One run is resumed before, at 44, and after, at 55.
+    for first, last in ((0, 46), (44, 56)):
+        with pytest.raises(KeyboardInterrupt):
+            run(first, last, tmp_path)
+    assert_equal(run(55, 62, tmp_path), whole)
+
+
+@pytest.mark.parametrize(("broken", "factor"), [(-1, 1.0), (0, 0.5)])
+def test_a_divergence_halves_the_learning_rate(broken: int, factor: float) -> None:
+    # Adam's first step is as long as the learning rate.
+    before, steps = linear().state_dict(), 1 if broken < 0 else 2
+    drawn = draw_until(steps, broken=broken)
+    after = fit(linear(), CORRUPTED, replace(PLAIN, steps=steps, lr=0.01), draw=drawn)
+    moved = max(float((after[name] - before[name]).abs().max()) for name in before)
+    assert moved == pytest.approx(0.01 * factor, rel=1e-3)
+
+
+class Recorder(ResidualEnergy):
+    """A network that keeps what it was asked about."""
+
+    def __init__(self) -> None:
+        super().__init__(VIEWS[0].numel(), 4, generator=generator(1))
+        self.asked: list[Tensor] = []
+
+    def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.asked.append(x.detach())
+        return super().first_stage(x)
+
+
+@pytest.mark.parametrize("from_data", [False, True])
+def test_noise_is_added_to_data_and_to_negatives_that_come_from_it(from_data: bool) -> None:
+    def zeros(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return torch.zeros(n, 3, 8, 8), torch.zeros(n, dtype=torch.long)
+
+    negatives = CorruptedNegatives(zeros) if from_data else UniformNegatives(zeros, (3, 8, 8))
+    energy = Recorder()
+    fit(energy, negatives, replace(PLAIN, steps=1, batch_size=200, data_noise=5.0), draw=zeros)
+    pushed_up, data = energy.asked
+    assert float(data.std()) == pytest.approx(5, rel=0.05)
+    assert (float(pushed_up.std()) > 4) == from_data
+
+
+def test_chains_go_on_from_where_they_stopped(tmp_path: Path) -> None:
+    uniform = UniformNegatives(draw, (3, 8, 8))
+    sampler = SGLDConfig(steps=1, noise=0.1, buffer_size=10, restart=0.0)
+    fit(linear(), uniform, replace(PLAIN, steps=1, batch_size=6), sampler, folder=tmp_path)
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)["buffer"]["chains"]
+    # The buffer is the first thing that the run's generator draws.
+    init, _ = uniform(10, generator(0))
+    assert int((kept != init).flatten(1).any(1).sum()) == 6
 
 
 @pytest.mark.parametrize(("bytes_left", "file"), [(100, "curves"), (5000, "last.ckpt")])
@@ -246,14 +296,14 @@ def test_a_full_disk_is_one_sentence(
     message = rf"cannot write .*{'' if file == 'curves' else file}: .*free some space"
     # capsys: standard error is no file, which could not grow either.
     with full_disk(bytes_left), pytest.raises(PatchebmError, match=message):
-        fit(linear(), CorruptedNegatives(draw), training, folder=tmp_path)
+        fit(linear(), CORRUPTED, training, folder=tmp_path)
     assert "Traceback" not in capsys.readouterr().err
 
 
 NEGATIVES: dict[str, Callable[[], Negatives]] = {
     "noised": lambda: NoisedNegatives(draw, (0.2, 1.0)),
     "informative": lambda: InformativeNegatives(draw, VIEWS.clone()),
-    "corrupted": lambda: CorruptedNegatives(draw),
+    "corrupted": lambda: CORRUPTED,
     "uniform": lambda: UniformNegatives(draw, (3, 8, 8)),
 }
 SAMPLERS = {

@@ -85,7 +85,7 @@ def test_chains_descend_stay_in_the_box_and_leave_the_network_alone(sampler: SGL
     moved, log = sampler(energy, x, generator())
     assert not moved.requires_grad
     assert moved.abs().max() <= 1
-    assert float(energy(moved).mean()) < log.energy_start
+    assert energy(moved).mean().item() < log.energy_start
     assert log.distance == pytest.approx(float((moved - x).square().mean().sqrt()))
     for name, tensor in energy.state_dict().items():
         assert torch.equal(tensor, before[name])

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from patchebm.cli.config_options import ConfigParser
@@ -13,7 +14,7 @@ from patchebm.cli.options import DEVICE_HELP
 from patchebm.config.build import check_config
 from patchebm.config.presets import DEFAULT_PRESET
 from patchebm.errors import ConfigError, DataError, PatchebmError
-from patchebm.evaluation.benchmark import Benchmark, find_sets
+from patchebm.evaluation.benchmark import Benchmark, find_sets, fit_and_evaluate
 from patchebm.evaluation.runlog import RunLog
 from patchebm.files import write_text
 
@@ -47,11 +48,14 @@ def run(argv: Sequence[str]) -> None:
 
     # Only now the heavy imports: what can be wrong with the arguments has been checked.
     import patchebm.detector  # noqa: F401
-    from patchebm.evaluation.benchmark_results import as_markdown, results
+    from patchebm.evaluation.benchmark_results import results
     from patchebm.progress import progress_bar
+    from patchebm.report.benchmark_page import benchmark_markdown
 
     out = Path(values.out)
-    benchmark = Benchmark(Path(values.root), configs, seeds, _open_log(out), values.device)
+    benchmark = Benchmark(
+        Path(values.root), configs, seeds, _open_log(out), partial(fit_and_evaluate, device=values.device)
+    )
     for name in names:
         benchmark.open_set(name)
     pending = benchmark.pending()
@@ -60,7 +64,7 @@ def run(argv: Sequence[str]) -> None:
     def write() -> str:
         found = results(benchmark, ["patchebm", "benchmark", *argv])
         write_text(out / "results.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
-        text = as_markdown(found)
+        text = benchmark_markdown(found)
         write_text(out / "table.md", text)
         return text
 
@@ -83,7 +87,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _open_log(out: Path) -> RunLog:
-    """The log in a folder, which must be that of a benchmark, or hold none and no results either."""
+    """Returns the log in a folder, which must be that of a benchmark, or hold none and no results either."""
     file = out / "log.jsonl"
     if not file.exists():
         for name in ("results.json", "table.md"):
@@ -98,7 +102,7 @@ def _open_log(out: Path) -> RunLog:
 
 
 def _announce(benchmark: Benchmark, pending: int) -> None:
-    """Say what is bad already, what is done already, and what is done again."""
+    """This function says what is bad already, what is done already, and what is done again."""
     for error in benchmark.errors:
         print(f"left out: {error['set']}: {error['error']}", file=sys.stderr)
     for job in benchmark.pending():

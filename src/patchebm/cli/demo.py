@@ -20,7 +20,7 @@ from patchebm.images.folders import ImageSet, open_image_set
 from patchebm.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from patchebm.evaluation.evaluate import Evaluation
+    from patchebm.evaluation.evaluate import Results
     from patchebm.report.gallery import Gallery
     from patchebm.report.table import Table
 
@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> None:
         for config in configs.values():
             _shorten(config)
 
-    from patchebm.evaluation.results import level_names, results_of
+    from patchebm.evaluation.results import level_names
     from patchebm.report.evaluation_page import summary
     from patchebm.report.page import PAGE, write_page
     from patchebm.report.training_log import training_figures
@@ -70,9 +70,8 @@ def run(argv: Sequence[str]) -> None:
         for preset, config in configs.items():
             print(f"-- {product}, preset {preset}", file=sys.stderr)
             run = RunFolder(out / "runs" / product / preset)
-            evaluation, gallery = _fit_and_measure(config, image_set, run, values.device, argv)
+            measured, gallery = _fit_and_evaluate(config, image_set, run, values.device, argv)
             facts = {"preset": preset, "train_seconds": run.record()["train_seconds"]}
-            measured = results_of(evaluation, image_set, facts=facts)
             results.append(facts | measured)
             images = [f for f in training_figures(run, level_names(measured)) if f.kind == "negatives"]
             shown = {"name": f"{product}, {preset}", "gallery": gallery.items(), "training": images}
@@ -93,9 +92,9 @@ def _shorten(config: RunConfig) -> None:
             network.training.steps = max(1, (network.training.steps or 100) // 10)
 
 
-def _fit_and_measure(
+def _fit_and_evaluate(
     config: RunConfig, image_set: ImageSet, run: RunFolder, device: str, argv: Sequence[str]
-) -> tuple[Evaluation, Gallery]:
+) -> tuple[Results, Gallery]:
     """Trains into a run folder, unless that was done before, and measures."""
     from patchebm.detector import load
     from patchebm.evaluation.evaluate import evaluate
@@ -113,7 +112,7 @@ def _fit_and_measure(
 
 
 def _overview(results: list[dict[str, Any]]) -> Table:
-    """The main metric of each level on local and global defects: a row for each product, preset and kind."""
+    """Returns the main metric of each level: a row for each product, preset and kind of defects."""
     from patchebm.evaluation.metrics import MAIN
     from patchebm.report.table import Table
 

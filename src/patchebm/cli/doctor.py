@@ -22,7 +22,7 @@ MAX_IMAGES = 20
 
 
 def run(argv: Sequence[str]) -> None:
-    """Look and measure as the arguments say."""
+    """Inspects and measures as the arguments say."""
     parser = Parser(prog="patchebm doctor", description=__doc__)
     parser.add_argument("model", nargs="?", help="bundle or run folder to measure")
     parser.add_argument(
@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def precisions(machine: dict[str, Any], found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """What each precision is worth here, in words."""
+    """Says what each precision is worth here."""
     words = {}
     for name in ("f32", *HELPS):
         offering = [runtime for runtime, facts in found.items() if name in facts.get("precisions", [])]
@@ -73,8 +73,8 @@ def _speeds(values: Namespace, images: Sequence[Path], cores: float) -> list[dic
     threads = sorted({1, max(1, int(cores))})
     with tempfile.TemporaryDirectory() as folder:
         images = list(images) or [_gradient(Path(folder))]
-        where = {"provider": values.provider, "device": values.device}
-        return [asdict(measure(model, images, n, **where)) for n in threads]
+        asked = {"provider": values.provider, "device": values.device}
+        return [asdict(measure(model, images, n, **asked)) for n in threads]
 
 
 def _gradient(folder: Path) -> Path:
@@ -90,7 +90,7 @@ def _gradient(folder: Path) -> Path:
 
 
 def _speed_advice(speeds: Sequence[dict[str, Any]]) -> list[str]:
-    """What the measurements say to do."""
+    """Returns what the measurements say to do."""
     if len(speeds) < 2:
         return []
     one, all_cores = speeds[0], speeds[-1]
@@ -101,7 +101,7 @@ def _speed_advice(speeds: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    """The facts as text."""
+    """Returns the facts as lines of text."""
     machine = facts["hardware"]
     memory, free = machine["memory_mb"], machine["free_memory_mb"]
     lines = [

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from patchebm.cli.options import DEVICE_HELP, RATE, Parser
+from patchebm.cli.model import add_model_options, open_model
+from patchebm.cli.options import Parser
 from patchebm.files import write_text
-from patchebm.images.fingerprints import take_fingerprints
-from patchebm.images.folders import check_images, open_image_set
+from patchebm.images.fingerprints import FingerprintTaker
+from patchebm.images.folders import ImageFile, open_image_set, readable_photos, refuse_bad
 from patchebm.provenance import combined_hash, file_hash, versions
 from patchebm.run_folder import RunFolder
 
@@ -24,22 +25,24 @@ def run(argv: Sequence[str]) -> None:
         "`patchebm export` wrote",
     )
     parser.add_argument("data", help="folder in MVTec AD layout with test images")
-    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
+    add_model_options(parser)
     parser.add_argument(
         "--report", help="folder for report.html, results.json, metrics.csv and predictions.csv"
     )
     parser.add_argument("--json", help="write the results to this file, too")
-    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     values = parser.parse(argv)
     image_set = open_image_set(values.data)
-    if image_set.test:
-        # A bad image or mask is named before the others are scored, not after.
-        check_images(image_set.test)
+    known = [image for image in image_set.test if image.anomalous is not None]
+    # A bad image or mask is named before the others are scored, not after.
+    taker = FingerprintTaker(image_set.root)
+    bad: list[tuple[ImageFile, str]] = []
+    for _, photo in readable_photos(known, bad):
+        taker.add(photo)
+    refuse_bad(bad, len(known) - len(bad), skip_bad=False)
 
     from patchebm.evaluation.copies import find_copies
     from patchebm.evaluation.evaluate import evaluate
-    from patchebm.evaluation.results import results_of, write_results
-    from patchebm.loading import load
+    from patchebm.evaluation.results import level_names, write_results
     from patchebm.progress import progress_bar
     from patchebm.report.evaluation_page import evaluation_text, write_evaluation_page
     from patchebm.report.gallery import Gallery
@@ -48,18 +51,16 @@ def run(argv: Sequence[str]) -> None:
     from patchebm.report.training_log import training_figures
 
     model = RunFolder(values.model)
-    detector = load(model.path, device=values.device)
-    if values.false_alarm_rate is not None:
-        detector = detector.at_false_alarm_rate(values.false_alarm_rate)
-    paths = [image.path for image in image_set.test if image.anomalous is not None]
-    fingerprints = take_fingerprints(paths, image_set.root)
+    detector = open_model(values.model, values)
+    fingerprints = taker.fingerprints()
     duplicates, warnings = find_copies(model, image_set, fingerprints)
     gallery = Gallery(detector.heat_range) if values.report else None
-    with progress_bar(len(image_set.test), "evaluate", "image") as bar:
-        evaluation = evaluate(
-            detector, image_set, observe=gallery.offer if gallery else None, tick=bar.update
-        )
-    facts = {
+    with progress_bar(len(known), "evaluate", "image") as bar:
+        observe = None if gallery is None else gallery.offer
+        results = evaluate(detector, image_set, observe=observe, tick=bar.update)
+    results["warnings"] = warnings + results["warnings"]
+    results["duplicates"] = [asdict(duplicate) for duplicate in duplicates]
+    results["made_by"] = {
         "command": ["patchebm", "evaluate", *argv],
         "data": str(image_set.root),
         "data_sha256": combined_hash(zip(fingerprints.names, fingerprints.sha256, strict=True)),
@@ -69,7 +70,6 @@ def run(argv: Sequence[str]) -> None:
         "training": model.record(),
         "versions": versions(),
     }
-    results = results_of(evaluation, image_set, duplicates=duplicates, warnings=warnings, facts=facts)
     for warning in results["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     if model.path.is_dir():
@@ -78,7 +78,7 @@ def run(argv: Sequence[str]) -> None:
         write_results(values.json, results)
     if gallery is not None:
         out = Path(values.report)
-        training = training_figures(model, detector.calibration_.level_names)
+        training = training_figures(model, level_names(results))
         write_evaluation_page(out / PAGE, results, gallery.items(), training)
         write_results(out / "results.json", results)
         write_text(out / "metrics.csv", metrics_file(results).csv())

@@ -1,4 +1,4 @@
-"""Options of all verbs that open a model, and the model that they ask for."""
+"""This module holds the options of all verbs that open a model, and opens it."""
 
 from __future__ import annotations
 

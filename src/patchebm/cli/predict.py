@@ -20,7 +20,7 @@ from patchebm.runtime.prediction import one_in
 
 
 def run(argv: Sequence[str]) -> None:
-    """Predict as the arguments say."""
+    """Predicts as the arguments say."""
     parser = Parser(prog="patchebm predict", description=__doc__)
     parser.add_argument(
         "model", help="folder that `patchebm train` wrote, or file that `patchebm export` wrote"
@@ -61,7 +61,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A distinct name for each image's overlay: its stem, with its folders where stems repeat."""
+    """Returns a distinct name for each image's overlay: its stem, with its folders where stems repeat."""
     stems = Counter(path.stem for path in paths)
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     names: dict[Path, str] = {}
@@ -79,7 +79,7 @@ def _overlay_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _check_targets(folder: Path, names: dict[Path, str]) -> None:
-    """Raise PatchebmError if an overlay would replace one of the images."""
+    """Raises PatchebmError if an overlay would replace one of the images."""
     inputs = {path.resolve() for path in names}
     for path, name in names.items():
         if (folder / name).resolve() in inputs:

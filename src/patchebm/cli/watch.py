@@ -23,7 +23,7 @@ from patchebm.line.webhook import Webhook, check_url
 
 
 def run(argv: Sequence[str]) -> None:
-    """Watch as the arguments say."""
+    """Watches as the arguments say."""
     parser = Parser(prog="patchebm watch", description=__doc__)
     parser.add_argument("folder", help="where images arrive; sub-folders are watched too")
     parser.add_argument("--model", required=True, help="bundle, or folder that `patchebm train` wrote")
@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> None:
     )
     add_model_options(parser)
     parser.add_argument("--webhook", help="send each record to this address as JSON")
-    parser.add_argument("--poll", type=float, default=0.5, help="seconds between two looks into the folder")
+    parser.add_argument("--poll", type=float, default=0.5, help="seconds between two scans of the folder")
     parser.add_argument(
         "--settle", type=float, default=1.0, help="seconds for which a file must not change before it is read"
     )
@@ -78,7 +78,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 class _Tally:
-    """Prints records as they come and counts them."""
+    """This class prints records as they come and counts them."""
 
     def __init__(self, webhook: Webhook | None) -> None:
         self._webhook = webhook
@@ -86,7 +86,7 @@ class _Tally:
         self._images = self._anomalous = self._errors = 0
 
     def add(self, records: Sequence[Record]) -> None:
-        """Take in a batch."""
+        """Takes in a batch."""
         if self._webhook is not None:
             self._webhook.notify()
         for record in records:
@@ -101,7 +101,7 @@ class _Tally:
         sys.stdout.flush()
 
     def sentence(self) -> str:
-        """What this run did."""
+        """Says what this run did."""
         return (
             f"stopped: {self._images} images recorded in {time.monotonic() - self._began:.0f} s, "
             f"{self._anomalous} of them anomalous, {self._errors} unreadable"
@@ -109,7 +109,7 @@ class _Tally:
 
 
 def _folders(folder: str, out: str) -> tuple[Path, Path]:
-    """Both folders. Raises DataError if they cannot be used."""
+    """Returns both folders. Raises DataError if they cannot be used."""
     if not os.path.isdir(folder):
         kind = "is no folder" if os.path.exists(folder) else "does not exist"
         raise DataError(f"folder {folder} {kind}; check the path, or mount the share first")
@@ -120,7 +120,7 @@ def _folders(folder: str, out: str) -> tuple[Path, Path]:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    """Yields an event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
     stop = threading.Event()
 
     def on_signal(number: int, _: Any) -> None:
@@ -138,7 +138,7 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _print(line: str) -> None:
-    """Print a line, whatever characters the names of files in it are made of."""
+    """Prints a line, whatever characters the names of files in it are made of."""
     escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     encoding = sys.stdout.encoding or "utf-8"
     print(escaped.encode(encoding, "backslashreplace").decode(encoding))

@@ -24,7 +24,7 @@ from patchebm.run_folder import RunFolder
 
 FORMAT = "patchebm-model"
 # Raise by one whenever an older patchebm could misread what is written.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 3
 
 
 def save_model(folder: str | Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -109,8 +109,8 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if hashlib.sha256(content).hexdigest() != facts.get("tensors_sha256"):
         raise ModelFileError(
-            f"{file} is truncated or altered (its SHA-256 is not the one in {card.name}); copy or train "
-            "the model again"
+            f"{file} is truncated or altered (its SHA-256 is not the one in {card.name}); copy or train the "
+            "model again"
         )
     try:
         tensors = load_tensors(content)

@@ -1,1 +1,1 @@
-"""How good a detector is: metrics, overlays and the report."""
+"""This package measures how good a detector is."""

@@ -1,4 +1,4 @@
-"""Whether as many good parts are called anomalous as was stated."""
+"""This module tells whether as many good parts are called anomalous as was stated."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from patchebm.evaluation.intervals import binomial_interval
 
 
 def observed(counts: Sequence[int], good: int, stated: float) -> dict[str, Any]:
-    """False alarms on one set.
+    """Returns what was observed of false alarms on one set.
 
-    Seeds judge the same images, so they do not multiply the number of trials: the interval is that of
+    Seeds score the same images, so they do not multiply the number of trials: the interval is that of
     the mean count on so many images.
 
     Args:
@@ -30,7 +30,7 @@ def observed(counts: Sequence[int], good: int, stated: float) -> dict[str, Any]:
 
 
 def pooled(sets: Sequence[dict[str, Any]], stated: float) -> dict[str, Any]:
-    """False alarms over several sets together.
+    """Returns what was observed of false alarms over several sets together.
 
     Args:
         sets: what `observed` returned for each, at least one.

@@ -1,4 +1,4 @@
-"""Several image sets, presets and seeds, each combination fitted on good parts and measured once.
+"""This module fits presets with several seeds on several image sets, and measures each combination once.
 
 What is finished stands in a log, one line a run. A run that is in the log with the same configuration and
 the same images is not repeated; one whose configuration or images have changed since is measured again,
@@ -26,37 +26,24 @@ from patchebm.provenance import data_hash, versions
 
 # What makes a folder a set, perhaps a broken one, rather than something else that lies beside sets.
 _MARKS = ("train", "test", GOOD)
-# Of the figures of an evaluation, those that a run keeps; a set without masks or defects lacks some.
-_KEPT = (
-    "image_auroc",
-    "image_ap",
-    "pixel_auroc",
-    "aupro",
-    "good_count",
-    "anomalous_count",
-    "false_alarm_count",
-    "false_alarm_rate_observed",
-    "miss_count",
-    "miss_rate",
-)
 
 
 @dataclass(frozen=True)
 class OpenedSet:
-    """An image set, and the SHA-256 over all its images, masks and lists."""
+    """This class is an image set with the SHA-256 over all its images, masks and lists."""
 
     image_set: ImageSet
     sha256: str
 
     @property
     def size(self) -> int:
-        """How many are fitted on or scored in a run."""
+        """Returns how many images are fitted on or scored in a run."""
         return len(self.image_set.train) + sum(p.anomalous is not None for p in self.image_set.test)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One combination to be measured.
+    """This class is one combination to be measured.
 
     Attributes:
         set: name of the set's folder.
@@ -75,14 +62,14 @@ class Job:
 
 @dataclass
 class Benchmark:
-    """What is to be measured, and how far it has come.
+    """This class knows what is to be measured and how far that has come.
 
     Attributes:
         root: folder of the sets.
         configs: configuration by preset, whatever seed it has.
         seeds: of all runs.
         log: the finished runs, perhaps also of other benchmarks.
-        device: where runs compute; as for `EnsembleDetector`.
+        measure: fits and evaluates one job, see `fit_and_evaluate`.
         sets: those that could be opened, by name; see `open_set`.
         errors: what could not be measured: `set`, `preset` and `seed` (null where the set itself is bad) and
             `error`, a sentence.
@@ -92,12 +79,12 @@ class Benchmark:
     configs: Mapping[str, RunConfig]
     seeds: Sequence[int]
     log: RunLog
-    device: str = "auto"
+    measure: Callable[[Job, ImageSet, Callable[[int], object]], dict[str, Any]]
     sets: dict[str, OpenedSet] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
 
     def open_set(self, name: str) -> None:
-        """List a set and hash its images; a set that is bad stands in `errors` instead of in `sets`."""
+        """Lists a set and hashes its images; a set that is bad stands in `errors` instead of in `sets`."""
         with self._errors_kept(name):
             images = open_image_set(self.root / name)
             if not any(image.anomalous is not None for image in images.test):
@@ -108,7 +95,7 @@ class Benchmark:
             self.sets[name] = OpenedSet(images, _hash(images))
 
     def jobs(self) -> list[Job]:
-        """All combinations, seed by seed, so that what a stopped benchmark has measured is comparable."""
+        """Returns all combinations, seed by seed: what a stopped one has measured is comparable."""
         found = []
         for seed in self.seeds:
             for name, opened in self.sets.items():
@@ -126,21 +113,21 @@ class Benchmark:
         return found
 
     def rows(self) -> list[dict[str, Any]]:
-        """The finished runs that belong to this benchmark, in the order of its jobs."""
+        """Returns the finished runs that belong to this benchmark, in the order of its jobs."""
         return [row for job in self.jobs() if (row := self._row(job)) is not None]
 
     def pending(self) -> list[Job]:
-        """The jobs that are not in the log."""
+        """Returns the jobs that are not in the log."""
         return [job for job in self.jobs() if self._row(job) is None]
 
     def changed(self, job: Job) -> bool:
-        """Whether the log has a pending job with another configuration or other images."""
+        """Returns whether the log has a pending job with another configuration or other images."""
         return any(
             all(row.get(key) == job.key[key] for key in ("set", "preset", "seed")) for row in self.log.rows
         )
 
     def run(self, tick: Callable[[int], object] = lambda images: None) -> Iterator[Job]:
-        """Measure what is pending; yields each job when its run is in the log or its error in `errors`.
+        """Measures what is pending; yields each job when its run is in the log or its error in `errors`.
 
         Args:
             tick: called with the number of images that were just fitted on or scored.
@@ -160,7 +147,7 @@ class Benchmark:
             row = None
             if usable[job.set]:
                 with self._errors_kept(job.set, job.preset, job.seed):
-                    row = measure(job, images, tick, self.device)
+                    row = dict(job.key) | self.measure(job, images, tick)
             if row is not None:
                 self.log.keep(row)
             yield job
@@ -171,7 +158,7 @@ class Benchmark:
 
     @contextmanager
     def _errors_kept(self, name: str, preset: str | None = None, seed: int | None = None) -> Iterator[None]:
-        """Whatever is wrong with one set or run must not cost the others."""
+        """Keeps what is wrong with one set or run, so that it does not cost the others."""
         facts = {"set": name, "preset": preset, "seed": seed}
         try:
             yield
@@ -184,7 +171,7 @@ class Benchmark:
 
 
 def find_sets(root: str | Path, names: Sequence[str] = ()) -> list[str]:
-    """Names of the image sets in a folder, sorted.
+    """Returns the names of the image sets in a folder, sorted.
 
     Args:
         root: the folder; of its folders, those count that hold a folder `train`, `test` or `good`.
@@ -220,8 +207,10 @@ def find_sets(root: str | Path, names: Sequence[str] = ()) -> list[str]:
     return sets
 
 
-def measure(job: Job, images: ImageSet, tick: Callable[[int], object], device: str) -> dict[str, Any]:
-    """Fit and evaluate once; what is returned is a line of the log.
+def fit_and_evaluate(
+    job: Job, images: ImageSet, tick: Callable[[int], object], *, device: str = "auto"
+) -> dict[str, Any]:
+    """Fits a detector and evaluates it once; returns what the log keeps of the run.
 
     Raises:
         PatchebmError: the set does not suit the configuration, or training diverged.
@@ -230,20 +219,19 @@ def measure(job: Job, images: ImageSet, tick: Callable[[int], object], device: s
 
     from patchebm.detector import EnsembleDetector
     from patchebm.evaluation.evaluate import evaluate
+    from patchebm.evaluation.metrics import MAIN, METRICS
 
     detector = EnsembleDetector(job.config, device=device)
     began = time.perf_counter()
     detector.fit([p.path for p in images.train], [p.group for p in images.train])
     seconds = time.perf_counter() - began
     tick(len(images.train))
-    figures = evaluate(detector, images, tick=lambda: tick(1)).figures
+    figures = evaluate(detector, images, tick=lambda: tick(1))
+    names = [metric.name for metric in METRICS]
     return {
-        **job.key,
         "train_count": len(images.train),
-        **{key: figures[key] for key in _KEPT if key in figures},
-        "levels": {
-            name: level["image_auroc"] for name, level in figures["levels"].items() if "image_auroc" in level
-        },
+        **{key: value for key, value in figures.items() if key in names or key.endswith("_count")},
+        "levels": {name: level[MAIN.name] for name, level in figures["levels"].items() if MAIN.name in level},
         "false_alarm_rate_stated": detector.threshold_.false_alarm_rate,
         "extrapolated": detector.threshold_.extrapolated,
         "fit_seconds": round(seconds, 2),
@@ -254,7 +242,7 @@ def measure(job: Job, images: ImageSet, tick: Callable[[int], object], device: s
 
 
 def _hash(image_set: ImageSet) -> str:
-    """SHA-256 over everything in a set that figures depend on."""
+    """Returns the SHA-256 over everything in a set that figures depend on."""
     images = [*image_set.train, *image_set.test]
     masks = [image.mask for image in images if image.mask is not None]
     lists = [file for name in ("groups.csv", "kinds.csv") if (file := image_set.root / name).exists()]

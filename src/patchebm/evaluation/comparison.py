@@ -1,4 +1,4 @@
-"""Several runs on the same images: their metrics, and whether their differences could be chance."""
+"""This module compares runs on the same images, and says whether their differences could be chance."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from patchebm.evaluation.evaluate import Results
 from patchebm.evaluation.intervals import auroc_difference
 from patchebm.evaluation.metrics import MAIN, METRICS, Metric
 from patchebm.evaluation.paired import holm
-from patchebm.evaluation.results import Results
 from patchebm.images.folders import GOOD
 
 Runs = Mapping[str, Results]

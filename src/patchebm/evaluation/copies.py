@@ -1,4 +1,4 @@
-"""Test images that training had, too: figures on them flatter."""
+"""This module finds test images that are training images, too: figures on them flatter."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Measuring a detector on images of known truth: every image is scored once, then everything is computed."""
+"""This module measures a detector on images of known truth, each of which is scored once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,31 +16,38 @@ from patchebm.evaluation.metrics import METRICS, Metric, Need, Sample, measure
 from patchebm.evaluation.pixel_curve import PixelCurve
 from patchebm.images.folders import ImageFile, ImageSet
 from patchebm.images.reading import read_mask
+from patchebm.provenance import name_below
 from patchebm.runtime.prediction import Prediction
-from patchebm.runtime.predictor import Predictor
+from patchebm.runtime.threshold import Threshold
 
 ENSEMBLE = "ensemble"
 """What the levels together are called beside their own names."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics, and the predictions that they come from.
+class Predictor(Protocol):
+    """This class is what can be evaluated: a fitted or exported detector, or anything else that scores files.
 
     Attributes:
-        figures: what JSON can hold; see `evaluate`.
-        images: the test images of known truth.
-        predictions: one for each, without maps.
+        threshold_: that the verdicts stand on.
     """
 
-    figures: dict[str, Any]
-    images: tuple[ImageFile, ...]
-    predictions: list[Prediction]
+    @property
+    def threshold_(self) -> Threshold:
+        """The threshold that the verdicts stand on."""
+        ...
+
+    def iterate(self, images: Sequence[Any], *, heat_maps: bool = True) -> Iterator[Prediction]:
+        """Scores image files one by one."""
+        ...
+
+
+Results = dict[str, Any]
+"""What `evaluate` returns, or what was read back from its JSON file."""
 
 
 @dataclass
 class _Scored:
-    """What scoring the images leaves: predictions without maps, maps by level, and the masks of these."""
+    """This class keeps predictions without maps, the maps by level, and the masks of these."""
 
     predictions: list[Prediction] = field(default_factory=list)
     maps: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
@@ -67,14 +74,8 @@ def evaluate(
     observe: Callable[[ImageFile, Prediction], object] | None = None,
     tick: Callable[[], object] = lambda: None,
     metrics: Sequence[Metric] = METRICS,
-) -> Evaluation:
+) -> Results:
     """Scores all test images once and computes the metrics of scores, verdicts and maps.
-
-    The figures are the metrics with their intervals, and the counts; `threshold`, and `calibration` with what
-    it rests on; `per_defect` with the metrics of each defect against all good images, and how many of it were
-    missed; `per_kind` where the set says which defects are local and which global; `levels` with the same for
-    each level and the ensemble; `seconds`. What cannot be computed is left out, and `not_computed` says why;
-    `warnings` holds sentences on what of the test images could not be used as one would expect.
 
     Args:
         detector: fitted, or exported.
@@ -84,11 +85,20 @@ def evaluate(
         tick: called after each image.
         metrics: which are computed.
 
+    Returns:
+        What JSON can hold: the metrics with their intervals, and the counts; `threshold`, and `calibration`
+        with what it rests on; `per_defect` with the metrics of each defect against all good images, and how
+        many of it were missed; `per_kind` where the set says which defects are local and which global;
+        `levels` with the same for each level and the ensemble; `seconds`; `not_computed`, which says why
+        something is left out; `warnings`, sentences on what of the test images could not be used as one would
+        expect; and `predictions`, for each image its `Prediction.record` with `image` relative to the set,
+        and its `defect`.
+
     Raises:
         DataError: there are no test images, or none whose truth is known.
         ImageError: an image or mask cannot be read.
     """
-    images = tuple(p for p in image_set.test if p.anomalous is not None)
+    images = [p for p in image_set.test if p.anomalous is not None]
     if not images:
         raise DataError(
             f"{image_set.root} has no test images of known truth; put them in test/good and test/<defect>"
@@ -96,8 +106,7 @@ def evaluate(
     with_maps = pixels and image_set.has_masks
     scored = _Scored()
     began = time.perf_counter()
-    paths: list[Path] = [p.path for p in images]
-    found = detector.iterate(paths, heat_maps=with_maps or observe is not None)
+    found = detector.iterate([p.path for p in images], heat_maps=with_maps or observe is not None)
     for image, prediction in zip(images, found, strict=True):
         if observe is not None:
             observe(image, prediction)
@@ -108,7 +117,7 @@ def evaluate(
     labels = np.array([bool(p.anomalous) for p in images])
     verdicts = np.array([p.anomalous for p in predictions])
     columns = {name: np.array([p.levels[name] for p in predictions]) for name in predictions[0].levels}
-    # One level alone is the whole detector.
+    # One level alone is the whole detector. The whole comes last.
     whole = ENSEMBLE if len(columns) > 1 else next(iter(columns))
     columns[whole] = np.array([p.score for p in predictions])
     levels: dict[str, dict[str, Any]] = {}
@@ -118,7 +127,7 @@ def evaluate(
         curve = None if own is None else PixelCurve.of(own, scored.masks)
         sample = Sample(labels, column, verdicts if name == whole else None, curve)
         levels[name] = measure(sample, metrics) | _breakdown(image_set, images, sample, metrics)
-    figures: dict[str, Any] = {
+    return {
         "image_set": image_set.name,
         **levels[whole],
         **sample.counts,
@@ -132,17 +141,21 @@ def evaluate(
             "score_per_image": round(scoring / len(images), 5),
             "metrics": round(time.perf_counter() - began - scoring, 3),
         },
+        "predictions": [
+            prediction.record() | {"image": _name(image.path, image_set), "defect": image.defect}
+            for image, prediction in zip(images, predictions, strict=True)
+        ],
     }
-    return Evaluation(figures, images, predictions)
 
 
-def counted(number: int, what: str) -> str:
-    """Returns `1 image`, or `2 images`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _name(path: Path, image_set: ImageSet) -> str:
+    """Returns what an image is called within its set."""
+    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
+    return name_below(path, image_set.root).encode("utf-8", "replace").decode("utf-8")
 
 
 def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) -> dict[str, str]:
-    """Why metrics that a reader will look for are not there."""
+    """Returns why metrics that a reader will look for are not there."""
     reasons = {}
     for metric in metrics:
         need = sample.missing(metric.needs)
@@ -153,19 +166,19 @@ def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) ->
 
 
 def _warnings(image_set: ImageSet, empty_masks: Sequence[ImageFile]) -> list[str]:
-    """Sentences on test images that do not count as one would expect."""
+    """Returns sentences on test images that do not count as one would expect."""
     result = []
     unlabelled = [p for p in image_set.test if p.anomalous is None]
     if unlabelled:
         result.append(
-            f"{counted(len(unlabelled), 'test image')} of unknown truth left out, such as "
-            f"{unlabelled[0].path}; put such in test/good or test/<defect>"
+            f"test images of unknown truth are left out, such as {unlabelled[0].path} ({len(unlabelled)} in "
+            "all); put such in test/good or test/<defect>"
         )
     if empty_masks:
         names = ", ".join(str(p.mask) for p in empty_masks[:5]) + (", ..." if len(empty_masks) > 5 else "")
         result.append(
-            f"the masks of {counted(len(empty_masks), 'anomalous image')} mark no pixel, so that all there "
-            f"counts as good: {names}"
+            f"masks of anomalous images that mark no pixel, so that all there counts as good: {names} "
+            f"({len(empty_masks)} in all)"
         )
     bare = {p.defect for p in image_set.test if p.anomalous and p.mask is None}
     if bare and image_set.has_masks:
@@ -176,7 +189,7 @@ def _warnings(image_set: ImageSet, empty_masks: Sequence[ImageFile]) -> list[str
 def _breakdown(
     image_set: ImageSet, images: Sequence[ImageFile], sample: Sample, metrics: Sequence[Metric]
 ) -> dict[str, Any]:
-    """The metrics of each defect, and of each kind of defect, against all good images."""
+    """Returns the metrics of each defect, and of each kind of defect, against all good images."""
     defects = np.array([p.defect for p in images])
     kinds = np.array([image_set.kinds.get(p.defect, "") for p in images])
 

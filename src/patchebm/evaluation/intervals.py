@@ -1,4 +1,4 @@
-"""How far a figure can be trusted: intervals, and a test between two detectors on the same images."""
+"""This module says how far a figure can be trusted, and compares two detectors on the same images."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-
-__all__ = [
-    "Difference",
-    "auroc",
-    "auroc_difference",
-    "average_precision",
-    "binomial_interval",
-    "bootstrap_intervals",
-]
 
 RESAMPLES = 1000
 """Resamples of a bootstrap: the ends of a 95 % interval then wander by about a tenth of its width."""
@@ -103,7 +94,7 @@ def bootstrap_intervals(
 
 @dataclass(frozen=True)
 class Difference:
-    """AUROC of one detector less that of another, on the same images.
+    """This class is the AUROC of one detector less that of another, on the same images.
 
     Attributes:
         value: the difference.
@@ -157,7 +148,8 @@ def auroc_difference(
         auroc(bad[0][b], good[0][g]) - auroc(bad[1][b], good[1][g])
         for b, g in _resamples(bad.shape[1], good.shape[1], seed, resamples)
     ]
-    return Difference(difference, *_percentiles(np.concatenate(drawn)), p_value)
+    low, high = _percentiles(np.concatenate(drawn))
+    return Difference(difference, low, high, p_value)
 
 
 def _resamples(

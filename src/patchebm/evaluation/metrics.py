@@ -1,4 +1,4 @@
-"""Every metric, declared once: what it is called, what it needs, how it is computed, which way is better.
+"""This module declares every metric once: its name, its needs, its computation, and which way is better.
 
 All tables, comparisons, plots, files and sentences about metrics follow from `METRICS`; a new metric is one
 entry there. Everywhere higher scores mean more anomalous, a label or mask is True where something is wrong,
@@ -10,29 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import (
-    average_precision_score,
-    f1_score,
-    precision_recall_curve,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-    roc_curve,
-)
+from sklearn import metrics as sklearn
 
 from patchebm.evaluation.intervals import binomial_interval, bootstrap_intervals
 from patchebm.evaluation.pixel_curve import PixelCurve
 
-__all__ = ["MAIN", "METRICS", "Metric", "Need", "Sample", "image_metrics", "measure", "pixel_metrics"]
-
 
 class Need(Enum):
-    """What the test images must hold for a metric to exist; the value is the reason where they do not."""
+    """This class lists what test images must hold for a metric, with what is said where they do not."""
 
     ANOMALOUS = "no anomalous test images"
     GOOD = "no good test images"
@@ -44,7 +34,7 @@ class Need(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Scored test images: all that a metric is computed from.
+    """This class holds scored test images: all that a metric is computed from.
 
     Args:
         labels: (N,) bool, True for an anomalous image.
@@ -70,13 +60,12 @@ class Sample:
             raise ValueError(f"{bad} of {self.scores.size} scores are not finite")
 
     def missing(self, needs: Sequence[Need]) -> Need | None:
-        """The first need that these images do not meet, or None."""
-        alarms = self.verdicts is not None and bool(self.verdicts.any())
+        """Returns the first need that these images do not meet, or None."""
         met = {
             Need.ANOMALOUS: bool(self.labels.any()),
             Need.GOOD: not self.labels.all(),
             Need.VERDICTS: self.verdicts is not None,
-            Need.ALARMS: alarms,
+            Need.ALARMS: self.verdicts is not None and bool(self.verdicts.any()),
             Need.MASKS: self.pixels is not None,
             Need.REGIONS: self.pixels is not None and self.pixels.rate.size > 0,
         }
@@ -84,7 +73,7 @@ class Sample:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """`good_count` and `anomalous_count`, and of verdicts `false_alarm_count` and `miss_count`."""
+        """Returns `good_count`, `anomalous_count` and, of verdicts, `false_alarm_count` and `miss_count`."""
         bad = int(np.count_nonzero(self.labels))
         found = {"good_count": self.labels.size - bad, "anomalous_count": bad}
         if self.verdicts is not None:
@@ -94,26 +83,27 @@ class Sample:
 
     @cached_property
     def roc(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """False and true positive rates of every threshold."""
+        """Returns the false and the true positive rates of every threshold."""
         # All points: scikit-learn drops those that do not bend the curve, among them the one at 95 %.
-        return roc_curve(self.labels, self.scores, drop_intermediate=False)[:2]  # type: ignore[no-any-return]
+        rates = sklearn.roc_curve(self.labels, self.scores, drop_intermediate=False)
+        return rates[0], rates[1]
 
     @cached_property
     def bootstrapped(self) -> tuple[list[float], list[float]]:
-        """95 % intervals of AUROC and of average precision."""
+        """Returns the 95 % intervals of AUROC and of average precision."""
         return bootstrap_intervals(self.labels, self.scores)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """This class declares one metric.
 
     Attributes:
         name: key in results, in files and in Python.
         label: what tables call it.
         explanation: what it says, as a phrase.
-        needs: without which it does not exist.
         compute: from a sample that meets the needs.
+        needs: without which it does not exist.
         higher_is_better: False where less is better.
         interval: its 95 % interval `[low, high]`, if there is one.
         headline: whether it is shown where there is room for a few only: the tiles of a report, the tables
@@ -123,21 +113,21 @@ class Metric:
     name: str
     label: str
     explanation: str
-    needs: tuple[Need, ...]
     compute: Callable[[Sample], float]
+    needs: tuple[Need, ...]
     higher_is_better: bool = True
     interval: Callable[[Sample], list[float]] | None = None
     headline: bool = True
 
     @property
     def interval_name(self) -> str:
-        """Key of the interval in results."""
+        """Returns the key of the interval in results."""
         return f"{self.name}_interval"
 
     @property
     def heading(self) -> str:
-        """The label with an arrow that points where better is."""
-        return f"{self.label}\N{NO-BREAK SPACE}{'↑' if self.higher_is_better else '↓'}"
+        """Returns the label, and which way is better where that is not up."""
+        return self.label if self.higher_is_better else f"{self.label} (lower is better)"
 
 
 def _fpr_at_95_tpr(sample: Sample) -> float:
@@ -152,142 +142,70 @@ def _best_balanced_accuracy(sample: Sample) -> float:
 
 
 def _best_f1(sample: Sample) -> float:
-    precision, recall, _ = precision_recall_curve(sample.labels, sample.scores)
+    precision, recall, _ = sklearn.precision_recall_curve(sample.labels, sample.scores)
     return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-300)))
 
 
-def _rate(part: str, whole: str) -> Callable[[Sample], float]:
-    """A share of two counts."""
-    return lambda sample: sample.counts[part] / sample.counts[whole]
-
-
-def _rate_interval(part: str, whole: str) -> Callable[[Sample], list[float]]:
-    """The interval of Clopper and Pearson of a share of two counts."""
+def _interval_of(part: str, whole: str) -> Callable[[Sample], list[float]]:
+    """Returns how the interval of a share of two counts is computed."""
     return lambda sample: list(binomial_interval(sample.counts[part], sample.counts[whole]))
 
 
-def _pixels(compute: Callable[[PixelCurve], float]) -> Callable[[Sample], float]:
-    """A metric of the pixels alone."""
-
-    def of(sample: Sample) -> float:
-        assert sample.pixels is not None
-        return compute(sample.pixels)
-
-    return of
+def _of_pixels(compute: Callable[[PixelCurve], float]) -> Callable[[Sample], float]:
+    """Returns how a metric of the pixels alone is computed."""
+    return lambda sample: compute(sample.pixels) if sample.pixels is not None else float("nan")
 
 
 _BOTH = (Need.ANOMALOUS, Need.GOOD)
-_PIXELS = (Need.ANOMALOUS, Need.MASKS, Need.REGIONS)
+_ranking = partial(Metric, needs=_BOTH)
+_pixels = partial(Metric, needs=(Need.ANOMALOUS, Need.MASKS, Need.REGIONS))
 
+# fmt: off
 METRICS: tuple[Metric, ...] = (
-    Metric(
-        "image_auroc",
-        "image AUROC",
-        "the share of pairs of a good and an anomalous image that the scores put in the right order",
-        _BOTH,
-        lambda sample: float(roc_auc_score(sample.labels, sample.scores)),
-        interval=lambda sample: sample.bootstrapped[0],
-    ),
-    Metric(
-        "image_ap",
-        "average precision",
-        "the step-wise area under precision over recall, anomalous images being the positive class",
-        _BOTH,
-        lambda sample: float(average_precision_score(sample.labels, sample.scores)),
-        interval=lambda sample: sample.bootstrapped[1],
-    ),
-    Metric(
-        "fpr_at_95_tpr",
-        "FPR at 95 % TPR",
-        "the share of good images above the highest threshold that finds 95 % of the anomalous ones",
-        _BOTH,
-        _fpr_at_95_tpr,
-        higher_is_better=False,
-    ),
-    Metric(
-        "false_alarm_rate_observed",
-        "false-alarm rate",
-        "the share of good images that were called anomalous",
-        (Need.GOOD, Need.VERDICTS),
-        _rate("false_alarm_count", "good_count"),
-        higher_is_better=False,
-        interval=_rate_interval("false_alarm_count", "good_count"),
-    ),
-    Metric(
-        "miss_rate",
-        "miss rate",
-        "the share of anomalous images that were called good",
-        (Need.ANOMALOUS, Need.VERDICTS),
-        _rate("miss_count", "anomalous_count"),
-        higher_is_better=False,
-        interval=_rate_interval("miss_count", "anomalous_count"),
-    ),
-    Metric(
-        "recall",
-        "recall",
-        "the share of anomalous images that were called anomalous",
-        (Need.ANOMALOUS, Need.VERDICTS),
-        lambda sample: float(recall_score(sample.labels, sample.verdicts)),
-        headline=False,
-    ),
+    _ranking("image_auroc", "image AUROC",
+             "the share of pairs of a good and an anomalous image that the scores put in the right order",
+             lambda s: float(sklearn.roc_auc_score(s.labels, s.scores)),
+             interval=lambda s: s.bootstrapped[0]),
+    _ranking("image_ap", "average precision",
+             "the step-wise area under precision over recall, anomalous images being the positive class",
+             lambda s: float(sklearn.average_precision_score(s.labels, s.scores)),
+             interval=lambda s: s.bootstrapped[1]),
+    _ranking("fpr_at_95_tpr", "FPR at 95 % TPR",
+             "the share of good images above the highest threshold that finds 95 % of the anomalous ones",
+             _fpr_at_95_tpr, higher_is_better=False),
+    Metric("false_alarm_rate_observed", "false-alarm rate", "the share of good images called anomalous",
+           lambda s: s.counts["false_alarm_count"] / s.counts["good_count"], (Need.GOOD, Need.VERDICTS),
+           higher_is_better=False, interval=_interval_of("false_alarm_count", "good_count")),
+    Metric("miss_rate", "miss rate", "the share of anomalous images called good",
+           lambda s: s.counts["miss_count"] / s.counts["anomalous_count"], (Need.ANOMALOUS, Need.VERDICTS),
+           higher_is_better=False, interval=_interval_of("miss_count", "anomalous_count")),
+    Metric("recall", "recall", "the share of anomalous images called anomalous",
+           lambda s: float(sklearn.recall_score(s.labels, s.verdicts)), (Need.ANOMALOUS, Need.VERDICTS),
+           headline=False),
     # Without good images nothing can be a false alarm, and precision and F1 would flatter.
-    Metric(
-        "precision",
-        "precision",
-        "the share of images called anomalous that are",
-        (*_BOTH, Need.VERDICTS, Need.ALARMS),
-        lambda sample: float(precision_score(sample.labels, sample.verdicts)),
-        headline=False,
-    ),
-    Metric(
-        "f1",
-        "F1",
-        "the harmonic mean of precision and recall at the calibrated threshold",
-        (*_BOTH, Need.VERDICTS),
-        lambda sample: float(f1_score(sample.labels, sample.verdicts, zero_division=0.0)),
-    ),
-    Metric(
-        "pixel_auroc",
-        "pixel AUROC",
-        "AUROC over all pixels of all images",
-        _PIXELS,
-        _pixels(lambda curve: curve.auroc),
-    ),
-    Metric(
-        "aupro",
-        "AUPRO to 0.3",
-        "the mean share of each defect region that is found, over false positive rates up to 0.3",
-        _PIXELS,
-        _pixels(lambda curve: curve.aupro(0.3)),
-    ),
-    Metric(
-        "aupro_05",
-        "AUPRO to 0.05",
-        "the same over false positive rates up to 0.05",
-        _PIXELS,
-        _pixels(lambda curve: curve.aupro(0.05)),
-        headline=False,
-    ),
-    # What starts with `oracle_` is at least 0.5 on pure noise and well above it the fewer images there are.
-    # The thesis calls the first one AUROC; most tools print the second as their F1.
-    Metric(
-        "oracle_balanced_accuracy",
-        "oracle balanced accuracy",
-        "the best balanced accuracy over all thresholds for these very labels: an upper bound, and no "
-        "detector's result",
-        _BOTH,
-        _best_balanced_accuracy,
-        headline=False,
-    ),
-    Metric(
-        "oracle_f1",
-        "oracle F1",
-        "the best F1 over all thresholds for these very labels: an upper bound, and no detector's result",
-        _BOTH,
-        _best_f1,
-        headline=False,
-    ),
+    Metric("precision", "precision", "the share of images called anomalous that are",
+           lambda s: float(sklearn.precision_score(s.labels, s.verdicts)),
+           (*_BOTH, Need.VERDICTS, Need.ALARMS), headline=False),
+    Metric("f1", "F1", "the harmonic mean of precision and recall at the calibrated threshold",
+           lambda s: float(sklearn.f1_score(s.labels, s.verdicts, zero_division=0.0)),
+           (*_BOTH, Need.VERDICTS)),
+    _pixels("pixel_auroc", "pixel AUROC", "AUROC over all pixels of all images",
+            _of_pixels(lambda curve: curve.auroc)),
+    _pixels("aupro", "AUPRO to 0.3",
+            "the mean share of each defect region that is found, over false positive rates up to 0.3",
+            _of_pixels(lambda curve: curve.pro_area(0.3))),
+    _pixels("aupro_05", "AUPRO to 0.05", "the same over false positive rates up to 0.05",
+            _of_pixels(lambda curve: curve.pro_area(0.05)), headline=False),
+    # These two take the best threshold for the very labels. The thesis calls the first one AUROC, and most
+    # tools print the second as their F1. On pure noise they are well above 0.5 where there are few images.
+    _ranking("oracle_balanced_accuracy", "oracle balanced accuracy",
+             "the best balanced accuracy over all thresholds for these very labels: an upper bound",
+             _best_balanced_accuracy, headline=False),
+    _ranking("oracle_f1", "oracle F1",
+             "the best F1 over all thresholds for these very labels: an upper bound", _best_f1,
+             headline=False),
 )
+# fmt: on
 """All metrics, in the order in which they are shown."""
 
 MAIN = METRICS[0]

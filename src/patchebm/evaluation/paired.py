@@ -1,4 +1,4 @@
-"""Whether one method is better than another on the same sets and seeds, or only luckier."""
+"""This module tells a method that is better on the same sets and seeds from one that was luckier."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIN_PAIRS = 6
 
 
 def paired_test(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """Wilcoxon's signed-rank test on paired figures, two-sided.
+    """Computes Wilcoxon's signed-rank test on paired figures, two-sided.
 
     Pairs without a difference (both perfect, say) tell nothing about the direction and are left out, as
     Wilcoxon did.
@@ -49,7 +49,7 @@ def paired_test(first: Sequence[float], second: Sequence[float]) -> dict[str, An
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number by Holm's step-down procedure, in the given order.
+    """Returns p-values corrected for their number by Holm's step-down procedure, in the given order.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 1979.
     """

@@ -1,4 +1,4 @@
-"""The exact curves of pixels: how much of the defects a threshold finds, and how much else it marks."""
+"""This module computes how much of the defects each threshold finds, and how much else it marks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PixelCurve:
-    """The share of defects that is found, over the false positive rate, on all pixels of all images.
+    """This class is the share of defects found over the false positive rate, on all pixels of all images.
 
     Attributes:
         rate: (P,) share of the normal pixels at or above a threshold, ascending from 0 to 1.
@@ -37,11 +37,11 @@ class PixelCurve:
 
     @property
     def auroc(self) -> float:
-        """AUROC of the pixels; ties count half."""
+        """Returns the AUROC of the pixels; ties count half."""
         return _area(self.rate, self.found, 1.0)
 
-    def aupro(self, limit: float) -> float:
-        """The area under the per-region overlap up to a false positive rate, divided by that rate.
+    def pro_area(self, limit: float) -> float:
+        """Returns the area under the per-region overlap up to a false positive rate, divided by that rate.
 
         The curve is linear between its points, also at the limit.
         """
@@ -92,8 +92,7 @@ class PixelCurve:
         # Divided by its own end, so that rounding in the sum cannot leave the curve above or below 1.
         overlap /= overlap[-1]
         # Between two values of defect pixels only normal pixels are added and the curve is flat, so the
-        # points just before and at each such value describe it exactly; normal pixels need no points of their
-        # own.
+        # points just before and at each such value describe it exactly; normal pixels need none of their own.
         before = (normal.size - np.searchsorted(normal, thresholds, side="right")) / normal.size
         at = (normal.size - np.searchsorted(normal, thresholds, side="left")) / normal.size
         return cls(_corners(before, at), _steps(found), _steps(overlap))
@@ -102,27 +101,21 @@ class PixelCurve:
 def _split(
     maps: Sequence[npt.NDArray[np.float32]], masks: Sequence[npt.NDArray[np.bool_]]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], _Values]:
-    """Values of the normal pixels, of the defect pixels, and 1 / region size for each defect pixel."""
-    total = sum(mask.size for mask in masks)
+    """Returns the values of normal pixels, those of defect pixels, and 1 / region size of these."""
     defects = sum(int(np.count_nonzero(mask)) for mask in masks)
     # Filled in place: lists to concatenate would double the memory at its peak.
-    normal = np.empty(total - defects, dtype=np.float32)
-    defect = np.empty(defects, dtype=np.float32)
-    weights = np.empty(defects, dtype=np.float64)
-    normal_end = defect_end = 0
+    normal = np.empty(sum(mask.size for mask in masks) - defects, dtype=np.float32)
+    defect, weights = np.empty(defects, dtype=np.float32), np.empty(defects)
+    n = d = 0
     for heat, mask in zip(maps, masks, strict=True):
-        inside = np.asarray(mask, dtype=bool)
-        outside_values = heat[~inside]
-        normal[normal_end : normal_end + outside_values.size] = outside_values
-        normal_end += outside_values.size
-        if not inside.any():
-            continue
-        regions, _ = ndimage.label(inside, structure=_EIGHT_NEIGHBOURS)
-        region_of_pixel = regions[inside]
-        part = slice(defect_end, defect_end + region_of_pixel.size)
-        defect[part] = heat[inside]
-        weights[part] = 1.0 / np.bincount(region_of_pixel)[region_of_pixel]
-        defect_end = part.stop
+        outside = heat[~mask]
+        normal[n : n + outside.size] = outside
+        n += outside.size
+        if mask.any():
+            region = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)[0][mask]
+            defect[d : d + region.size] = heat[mask]
+            weights[d : d + region.size] = 1.0 / np.bincount(region)[region]
+            d += region.size
     return normal, defect, weights
 
 
@@ -132,12 +125,12 @@ def _corners(before: _Values, at: _Values) -> _Values:
 
 
 def _steps(level: _Values) -> _Values:
-    """Heights that belong to `_corners`: the level reached so far, and the one reached at the threshold."""
+    """Returns the heights of `_corners`: the level reached so far, and the one reached at the threshold."""
     return _corners(np.concatenate(([0.0], level[:-1])), level)
 
 
 def _area(x: _Values, y: _Values, limit: float) -> float:
-    """Area under the polygon (x ascending, from 0 to 1) up to `limit`, divided by `limit`."""
+    """Returns the area under the polygon (x ascending, from 0 to 1) up to `limit`, divided by `limit`."""
     # side="right": at a vertical piece on the limit itself the curve has climbed all of it.
     inside = int(np.searchsorted(x, limit, side="right"))
     xs = np.append(x[:inside], limit)

@@ -1,72 +1,22 @@
-"""What an evaluation leaves behind: metrics and the score of every image, to be plotted and compared."""
+"""This module reads and writes results, and picks the part of them that goes with an exported model."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from patchebm.errors import DataError
-from patchebm.evaluation.evaluate import Evaluation
+from patchebm.evaluation.evaluate import Results
 from patchebm.evaluation.metrics import METRICS, Metric
 from patchebm.files import write_text
-from patchebm.images.fingerprints import Duplicate
-from patchebm.images.folders import ImageSet
 from patchebm.provenance import file_hash
 from patchebm.run_folder import RunFolder
 
-Results = dict[str, Any]
-"""What `results_of` returns, or what was read back from its JSON file."""
-
-# Beside the metrics, what counts or names what they stand on: neither paths, commands nor single images.
-_COUNTS = (
-    "image_set",
-    "count",
-    "good_count",
-    "anomalous_count",
-    "false_alarm_count",
-    "miss_count",
-    "threshold",
-)
+# Beside the metrics and the counts; neither paths, commands nor single images.
+_COUNTS = ("threshold", "count", "good_count", "anomalous_count", "false_alarm_count", "miss_count")
 _BREAKDOWNS = ("per_defect", "per_kind", "levels")
-
-
-def results_of(
-    evaluation: Evaluation,
-    image_set: ImageSet,
-    *,
-    duplicates: Sequence[Duplicate] = (),
-    warnings: Sequence[str] = (),
-    facts: Mapping[str, Any],
-) -> Results:
-    """Returns the figures of an evaluation with what they come from, as JSON can hold it.
-
-    Args:
-        evaluation: what was measured.
-        image_set: whose test images were scored.
-        duplicates: test images that are training images, too.
-        warnings: further sentences for the reader.
-        facts: what was run; kept under `made_by`.
-
-    Returns:
-        The figures; `duplicates`, `warnings` and `made_by`; and `predictions`, for each image its record
-        (see `Prediction.record`) with `image` relative to the set, and its `defect`.
-    """
-    records = []
-    for image, prediction in zip(evaluation.images, evaluation.predictions, strict=True):
-        path = image.path
-        name = path.relative_to(image_set.root) if path.is_relative_to(image_set.root) else path
-        # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
-        text = name.as_posix().encode("utf-8", "replace").decode("utf-8")
-        records.append(prediction.record() | {"image": text, "defect": image.defect})
-    return evaluation.figures | {
-        "warnings": [*warnings, *evaluation.figures["warnings"]],
-        "duplicates": [asdict(duplicate) for duplicate in duplicates],
-        "made_by": dict(facts),
-        "predictions": records,
-    }
 
 
 def level_names(results: Results) -> list[str]:
@@ -86,7 +36,11 @@ def card_figures(results: Mapping[str, Any], metrics: Sequence[Metric] = METRICS
         for each level, defect and kind of defect. Nothing that names a path, a command or a single image.
     """
     names = {name for metric in metrics for name in (metric.name, metric.interval_name)}
-    kept = {key: results[key] for key in results if key in names or key in _COUNTS}
+    kept = {
+        key: value
+        for key, value in results.items()
+        if key == "image_set" or (isinstance(value, (int, float, list)) and (key in names or key in _COUNTS))
+    }
     for part in _BREAKDOWNS:
         if isinstance(results.get(part), Mapping):
             kept[part] = {name: card_figures(own, metrics) for name, own in results[part].items()}

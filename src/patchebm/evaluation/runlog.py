@@ -1,4 +1,4 @@
-"""Finished runs in a file that only grows, so that a kill at any moment loses none of them."""
+"""This module keeps finished runs in a file that only grows: a kill at any moment loses none of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from patchebm.errors import PatchebmError
 
 
 class RunLog:
-    """Runs as they are finished, one line of JSON each.
+    """This class is a log of runs, one line of JSON each, in the order in which they are finished.
 
     A kill in the middle of writing leaves half a line, and what is half does not count. Nothing is ever taken
     back or moved, so that two processes may share a log.
@@ -52,7 +52,7 @@ class RunLog:
                 self.unreadable += 1
 
     def keep(self, row: dict[str, Any]) -> None:
-        """Append a run; when this returns, the line is on the disk.
+        """Keeps a run at the end of the log; when this returns, the line is on the disk.
 
         Raises:
             PatchebmError: the file cannot be written or the disk is full; names it.

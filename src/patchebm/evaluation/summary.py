@@ -1,4 +1,4 @@
-"""Mean and spread over seeds of figures on several image sets, and a Markdown table of them."""
+"""This module summarises figures on several image sets over seeds, and puts them in a Markdown table."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Columns = dict[str, dict[str, dict[int, float]]]
 """Column name -> set -> figure by seed."""
 
 
-def spread(values: Sequence[float]) -> float:
-    """Standard deviation over seeds, with divisor n - 1; 0 for what has no seed."""
+def std(values: Sequence[float]) -> float:
+    """Returns the standard deviation over seeds, with divisor n - 1; 0 for what has no seed."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def summarise(columns: Columns, sets: Sequence[str], *, partial: bool = False) -> dict[str, Any]:
-    """Mean and spread over seeds, per set and in the mean over the sets.
+    """Returns mean and standard deviation over seeds, per set and in the mean over the sets.
 
     Args:
         columns: the figures.
@@ -41,8 +41,8 @@ def summarise(columns: Columns, sets: Sequence[str], *, partial: bool = False) -
         seeds = sorted(set.intersection(*(set(by_set[s]) for s in common))) if common else []
         if seeds:
             per_seed = [float(np.mean([by_set[s][seed] for s in common])) for seed in seeds]
-            facts = {"mean": float(np.mean(per_seed)), "std": spread(per_seed), "mean_by_seed": per_seed}
-        facts["sets"] = {s: {"mean": float(np.mean(v)), "std": spread(v)} for s, v in per_set.items()}
+            facts = {"mean": float(np.mean(per_seed)), "std": std(per_seed), "mean_by_seed": per_seed}
+        facts["sets"] = {s: {"mean": float(np.mean(v)), "std": std(v)} for s, v in per_set.items()}
         summary[name] = facts
     return summary
 
@@ -53,22 +53,22 @@ def table(
     title: str = "image AUROC",
     *,
     digits: int = 3,
-    spreads: bool = True,
+    deviations: bool = True,
 ) -> str:
-    """Markdown: a row for each column of the summary, a dash for what is absent.
+    """Returns a Markdown table with a row for each column of the summary and a dash for what is absent.
 
     Args:
         summary: what `summarise` returned.
         sets: names of the sets, in order.
         title: heading of the first column.
         digits: behind the decimal point.
-        spreads: whether spreads are shown; of a single seed there is none.
+        deviations: whether standard deviations are shown; of a single seed there is none.
     """
 
     def cell(facts: dict[str, Any]) -> str:
         if "mean" not in facts:
             return "–"
-        return f"{facts['mean']:.{digits}f}" + (f" ± {facts['std']:.{digits}f}" if spreads else "")
+        return f"{facts['mean']:.{digits}f}" + (f" ± {facts['std']:.{digits}f}" if deviations else "")
 
     rows = [
         [name, *(cell(facts["sets"].get(s, {})) for s in sets), cell(facts)]
@@ -78,9 +78,14 @@ def table(
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; a bar or line break in a cell cannot end it."""
+    """Returns a Markdown table."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|") for c in cells) + " |"
+        return "| " + " | ".join(map(markdown_cell, cells)) + " |"
 
     return "\n".join([line(header), "|---" * len(header) + "|", *map(line, rows)]) + "\n"
+
+
+def markdown_cell(text: str) -> str:
+    """Returns a text in which neither a bar nor a line break can end the cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")

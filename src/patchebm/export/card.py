@@ -10,12 +10,11 @@ from typing import Any
 
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ModelFileError
+from patchebm.evaluation.results import card_figures
 from patchebm.features.backbone import Backbone
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.provenance import versions
-
-FIGURES = "evaluation.json"
-"""A file of `patchebm evaluate --json` in the run folder goes into the card by this name."""
+from patchebm.run_folder import RunFolder
 
 # Facts of training that a card states. The command and the folder are left out: they name the user's paths.
 _TRAINING = ("image_set", "images", "data_sha256", "train_seconds", "versions", "calibration")
@@ -55,7 +54,8 @@ def build_card(
 
 
 def _figures(run: Path | None) -> dict[str, Any] | None:
-    file = run / FIGURES if run is not None else None
+    """Returns what may go with the model of the results that the run folder holds, if it does."""
+    file = None if run is None else RunFolder(run).figures_file
     if file is None or not file.exists():
         return None
     try:
@@ -64,8 +64,7 @@ def _figures(run: Path | None) -> dict[str, Any] | None:
         raise ModelFileError(f"{file} cannot be read ({error}); evaluate again or remove it") from error
     if not isinstance(figures, dict):
         raise ModelFileError(f"{file} holds no figures; evaluate again or remove it")
-    # Seconds are those of the machine that evaluated, and differ from run to run.
-    return {key: value for key, value in figures.items() if key != "seconds"}
+    return card_figures(figures)
 
 
 def _licences(backbone: Backbone) -> list[dict[str, str]]:

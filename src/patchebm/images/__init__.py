@@ -1,1 +1,1 @@
-"""Image files and folders of them; no torch."""
+"""This folder reads image files and folders of them; it needs no torch."""

@@ -1,4 +1,4 @@
-"""From an image file to a decoded image and what its header says, or a sentence why not.
+"""This module decodes an image file and reads its header, or says in a sentence why it cannot.
 
 Pillow decodes. Where it returns numbers that are not those of the file (signed or planar 16-bit TIFF, for
 instance) the file is refused rather than read wrongly.
@@ -46,7 +46,7 @@ _LOST_TAGS = ("Corrupt EXIF data", "Tag data larger than file", "Tag offset too 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image and what the header said that Pillow's mode does not tell."""
+    """This class holds a decoded image and what the header says that Pillow's mode does not."""
 
     image: Image.Image
     kind: str
@@ -154,7 +154,7 @@ def _decode_tiff(path: Path, image: Image.Image) -> Decoded:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none: upright."""
+    """Returns the EXIF orientation; 1, which is upright, where there is none."""
     try:
         return int(image.getexif().get(_TAG_ORIENTATION, 1))
     except Exception:
@@ -173,16 +173,16 @@ def _unidentified(path: Path, start: bytes) -> str:
 
 
 def damaged(path: Path) -> str:
-    """The sentence on a file whose pixels cannot all be had."""
+    """Returns the sentence on a file whose pixels cannot all be read."""
     return f"{path} is truncated or damaged; copy it again or leave it out"
 
 
 def too_large(path: Path) -> str:
-    """The sentence on a file of more than `MAX_PIXELS`."""
+    """Returns the sentence on a file of more than `MAX_PIXELS`."""
     limit = MAX_PIXELS // 1_000_000
     return f"{path} claims to have more than {limit} million pixels; scale it down or cut it into parts"
 
 
 def unsupported(path: Path, what: str) -> str:
-    """The sentence on a file of numbers that would be read wrongly."""
+    """Returns the sentence on a file of numbers that would be read wrongly."""
     return f"{path} holds {what}, which cannot be read; save it with 8 bits per channel or as 16-bit grey"

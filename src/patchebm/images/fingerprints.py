@@ -1,4 +1,4 @@
-"""Recognising an image that was seen before: the same file, or the same photograph saved again.
+"""This module recognises an image that was trained on: the same file, or the same photograph saved again.
 
 Difference hashes (64 or 256 bits) do not tell good parts apart: on the development set `bottle` the nearest
 of 63 training images is 4 of 256 bits away from a test image, nearer than most re-encoded copies. What
@@ -42,10 +42,10 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What is kept of images to recognise them.
+    """This class holds what is kept of images to recognise them.
 
     Attributes:
-        names: of the files, as seen from their image set.
+        names: of the files, below the folder of their image set.
         sha256: of their bytes.
         details: `(N, 64, 64)` int8, the fine detail of each, scaled to its own largest value.
     """
@@ -55,7 +55,7 @@ class Fingerprints:
     details: NDArray[np.int8]
 
     def save(self, path: Path) -> None:
-        """Write to an `.npz` file, atomically."""
+        """Writes an `.npz` file, atomically."""
         with replacing(path) as temporary, temporary.open("wb") as stream:
             # Names as UTF-8 bytes: one that is no Unicode cannot be kept as text.
             names = np.array([name.encode("utf-8", "surrogateescape") for name in self.names])
@@ -64,10 +64,10 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A test image that training has seen.
+    """This class names a test image that was trained on.
 
     Attributes:
-        test, train: names as seen from their image sets.
+        test, train: names below the folders of their image sets.
         exact: whether the files are the same byte by byte.
         similarity: 1 for an exact one, else at least `NEAR`.
     """
@@ -116,7 +116,7 @@ def take_fingerprints(paths: Iterable[Path], root: Path) -> Fingerprints:
 
 
 def load_fingerprints(path: Path) -> Fingerprints:
-    """Read what `Fingerprints.save` wrote.
+    """Reads what `Fingerprints.save` wrote.
 
     Raises:
         DataError: the file is missing or damaged; names it.
@@ -137,15 +137,15 @@ def load_fingerprints(path: Path) -> Fingerprints:
 
 
 def find_duplicates(train: Fingerprints, test: Fingerprints) -> list[Duplicate]:
-    """Test images that are, or nearly are, training images; at most one finding for each."""
+    """Returns the test images that are, or nearly are, training images; at most one finding for each."""
     known = dict(zip(reversed(train.sha256), reversed(train.names), strict=True))
     flat = _normed(train.details)
     mean = flat.mean(0)
-    seen = _directions(flat - mean)
+    known_details = _directions(flat - mean)
     found = []
     for begin in range(0, len(test.names), _CHUNK):
         part = slice(begin, begin + _CHUNK)
-        similarity = _directions(_normed(test.details[part]) - mean) @ seen.T
+        similarity = _directions(_normed(test.details[part]) - mean) @ known_details.T
         nearest = similarity.argmax(1)
         for name, digest, i, row in zip(
             test.names[part], test.sha256[part], nearest, similarity, strict=True
@@ -158,7 +158,7 @@ def find_duplicates(train: Fingerprints, test: Fingerprints) -> list[Duplicate]:
 
 
 def _details(image: NDArray[np.float32]) -> NDArray[np.int8]:
-    """What a small grey version of an image has beyond the mean of each pixel's neighbours."""
+    """Returns what a small grey version of an image has beyond the mean of each pixel's neighbours."""
     # As Pillow turns colour to grey, so that a copy saved in grey is one too.
     grey = image[..., 0] if image.shape[2] == 1 else image @ _LUMA
     small = np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
@@ -171,12 +171,12 @@ def _details(image: NDArray[np.float32]) -> NDArray[np.int8]:
 
 
 def _normed(details: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Fingerprints `(N, 64 * 64)` of mean 0 and length 1, so that neither light nor contrast counts."""
+    """Returns fingerprints `(N, 64 * 64)` of mean 0 and length 1: neither light nor contrast counts."""
     flat = details.reshape(len(details), -1).astype(np.float32)
     return _directions(flat - flat.mean(1, keepdims=True))
 
 
 def _directions(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Rows of length 1; such as are nearly nothing become nothing, which is similar to nothing."""
+    """Returns rows scaled to length 1; rows of nearly no length become zero, which is similar to nothing."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(np.where(lengths > 1e-3, rows / np.maximum(lengths, 1e-3), 0.0), dtype=np.float32)

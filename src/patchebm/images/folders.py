@@ -1,4 +1,4 @@
-"""Finding the images, labels, masks and groups of an image set in a folder, and checking them.
+"""This module finds the images, labels, masks and groups of an image set in a folder, and checks them.
 
 Only `check_images` and `readable_photos` open images. Folders are listed in sorted order, so that the same
 files give the same set on every machine; hidden files and files that are not images are left out.
@@ -7,7 +7,7 @@ files give the same set on every machine; hidden files and files that are not im
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ MASKS = "ground_truth"
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image file and what is known of it.
+    """This class names an image file and what is known of it.
 
     Attributes:
         path: the file.
@@ -41,13 +41,13 @@ class ImageFile:
 
     @property
     def anomalous(self) -> bool | None:
-        """False for 'good', None for unknown, else True."""
+        """Returns False for 'good', None for unknown, else True."""
         return None if self.defect == "" else self.defect != GOOD
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images of one product.
+    """This class lists the images of one product.
 
     Attributes:
         name: name of the root folder.
@@ -70,12 +70,12 @@ class ImageSet:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """Names of the defects among the test images, sorted, without 'good'."""
+        """Returns the names of the defects among the test images, sorted, without 'good'."""
         return tuple(sorted({image.defect for image in self.test if image.anomalous}))
 
 
 def open_image_set(root: str | Path, test: str | Path | None = None, groups: str | None = None) -> ImageSet:
-    """List an image set; the images themselves are not opened (see `check_images`).
+    """Lists an image set; the images themselves are not opened (`check_images` does).
 
     The good images to train on lie in `train/good` (the layout of MVTec AD), else in `good`, else directly
     in `root`; the first of these that exists counts. The test images lie in `test`, in one folder for each
@@ -84,8 +84,8 @@ def open_image_set(root: str | Path, test: str | Path | None = None, groups: str
 
     Masks are optional, for each defect too: `ground_truth/<defect>/<stem>_mask.png` or `<stem>.png` beside a
     folder named `test` (any image ending will do), or `ground_truth` inside a test folder of another name.
-    Optional files in `root`: `groups.csv` with the columns file,group (paths as seen from `root`, with
-    forward slashes) and `kinds.csv` with the columns defect,kind (kind is local or global).
+    Optional files in `root`: `groups.csv` with the columns file,group (paths below `root`, with forward
+    slashes) and `kinds.csv` with the columns defect,kind (kind is local or global).
 
     Args:
         root: folder of the set.
@@ -129,7 +129,7 @@ def open_image_set(root: str | Path, test: str | Path | None = None, groups: str
 
 
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Expand files and folders to image files, sorted by path, each once.
+    """Expands files and folders to image files, sorted by path, each once.
 
     Folders are searched through all their sub-folders (hidden ones and links to folders left out) for
     files with an ending in `IMAGE_SUFFIXES`. A file that is named itself is taken whatever its ending.
@@ -158,17 +158,13 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def check_images(
-    images: Iterable[ImageFile],
-    *,
-    skip_bad: bool = False,
-    observe: Callable[[Photo], object] = lambda photo: None,
+    images: Iterable[ImageFile], *, skip_bad: bool = False
 ) -> tuple[list[ImageFile], list[tuple[ImageFile, str]]]:
     """Reads every image and its mask to the end, so that a bad file is found before hours of training.
 
     Args:
         images: what to check.
         skip_bad: whether bad images are returned; otherwise they are an error.
-        observe: called with the photo of each good image, while its content is at hand.
 
     Returns:
         The good images, in their order, and the bad ones, each with the sentence that says why.
@@ -177,11 +173,8 @@ def check_images(
         ImageError: without `skip_bad`, if any image or mask is bad; names the first, counts the others.
         DataError: with `skip_bad`, if there are images and not one of them is good.
     """
-    good: list[ImageFile] = []
     bad: list[tuple[ImageFile, str]] = []
-    for image, photo in readable_photos(images, bad):
-        observe(photo)
-        good.append(image)
+    good = [image for image, _ in readable_photos(images, bad)]
     refuse_bad(bad, len(good), skip_bad=skip_bad)
     return good, bad
 
@@ -271,7 +264,7 @@ def _labelled(folder: Path) -> list[ImageFile]:
 
 
 def _with_masks(defects: Sequence[list[ImageFile]], masks: Path) -> list[ImageFile]:
-    """The images of all defects in one list, each with its mask; every mask must find an image."""
+    """Returns the images of all defects, each with its mask; every mask must find an image."""
     by_defect = {images[0].defect: images for images in defects if images}
     if masks.is_dir():
         stray = _images_in(masks)
@@ -282,7 +275,7 @@ def _with_masks(defects: Sequence[list[ImageFile]], masks: Path) -> list[ImageFi
             else:
                 stray += files
         if stray:
-            raise DataError(f"mask {stray[0]} has no image; {_mend_mask(stray[0])}")
+            raise DataError(f"mask {stray[0]} has no image; {_mask_fix(stray[0])}")
     return [image for images in by_defect.values() for image in images]
 
 
@@ -297,7 +290,7 @@ def _pair(images: list[ImageFile], masks: list[Path]) -> list[ImageFile]:
         # The exact stem first: an image may itself be called <something>_mask.
         path = by_stem.get(mask.stem) or by_stem.get(mask.stem.removesuffix("_mask"))
         if path is None:
-            raise DataError(f"mask {mask} has no image; {_mend_mask(mask)}")
+            raise DataError(f"mask {mask} has no image; {_mask_fix(mask)}")
         if path in mask_of:
             raise DataError(f"{mask_of[path]} and {mask} are both masks of {path}; remove one")
         mask_of[path] = mask
@@ -310,7 +303,7 @@ def _pair(images: list[ImageFile], masks: list[Path]) -> list[ImageFile]:
     return [replace(image, mask=mask_of[image.path]) for image in images]
 
 
-def _mend_mask(mask: Path) -> str:
+def _mask_fix(mask: Path) -> str:
     stem = mask.stem.removesuffix("_mask")
     return f"add the image {stem} to the test folder of its defect or remove the mask"
 
@@ -318,11 +311,11 @@ def _mend_mask(mask: Path) -> str:
 def _read_kinds(root: Path) -> dict[str, str]:
     kinds: dict[str, str] = {}
 
-    def add(where: str, defect: str, kind: str) -> None:
+    def add(line: str, defect: str, kind: str) -> None:
         if kind not in ("local", "global"):
-            raise DataError(f"{where}: kind '{kind}' is neither 'local' nor 'global'; correct it")
+            raise DataError(f"{line}: kind '{kind}' is neither 'local' nor 'global'; correct it")
         if kinds.setdefault(defect, kind) != kind:
-            raise DataError(f"{where}: '{defect}' already has another kind; remove one of the lines")
+            raise DataError(f"{line}: '{defect}' already has another kind; remove one of the lines")
 
     read_csv(root / "kinds.csv", ("defect", "kind"), add)
     return kinds

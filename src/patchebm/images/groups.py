@@ -1,4 +1,4 @@
-"""Which images show the same physical part: from a csv file, or from their names."""
+"""This module finds which images show the same physical part: from a csv file, or from their names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from patchebm.errors import DataError
 
 
 def read_groups(paths: Sequence[Path], root: Path, groups: str | None = None) -> Mapping[Path, str]:
-    """The part that each image shows, where it is known.
+    """Returns the part that each image shows, where it is known.
 
     Args:
         paths: images.
         root: folder that names in a csv file start at.
-        groups: a csv file with the columns file,group (paths as seen from `root`, with forward slashes), or a
+        groups: a csv file with the columns file,group (paths below `root`, with forward slashes), or a
             regular expression with one pair of round brackets, such as `part(\\d+)_`, that is searched in
             each image's name: what the brackets match is the part. None takes `root/groups.csv` if there
             is one.
@@ -64,20 +64,20 @@ def _from_csv(file: Path, paths: Sequence[Path], root: Path) -> dict[Path, str]:
     known = set(paths)
     found: dict[Path, str] = {}
 
-    def add(where: str, name: str, group: str) -> None:
+    def add(line: str, name: str, group: str) -> None:
         path = root / name
         # Images of root/test stay listed while another test folder is used instead.
         if path not in known and not path.is_file():
-            raise DataError(f"{where}: '{name}' is not an image of this set; correct or remove the line")
+            raise DataError(f"{line}: '{name}' is not an image of this set; correct or remove the line")
         if found.setdefault(path, group) != group:
-            raise DataError(f"{where}: '{name}' already has another group; remove one of the lines")
+            raise DataError(f"{line}: '{name}' already has another group; remove one of the lines")
 
     read_csv(file, ("file", "group"), add)
     return found
 
 
 def read_csv(path: Path, columns: tuple[str, str], add: Callable[[str, str, str], None]) -> None:
-    """Hand each row of an optional csv file to `add`, as 'path line n' and the values of the two columns.
+    """Hands each row of an optional csv file to `add`: as 'path line n' and the values of two columns.
 
     Raises:
         DataError: the file is malformed or cannot be read.
@@ -92,11 +92,11 @@ def read_csv(path: Path, columns: tuple[str, str], add: Callable[[str, str, str]
             if not set(columns) <= set(rows.fieldnames or ()):
                 raise DataError(f"{path} must start with a line naming {needed}; add it")
             for row in rows:
-                where = f"{path} line {rows.line_num}"
+                line = f"{path} line {rows.line_num}"
                 first, second = ((row[column] or "").strip() for column in columns)
                 if None in row or not first or not second:
-                    raise DataError(f"{where} does not fill {needed}; correct or remove the line")
-                add(where, first, second)
+                    raise DataError(f"{line} does not fill {needed}; correct or remove the line")
+                add(line, first, second)
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a csv file in UTF-8 ({error}); write {needed}") from error
     except OSError as error:

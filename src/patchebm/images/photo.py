@@ -1,4 +1,4 @@
-"""One image file, opened once for all that is made of it: its hash, its pixels, its fingerprint."""
+"""This module opens an image file once for all that is made of it: its hash, its pixels, its fingerprint."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Photo:
 
     @cached_property
     def content(self) -> bytes:
-        """The bytes of the file. Raises ImageError if it cannot be read; names it."""
+        """Returns the bytes of the file. Raises ImageError if it cannot be read; names it."""
         return read_file(self.path)
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of the bytes in hexadecimal. Raises ImageError if the file cannot be read."""
+        """Returns the SHA-256 of the bytes in hexadecimal. Raises ImageError if the file cannot be read."""
         return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
     def pixels(self) -> NDArray[np.float32]:
-        """The pixels `(H, W, 1 or 3)` float32 in [0, 1]. Raises ImageError as `read_image` does."""
+        """Returns the pixels `(H, W, 1 or 3)` float32 in [0, 1]. Raises ImageError as `read_image` does."""
         return decode_image(self.content, self.path)
 
     def release(self) -> None:

@@ -1,6 +1,6 @@
-"""Reading one image or one mask from a file into a numpy array, or saying in a sentence why not.
+"""This module reads an image or a mask into a numpy array, or says in a sentence why it cannot.
 
-`patchebm.images.decoding` decodes; this module decides what the numbers mean.
+`patchebm.images.decoding` decodes; here it is decided what the numbers mean.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Samples: TypeAlias = "NDArray[np.unsignedinteger[Any]]"  # uint8 or uint16
 
 
 def read_image(path: str | Path) -> NDArray[np.float32]:
-    """Read an image as float32 of shape (H, W, C), C-contiguous, with values in [0, 1].
+    """Reads an image as float32 of shape (H, W, C), C-contiguous, with values in [0, 1].
 
     PNG, JPEG, BMP and TIFF are read, whatever the file is called; black is 0 and white is 1.
 
@@ -60,7 +60,7 @@ def read_image(path: str | Path) -> NDArray[np.float32]:
 
 
 def decode_image(content: bytes, name: str | Path) -> NDArray[np.float32]:
-    """As `read_image`, from the bytes of a file.
+    """Returns what `read_image` does, from the bytes of a file.
 
     Args:
         content: of a file.
@@ -74,7 +74,7 @@ def decode_image(content: bytes, name: str | Path) -> NDArray[np.float32]:
 
 
 def image_of(image: Image.Image, name: str) -> NDArray[np.float32]:
-    """As `read_image`, from a Pillow image, which is read upright where it came from a file.
+    """Returns what `read_image` does, from a Pillow image, upright where it came from a file.
 
     Args:
         image: of any mode that `read_image` reads.
@@ -99,7 +99,7 @@ def image_of(image: Image.Image, name: str) -> NDArray[np.float32]:
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Read a defect mask as bool of shape (H, W): True wherever any colour channel is not zero.
+    """Reads a defect mask as bool of shape (H, W): True wherever any colour channel is not zero.
 
     Args:
         path: file to read; every kind that `read_image` reads, with the exceptions below.
@@ -129,14 +129,14 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _values(path: Path, loaded: Decoded) -> NDArray[np.float32]:
-    """Pixels as float32 in [0, 1]."""
+    """Returns pixels as float32 in [0, 1]."""
     values = _samples(path, loaded).astype(np.float32)
     values /= np.float32(loaded.white)
     return values
 
 
 def _samples(path: Path, loaded: Decoded) -> _Samples:
-    """Pixels as the file has them, upright, of shape (H, W, 1 or 3), white being `loaded.white`."""
+    """Returns pixels as the file has them, upright, of shape (H, W, 1 or 3); `loaded.white` is white."""
     image = loaded.image
     samples: _Samples
     if image.mode.startswith("I;16") or (image.mode == "I" and loaded.kind == "PNG"):
@@ -160,7 +160,7 @@ def _samples(path: Path, loaded: Decoded) -> _Samples:
 
 
 def _as_8_bit(path: Path, image: Image.Image) -> Image.Image:
-    """The image in mode L or RGB."""
+    """Returns the image in mode L or RGB."""
     mode = image.mode
     if mode in ("L", "RGB"):
         return image
@@ -184,7 +184,7 @@ def _has_grey_palette(image: Image.Image) -> bool:
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    """Whether any pixel is not fully opaque, by an alpha channel or by a colour declared transparent."""
+    """Says whether any pixel is not fully opaque, by an alpha channel or a colour declared transparent."""
     if "transparency" in image.info:
         return image.mode != "P" or image.convert("RGBA").getchannel("A").getextrema()[0] != 255
     if image.mode not in ("LA", "La", "PA", "RGBA"):
@@ -193,7 +193,7 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _upright(samples: _Samples, orientation: int) -> _Samples:
-    """Undo the EXIF orientation of an (H, W, C) array; 2 to 8 as in the EXIF standard, others unchanged."""
+    """Undoes the EXIF orientation of an (H, W, C) array: 2 to 8 as in the EXIF standard, others unchanged."""
     if orientation in (5, 6, 7, 8):
         samples = samples.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

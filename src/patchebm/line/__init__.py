@@ -1,1 +1,1 @@
-"""Images as a camera delivers them, results as a line takes them; no torch."""
+"""This folder scores images as a camera writes them and records results; it needs no torch."""

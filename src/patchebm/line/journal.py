@@ -1,4 +1,4 @@
-"""Results that survive everything: an append-only file of JSON Lines, and a CSV table made from it.
+"""This module keeps results that survive power cuts: a file of JSON Lines, and a CSV table of it.
 
 `results.jsonl` is the truth. A batch of records is on the disk before it counts; a line that a power cut or
 SIGKILL tore is cut off at the next start, and its image is scored again. `results.csv` follows it and is
@@ -12,7 +12,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -25,32 +25,20 @@ Record = dict[str, Any]
 """One image's line: `id`, `time`, `image`, `size`, `mtime_ns`, `sha256`, `model`, and either `error` or
 what `Prediction.record` holds."""
 
-COLUMNS = (
-    "time",
-    "image",
-    "anomalous",
-    "score",
-    "threshold",
-    "tail_probability",
-    "extrapolated",
-    "score_patch",
-    "score_image",
-    "overlay",
-    "error",
-    "model",
-    "id",
-)
+# Columns of the table before and behind those of the levels, `score_patch` for instance.
+FIRST_COLUMNS = ("time", "image", "anomalous", "score", "threshold", "tail_probability", "extrapolated")
+LAST_COLUMNS = ("overlay", "error", "model", "id")
 
 
 class _Recorded(NamedTuple):
-    """The last recorded version of a name; `sha256` of its bytes, or empty if they could not be read."""
+    """This class is the last recorded version of a name; `sha256` is empty if its bytes could not be read."""
 
     state: FileState
     sha256: bytes
 
 
 class Journal:
-    """The results of one watcher; a context manager that holds the folder's lock.
+    """This class holds the results of one watcher; as a context manager it holds the folder's lock.
 
     Memory is some 400 bytes for each name, not for each record.
 
@@ -71,6 +59,8 @@ class Journal:
         self.path = folder / "results.jsonl"
         self._table = folder / "results.csv"
         self._recorded: dict[str, _Recorded] = {}
+        # The names of the levels that records hold, in the order in which they came; a dict for its order.
+        self._levels: dict[str, None] = {}
         self._lock = _lock(folder)
         try:
             self.end = self._read()
@@ -102,23 +92,23 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the files and let the lock go."""
+        """Closes the files and lets the lock go."""
         if self._table_file is not None:
             self._table_file.close()
         os.close(self._file)
         os.close(self._lock)
 
     def __len__(self) -> int:
-        """Names that are recorded."""
+        """Returns the number of names that are recorded."""
         return len(self._recorded)
 
     def knows(self, name: str, state: FileState) -> bool:
-        """Whether a file is recorded in this state."""
+        """Says whether a file is recorded in this state."""
         recorded = self._recorded.get(name)
         return recorded is not None and recorded.state == state
 
     def is_same(self, name: str, state: FileState, sha256: str) -> bool:
-        """Whether a file that has another state than the recorded one holds the same bytes.
+        """Says whether a file that has another state than the recorded one holds the same bytes.
 
         If so, the new state is remembered: a file that was touched or copied again is no new image.
         """
@@ -129,7 +119,7 @@ class Journal:
         return True
 
     def check(self) -> None:
-        """Raise DataError if `results.jsonl` was moved or deleted: what is appended would be lost."""
+        """Raises DataError if `results.jsonl` was moved or deleted: what is appended would be lost."""
         try:
             there = os.path.samestat(os.stat(self.path), os.fstat(self._file))
         except OSError:
@@ -138,7 +128,7 @@ class Journal:
             raise DataError(f"{self.path} was moved or deleted while it was written; start watch again")
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write records and wait until they are on the disk.
+        """Writes records and waits until they are on the disk.
 
         Raises:
             PatchebmError: there is no room, or the disk fails. No part of the records counts then, and
@@ -165,7 +155,7 @@ class Journal:
             self._table_file = None
 
     def lines(self, start: int) -> Iterator[tuple[int, bytes]]:
-        """Lines that are safely on the disk from an offset on: each with the offset behind it."""
+        """Yields the lines that are safely on the disk from an offset on, each with the offset behind it."""
         with self.path.open("rb") as file:
             file.seek(start)
             while start < self.end:
@@ -174,16 +164,19 @@ class Journal:
                 yield start, line
 
     def _follow(self, records: Sequence[Record]) -> None:
-        """Bring `results.csv` up to date."""
-        if self._table_file is None:
+        """Brings `results.csv` up to date."""
+        known = len(self._levels)
+        for record in records:
+            self._levels.update(_levels_of(record))
+        if self._table_file is None or len(self._levels) > known:
             self._write_table()
             return
-        rows = _rows(records)
+        rows = _rows(records, self._levels)
         if self._table_file.write(rows) < len(rows):
             raise OSError("there is no room for the table")
 
     def _read(self) -> int:
-        """Take in what is recorded. Returns the bytes of whole lines."""
+        """Takes in what is recorded, and returns the number of bytes of whole lines."""
         end = 0
         if not self.path.exists():
             return end
@@ -192,7 +185,9 @@ class Journal:
                 try:
                     if not line.endswith(b"\n"):
                         break
-                    name, recorded = _recorded(json.loads(line))
+                    record = json.loads(line)
+                    name, recorded = _recorded(record)
+                    self._levels.update(_levels_of(record))
                     # What could not be opened before this start may be opened now.
                     if recorded.sha256:
                         self._recorded[name] = recorded
@@ -208,33 +203,43 @@ class Journal:
         return end
 
     def _write_table(self) -> None:
-        """Make `results.csv` from `results.jsonl`."""
+        """Makes `results.csv` from `results.jsonl`."""
         with replacing(self._table) as temporary, temporary.open("wb") as file:
-            file.write((",".join(COLUMNS) + "\r\n").encode())
+            file.write(_rows([], self._levels, header=True))
             for _, line in self.lines(0):
-                file.write(_rows([json.loads(line)]))
+                file.write(_rows([json.loads(line)], self._levels))
+        if self._table_file is not None:
+            self._table_file.close()
         # Unbuffered: a row is there for its readers at once.
         self._table_file = self._table.open("ab", buffering=0)
 
 
 def _recorded(record: Record) -> tuple[str, _Recorded]:
-    """The name of a record's image, and which version of it is recorded."""
+    """Returns the name of a record's image, and which version of it is recorded."""
     sha256 = bytes.fromhex(record["sha256"] or "")
     return str(record["image"]), _Recorded(FileState(int(record["size"]), int(record["mtime_ns"])), sha256)
 
 
-def _rows(records: Sequence[Record]) -> bytes:
-    """Records as lines of the table; names that are no Unicode get backslashes."""
+def _levels_of(record: Record) -> dict[str, None]:
+    """Returns the names of the levels that a record holds scores of, in their order."""
+    return dict.fromkeys(dict(record.get("levels", {})))
+
+
+def _rows(records: Sequence[Record], levels: Iterable[str], *, header: bool = False) -> bytes:
+    """Returns records as lines of the table; names that are no Unicode get backslashes."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
+    columns = [*FIRST_COLUMNS, *(f"score_{name}" for name in levels), *LAST_COLUMNS]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")
+    if header:
+        writer.writeheader()
     for record in records:
-        levels = {f"score_{name}": score for name, score in record.get("levels", {}).items()}
-        writer.writerow(record | levels)
+        scores = {f"score_{name}": score for name, score in record.get("levels", {}).items()}
+        writer.writerow(record | scores)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _lock(folder: Path) -> int:
-    """Lock a folder for this process. The kernel lets the lock go with the process, however that ends."""
+    """Locks a folder for this process. The kernel lets the lock go with the process, however that ends."""
     path = folder / ".watch.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -261,7 +266,7 @@ def _lock(folder: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk: a new file could be gone after a power cut otherwise."""
+    """Puts the names in a folder on the disk: a new file could be gone after a power cut otherwise."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""What a machine has for scoring: processor, memory, runtimes and the precisions that they offer."""
+"""This module finds what a machine has for scoring: processor, memory, runtimes and their precisions."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ RUNTIMES: Mapping[str, str] = {
 
 
 def hardware(root: Path = Path("/")) -> dict[str, Any]:
-    """Facts about processor and memory.
+    """Returns facts about processor and memory.
 
     Args:
-        root: where `proc` and `sys` of Linux are.
+        root: the folder that holds `proc` and `sys` of Linux.
 
     Returns:
         `processor`, `architecture`, `cores` that this process may use (a container may have fewer than the
@@ -75,10 +75,10 @@ def hardware(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def runtimes() -> dict[str, dict[str, Any]]:
-    """Facts about each runtime: `version` (None if it is not installed), and what it says it can use.
+    """Returns facts about each runtime: `version`, None if it is not installed, and what it can use.
 
-    torch is not imported; of the others, importing is how they are asked, and `precisions` are those that a
-    bundle may have.
+    torch is not imported. Others are, and say their `providers`, as `--provider` takes them, and which of a
+    bundle's `precisions` they compute in.
     """
     found: dict[str, dict[str, Any]] = {}
     for name in RUNTIMES:
@@ -99,7 +99,7 @@ def runtimes() -> dict[str, dict[str, Any]]:
 
 
 def advice(facts: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Sentences that say what to do, if anything."""
+    """Returns sentences that say what to do, if anything."""
     sentences = []
     for name, how in RUNTIMES.items():
         if "problem" in found[name]:
@@ -137,14 +137,14 @@ def _ask_openvino() -> dict[str, Any]:
 
 
 def _processor(root: Path) -> tuple[str, set[str]]:
-    """Name and flags of the first processor."""
+    """Returns name and flags of the first processor."""
     fields = _fields(root / "proc/cpuinfo")
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     return fields.get("model name") or fields.get("Model") or "", flags
 
 
 def _cores(root: Path) -> float:
-    """Cores that this process may use: by affinity, and by the quota of its container."""
+    """Returns the cores that this process may use: by affinity, and by the quota of its container."""
     try:
         cores: float = len(os.sched_getaffinity(0))
     except AttributeError:
@@ -158,7 +158,7 @@ def _cores(root: Path) -> float:
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """The first value of each key of a file of `key: value` lines; empty if there is no such file."""
+    """Returns the first value of each key of a file of `key: value` lines; nothing if there is no file."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -171,7 +171,7 @@ def _fields(path: Path) -> dict[str, str]:
 
 
 def _kilobytes(value: str | None) -> int | None:
-    """Megabytes of a value such as `24579492 kB`."""
+    """Returns the megabytes of a value such as `24579492 kB`."""
     return None if value is None else int(value.split()[0]) // 1024
 
 

@@ -1,4 +1,4 @@
-"""How fast a model is on this machine, measured in processes of their own.
+"""This module measures how fast a model is on this machine, in processes of their own.
 
 A process each, because a runtime keeps the threads that it was started with, because the time to the first
 verdict is that of a process that has just started, and because a runtime that crashes ends only its own.
@@ -29,7 +29,7 @@ TIMEOUT = 300.0
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured.
+    """This class holds what was measured.
 
     Attributes:
         threads: that the runtime was given.
@@ -92,7 +92,7 @@ def measure(
 
 
 def peak_memory_mb(process: int | str = "self") -> int | None:
-    """The most resident memory that a process has had so far; None where Linux does not tell.
+    """Returns the most resident memory that a process has had so far; None where Linux does not tell.
 
     Not `getrusage`: its figure starts with that of the parent process.
     """

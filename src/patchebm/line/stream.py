@@ -1,4 +1,4 @@
-"""From a folder that fills to results: score what has settled, record it, go on.
+"""This module scores what has settled in a folder that fills, records it, and goes on.
 
 Nothing is lost and nothing is scored twice: an image counts as done when its record is on the disk, and not
 before. Whatever happens in between, it is found again in the folder.
@@ -32,7 +32,7 @@ SCAN_SHARE = 0.1
 
 
 class Stream:
-    """Scores the images of a folder into a journal.
+    """This class scores the images of a folder and writes their records to a journal.
 
     Args:
         predictor: scores images.
@@ -67,10 +67,10 @@ class Stream:
         self._recorded = recorded
 
     def run(self, *, poll: float, once: bool) -> None:
-        """Work until `stop` is set, or, with `once`, until every image in the folder is recorded.
+        """Works until `stop` is set, or, with `once`, until every image in the folder is recorded.
 
         Args:
-            poll: seconds between two looks into the folder; more where a look takes long.
+            poll: seconds between two scans of the folder; more where a scan takes long.
             once: whether to end when nothing is waiting.
 
         Raises:
@@ -139,7 +139,7 @@ class Stream:
                     yield error
 
     def _record(self, arrival: Arrival, sha256: str | None) -> Record:
-        """What is known of an image without its score."""
+        """Returns what is known of an image without its score."""
         size, mtime_ns = arrival.state
         identity = f"{arrival.name}\0{size}\0{mtime_ns}\0{sha256}".encode("utf-8", "surrogateescape")
         return {
@@ -171,7 +171,7 @@ class Stream:
         return self._persist(save)
 
     def _persist(self, write: Callable[[], None]) -> bool:
-        """Write something, however long the disk is full. False if the stream is to stop before."""
+        """Writes something, however long the disk is full. Returns False if the stream is to stop before."""
         pause, failed = FIRST_RETRY, False
         while True:
             try:
@@ -191,13 +191,13 @@ class Stream:
 
 
 def _map_name(record: Record) -> str:
-    """Where an image's overlay goes; another version of the image, or another ending, has another name."""
+    """Returns where an image's overlay goes: each version of the image, and each ending, has its own name."""
     path = PurePosixPath(record["image"])
     return str(path.with_name(f"{path.stem}_{record['id'][:8]}_heat.png"))
 
 
 def _is_unchanged(arrival: Arrival) -> bool:
-    """Whether the file is still the one that was scored, or gone, which changes nothing about its score."""
+    """Says whether the file is still the one that was scored, or gone, which leaves its score as it is."""
     try:
         return FileState.of(arrival.path) == arrival.state
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""A folder that a camera writes to: which of its images are complete and not recorded yet.
+"""This module finds the images in a folder that a camera writes to which are complete and not recorded yet.
 
-The folder is looked through again and again (`os.scandir`): change notices of the operating system do not
+The folder is scanned again and again (`os.scandir`): change notices of the operating system do not
 come from network shares, and get lost when many files arrive at once.
 """
 
@@ -23,26 +23,26 @@ _UNFINISHED = frozenset({"tmp", "temp", "partial", "filepart", "crdownload"})
 
 
 class FileState(NamedTuple):
-    """What tells one version of a file from the next: its size in bytes and its time in nanoseconds."""
+    """This class tells one version of a file from the next: its size in bytes, its time in nanoseconds."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of(cls, path: str | Path) -> FileState:
-        """The state of a file now. Raises OSError if it is gone."""
+        """Returns the state of a file now. Raises OSError if it is gone."""
         facts = os.stat(path)
         return cls(facts.st_size, facts.st_mtime_ns)
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """An image that has stopped changing.
+    """This class is an image that has stopped changing.
 
     Attributes:
         name: its path below the folder, with slashes.
         path: where to read it.
-        state: the state in which it was seen; if it has another one when it is read, it is not complete.
+        state: the state in which it was found; if it has another one when it is read, it is not complete.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Arrival:
 
 @dataclass
 class _Waiting:
-    """An image that is not recorded: in which state since when, and how old that must be to be tried."""
+    """This class is an image that is not recorded: its state, since when, and at what age it is tried."""
 
     state: FileState
     since: float
@@ -60,13 +60,13 @@ class _Waiting:
 
 
 class FolderWatch:
-    """Finds images below a folder that have settled.
+    """This class finds images below a folder that have settled.
 
     Args:
-        folder: looked through with its sub-folders; hidden and unfinished names are left out, links to
-            folders are not followed.
+        folder: scanned with its sub-folders; hidden and unfinished names are left out, links to folders are
+            not followed.
         settle: seconds for which size and time must not change.
-        known: whether a name is recorded in a state; such a file is not looked at again.
+        known: says whether a name is recorded in a state; such a file is left alone.
         say: takes messages.
         skip: a folder to leave out, where results lie below `folder`.
     """
@@ -90,16 +90,16 @@ class FolderWatch:
 
     @property
     def waiting(self) -> int:
-        """Images that the last scan found and that were not recorded."""
+        """Returns the number of images that the last scan found and that were not recorded."""
         return len(self._waiting)
 
     @property
     def gone(self) -> bool:
-        """Whether the folder itself could not be read in the last scan."""
+        """Says whether the folder itself could not be read in the last scan."""
         return "" in self._unreadable
 
     def scan(self) -> list[Arrival]:
-        """Look through the folder once.
+        """Scans the folder once.
 
         Returns:
             Images to be scored now, in the order in which they were written.
@@ -119,7 +119,7 @@ class FolderWatch:
         return sorted(ready, key=lambda arrival: (arrival.state.mtime_ns, arrival.name))
 
     def give_up(self, arrival: Arrival) -> bool:
-        """Whether an image that could not be read is to be recorded as such.
+        """Says whether an image that could not be read is to be recorded as such.
 
         If not, it is tried again later, at doubling distances: it may be half-written.
         """
@@ -130,7 +130,7 @@ class FolderWatch:
         return age >= most
 
     def _files(self) -> Iterator[tuple[str, FileState]]:
-        """Name and state of each image."""
+        """Yields name and state of each image."""
         folders = [""]
         while folders:
             prefix = folders.pop()
@@ -157,7 +157,7 @@ class FolderWatch:
         return os.path.realpath(entry.path) == os.path.realpath(self._skip)
 
     def _note_unreadable(self, prefix: str, error: OSError) -> None:
-        # A sub-folder that went between the listing and the look is no news; the folder itself is.
+        # A sub-folder that went between two listings is no news; the folder itself is.
         if prefix in self._unreadable or (prefix and isinstance(error, FileNotFoundError)):
             return
         self._unreadable.add(prefix)
@@ -170,14 +170,14 @@ class FolderWatch:
 
 
 def _unfinished(name: str) -> bool:
-    """Whether a name is hidden or that of a file which a program has not finished."""
+    """Says whether a name is hidden or that of a file which a program has not finished."""
     if name.startswith((".", "~")):
         return True
     return not _UNFINISHED.isdisjoint(name.lower().split(".")[1:])
 
 
 def _state(entry: os.DirEntry[str]) -> FileState | None:
-    """The state of a regular file, or None: a pipe, a link to nowhere, or gone by now."""
+    """Returns the state of a regular file; None for a pipe, a link to nowhere, or what is gone by now."""
     try:
         if not entry.is_file():
             return None

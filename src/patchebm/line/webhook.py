@@ -1,4 +1,4 @@
-"""Records sent to a web address as they are written, in the background.
+"""This module sends records to a web address as they are written, in the background.
 
 The journal is the queue: what is kept is only how far it was sent. A receiver that is down holds the queue
 and nothing else; every record arrives at least once, with the same `Idempotency-Key` each time.
@@ -24,7 +24,7 @@ from patchebm.line.journal import Journal
 # Times that a record is sent while the receiver answers with an error, before it is set aside for later.
 ATTEMPTS = 5
 # Records that may be set aside; from then on the queue waits.
-MOST_SET_ASIDE = 1000
+MAX_SET_ASIDE = 1000
 # Seconds between attempts: the first, doubled up to the second.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 # Seconds after which what was set aside is sent again.
@@ -34,7 +34,7 @@ SAVE_EVERY = 1.0
 
 
 class Webhook:
-    """Sends the records of a journal, each as the JSON body of a POST.
+    """This class sends the records of a journal, each as the JSON body of a POST.
 
     Args:
         url: of http or https. Redirects are not followed: they would turn the POST into a GET.
@@ -68,15 +68,15 @@ class Webhook:
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Begins to send."""
         self._thread.start()
 
     def notify(self) -> None:
-        """Say that the journal has grown."""
+        """Says that the journal has grown."""
         self._news.set()
 
     def close(self, patience: float = 5.0) -> None:
-        """Send what can be sent within some seconds, and keep how far that was."""
+        """Sends what can be sent within some seconds, and keeps how far that was."""
         deadline = time.monotonic() + patience
         while self._thread.is_alive() and not self._failing and time.monotonic() < deadline:
             if self._sent == self._journal.end:
@@ -105,7 +105,7 @@ class Webhook:
             self._news.wait(SECOND_ROUND)
 
     def _retry_set_aside(self) -> None:
-        """Send once more, and once each, what the receiver did not take."""
+        """Sends once more, and once each, what the receiver did not take."""
         for offset in list(self._set_aside):
             _, line = next(self._journal.lines(offset))
             if self._stop.is_set():
@@ -118,13 +118,13 @@ class Webhook:
                 return
 
     def _deliver(self, offset: int, line: bytes) -> bool:
-        """Send a record until it has arrived or is set aside. False if this watcher stops before."""
+        """Sends a record until it has arrived or is set aside. Returns False if this watcher stops before."""
         pause, attempts = FIRST_PAUSE, 0
         while (problem := self._post(line)) is not None:
             # No answer: the receiver is down, and the next record would fare no better. A bad answer may
             # come of this very record, which must not hold up the others for ever.
             attempts += problem.answered
-            if attempts >= ATTEMPTS and len(self._set_aside) < MOST_SET_ASIDE:
+            if attempts >= ATTEMPTS and len(self._set_aside) < MAX_SET_ASIDE:
                 self._set_aside.append(offset)
                 self._say(f"webhook: {self._host} refused a record {ATTEMPTS} times; it is sent again later")
                 return True
@@ -143,7 +143,7 @@ class Webhook:
             self._say(f"webhook: {self._host} {problem}; trying again in the background")
 
     def _post(self, line: bytes) -> _Problem | None:
-        """Send a record once. None if it has arrived."""
+        """Sends a record once. Returns None if it has arrived."""
         request = urllib.request.Request(
             self._url,
             data=line.rstrip(b"\n"),
@@ -166,7 +166,7 @@ class Webhook:
             return _Problem(f"does not answer properly ({error or type(error).__name__})", answered=False)
 
     def _read(self) -> tuple[int, list[int]]:
-        """How far the journal was sent, and where the lines stand that were set aside."""
+        """Returns how far the journal was sent, and the offsets of the lines that were set aside."""
         if not self._file.exists():
             return self._journal.end, []
         try:
@@ -196,7 +196,7 @@ class Webhook:
 
 
 class _Problem:
-    """Why a record has not arrived, and whether the receiver answered at all."""
+    """This class says why a record has not arrived, and whether the receiver answered at all."""
 
     def __init__(self, sentence: str, *, answered: bool) -> None:
         self._sentence = sentence
@@ -207,15 +207,16 @@ class _Problem:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Makes a redirect an error."""
+    """This class makes a redirect an error."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Follow nothing."""
+        """Follows no redirect."""
         return
 
 
 def check_url(url: str) -> str:
-    """The host of an address of http or https, with its port; all that messages show, for paths hold secrets.
+    """Returns the host of an address of http or https, with its port: all that messages show, for paths hold
+    secrets.
 
     Raises:
         ConfigError: the address cannot be used.

@@ -1,1 +1,1 @@
-"""Pages that show figures and images."""
+"""This package shows figures and images on pages and in the terminal."""

@@ -1,4 +1,4 @@
-"""The charts of a report, as matplotlib figures that no global state refers to."""
+"""This module draws charts as matplotlib figures that no global state refers to."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from patchebm.report.table import number
 
-__all__ = ["calibration_figure", "roc_figure", "score_figure", "training_figure"]
-
 # Blue, vermilion, green, purple, orange, sky: Okabe and Ito's colours, told apart by the colour-blind.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9")
 _LINES = ("-", "--", "-.", ":")
@@ -24,21 +22,17 @@ _WIDE = 40.0
 
 
 def score_figure(scores_by_group: Mapping[str, Sequence[float]], threshold: float) -> Chart:
-    """Draw every score as a point, one row per group, with the threshold as a line.
+    """This function draws every score as a point, one row per group, with the threshold as a line.
 
     Args:
         scores_by_group: scores by group, such as "good" and each defect, drawn from top to bottom. Empty
             groups are left out.
         threshold: scores above it are verdicts of "anomalous".
-
-    Returns:
-        A matplotlib figure that no global state refers to.
     """
     groups = [(name, np.asarray(values)) for name, values in scores_by_group.items() if len(values)]
-    figure = Chart(figsize=(5.4, 1.2 + 0.45 * len(groups)), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _chart(5.4, 1.2 + 0.45 * len(groups))
     for row, (_, values) in enumerate(groups):
-        # Equal scores would hide each other; spreading them in turn needs no randomness.
+        # Equal scores would hide each other; moving them apart in turn needs no randomness.
         height = row + 0.26 * ((np.arange(values.size) * 0.618034) % 1.0 * 2.0 - 1.0)
         above = values > threshold
         axes.scatter(values[~above], height[~above], s=20, c=_COLOURS[0], alpha=0.7, linewidths=0)
@@ -57,83 +51,73 @@ def score_figure(scores_by_group: Mapping[str, Sequence[float]], threshold: floa
     for label in axes.get_yticklabels():
         # A folder may be called "$x$": names are not formulas.
         label.set_parse_math(False)
-    _quiet(axes)
     return figure
 
 
 def roc_figure(
     curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], point: tuple[float, float] | None = None
 ) -> Chart:
-    """Draw ROC curves, each named with its AUROC.
+    """This function draws ROC curves, each named with its AUROC.
 
     Args:
         curves: by name, the labels (N,) bool, True for anomalous, and the scores (N,) float. A curve whose
             labels are all one class does not exist and is left out.
         point: share of good and of anomalous images above the threshold, drawn as a point.
 
-    Returns:
-        A matplotlib figure that no global state refers to.
-
     Raises:
         ValueError: labels and scores differ in length, or a score is not finite.
     """
-    figure = Chart(figsize=(4.6, 4.3), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _chart(4.6, 4.3)
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1.0, label="chance")
     for index, (name, (labels, scores)) in enumerate(curves.items()):
         truth = np.asarray(labels, dtype=bool)
         if truth.all() or not truth.any():
             continue
-        rates = roc_curve(truth, scores)[:2]
         label = f"{_short(name)}: AUROC {roc_auc_score(truth, scores):.3f}"
         colour, line = _COLOURS[index % len(_COLOURS)], _LINES[index % len(_LINES)]
+        rates = roc_curve(truth, scores)[:2]
         axes.plot(*rates, color=colour, linestyle=line, linewidth=2.0, label=label)
     if point is not None:
         axes.plot(*point, "o", color="#222222", markersize=8, label="at the threshold", clip_on=False)
     axes.set(xlabel="good parts called anomalous", ylabel="anomalous parts found", aspect="equal")
     for text in axes.legend(loc="lower right", frameon=False).get_texts():
         text.set_parse_math(False)
-    _quiet(axes)
     return figure
 
 
 def calibration_figure(probabilities: npt.ArrayLike) -> Chart:
-    """Draw which share of good test images looked at least as odd as stated.
+    """This function draws which share of good test images is at least as odd as stated.
+
+    Where tail probabilities hold, a share p of good images is at most p: the steps run along the diagonal,
+    and at each p in 95 % of all samples within the band.
 
     Args:
-        probabilities: (N,) tail probabilities of good test images. Where they hold, a share p of them is at
-            most p, and the steps run along the diagonal.
-
-    Returns:
-        The steps, the diagonal, and the band in which they lie at each p in 95 % of all samples.
+        probabilities: (N,) tail probabilities of good test images.
     """
     values = np.sort(np.asarray(probabilities, dtype=np.float64))
-    figure = Chart(figsize=(4.6, 4.3), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _chart(4.6, 4.3)
     stated = np.geomspace(min(1e-3, max(values.min(initial=1e-3), 1e-6)), 1.0, 200)
     low, high = (stats.binom.ppf(q, values.size, stated) / values.size for q in (0.025, 0.975))
     axes.fill_between(stated, low, high, color="#cccccc", linewidth=0, label="95 % of samples")
     axes.plot(stated, stated, color="#888888", linewidth=1.0, label="as stated")
     steps = np.concatenate(([stated[0]], values, [1.0]))
-    observed = np.concatenate(([0.0], np.arange(1, values.size + 1) / values.size, [1.0]))
+    shares = np.concatenate(([0.0], np.arange(1, values.size + 1) / values.size, [1.0]))
     label = f"{values.size} good test images"
-    axes.step(steps, observed, where="post", color=_COLOURS[0], linewidth=2.0, label=label)
+    axes.step(steps, shares, where="post", color=_COLOURS[0], linewidth=2.0, label=label)
     axes.set(xscale="log", xlabel="stated: p or odder", ylabel="observed share", ylim=(0, 1.02))
     axes.set_xlim(stated[0], 1.0)
     axes.legend(loc="upper left", frameon=False)
-    _quiet(axes)
     return figure
 
 
 def training_figure(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], ylabel: str) -> Chart:
-    """Draw curves over training steps, one for each member of a level.
+    """This function draws curves over training steps, one for each network of a level.
 
     Args:
         curves: by name, the steps (N,) and the values (N,); what is not finite leaves a gap.
         ylabel: what the values are.
     """
-    figure = Chart(figsize=(4.6, 3.0), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _chart(4.6, 3.0)
     for index, (name, (steps, values)) in enumerate(curves.items()):
         colour, line = _COLOURS[index % len(_COLOURS)], _LINES[index // len(_COLOURS) % len(_LINES)]
         axes.plot(
@@ -142,17 +126,19 @@ def training_figure(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], y
     axes.set(xlabel="step", ylabel=ylabel)
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize="small")
-    _quiet(axes)
     return figure
 
 
 def _short(name: str) -> str:
-    """A name that leaves room for the drawing."""
+    """Returns a name that leaves room for the drawing."""
     return name if len(name) <= 28 else name[:27] + "…"
 
 
-def _quiet(axes: Axes) -> None:
-    """Take away the lines that carry nothing."""
+def _chart(width: float, height: float) -> tuple[Chart, Axes]:
+    """Returns an empty chart of a size in inches, without lines that carry nothing."""
+    figure = Chart(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
+    return figure, axes

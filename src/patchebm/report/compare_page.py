@@ -1,4 +1,4 @@
-"""Several runs side by side on one page, and in the terminal."""
+"""This module shows several runs side by side on one page and in the terminal."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def write_compare_page(
 
 
 def compare_text(compared: Sequence[dict[str, Any]], metrics: Sequence[Metric] = METRICS) -> str:
-    """What the terminal shows of a comparison."""
+    """Returns what the terminal shows of a comparison."""
     return render("compare.txt", sets=_sets(compared, metrics))
 
 
 def _sets(compared: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> list[dict[str, Any]]:
-    """What is said of each set."""
+    """Returns what is said of each set."""
     found = []
     for facts in compared:
         known = [run for run in facts["runs"] if run[MAIN.name] is not None]
@@ -61,6 +61,7 @@ def _sets(compared: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> list
         found.append(
             {
                 "name": facts["image_set"],
+                "runs": list(columns),
                 "best": max(known, key=lambda run: run[MAIN.name]) if known else None,
                 "sure": sum((pair.get("p_holm") or 1) < 0.05 for pair in tested),
                 "tested": len(tested),

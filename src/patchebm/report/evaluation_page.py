@@ -1,4 +1,4 @@
-"""What `evaluate` and `demo` show of results (see `patchebm.evaluation.results.results_of`)."""
+"""This module shows the results of an evaluation on a page and in the terminal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from patchebm.evaluation.comparison import labels_and_scores
-from patchebm.evaluation.evaluate import ENSEMBLE
+from patchebm.evaluation.evaluate import ENSEMBLE, Results
 from patchebm.evaluation.intervals import binomial_interval
 from patchebm.evaluation.metrics import MAIN, METRICS, Metric
-from patchebm.evaluation.results import Results, level_names
+from patchebm.evaluation.results import level_names
 from patchebm.images.folders import GOOD
 from patchebm.report.charts import calibration_figure, roc_figure, score_figure
 from patchebm.report.gallery import GalleryItem
@@ -56,12 +56,12 @@ def write_evaluation_page(
         gallery=gallery,
         training=training,
         tail=_tail(results),
-        run=_run_facts(results),
+        shell=shlex.join,
     )
 
 
 def evaluation_text(results: Results, metrics: Sequence[Metric] = METRICS) -> str:
-    """What the terminal shows of an evaluation."""
+    """Returns what the terminal shows of an evaluation."""
     return render(
         "evaluation.txt",
         results=results,
@@ -73,7 +73,7 @@ def evaluation_text(results: Results, metrics: Sequence[Metric] = METRICS) -> st
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """What pages say of one evaluation at least: its verdict, its charts and its table of defects."""
+    """Returns what every page says of an evaluation: its verdict, its charts and its table of defects."""
     scores: dict[str, list[float]] = {GOOD: []}
     for record in results["predictions"]:
         scores.setdefault(record["defect"], []).append(record["score"])
@@ -93,12 +93,12 @@ def summary(results: Results) -> dict[str, Any]:
 
 
 def levels_table(results: Results, metrics: Sequence[Metric] = METRICS) -> Table:
-    """All metrics of each level."""
+    """Returns the table of all metrics of each level."""
     return metrics_table("All metrics by level", results["levels"], metrics)
 
 
 def roc_curves(results: Results) -> dict[str, tuple[list[bool], list[float]]]:
-    """Labels and scores of each level and, where there are several, of the ensemble first."""
+    """Returns labels and scores of each level and, where there are several, of the ensemble first."""
     labels, scores = labels_and_scores(results)
     records, names = results["predictions"], level_names(results)
     curves = {name: (labels, [record["levels"][name] for record in records]) for name in names}
@@ -111,7 +111,7 @@ def _verdict(results: Results) -> str:
 
 
 def _tail(results: Results) -> Mapping[str, Any] | None:
-    """How well the tail probabilities of good test images hold, where there are such images."""
+    """Returns how well the tail probabilities of good test images hold, or None without such images."""
     good = np.array([r["tail_probability"] for r in results["predictions"] if r["defect"] == GOOD])
     if not good.size:
         return None
@@ -125,34 +125,3 @@ def _tail(results: Results) -> Mapping[str, Any] | None:
         "low": low,
         "high": high,
     }
-
-
-def _run_facts(results: Results) -> list[tuple[str, str]]:
-    """Commands, seeds, versions and hashes, each with what it is."""
-    made_by = results["made_by"]
-    training = made_by.get("training", {})
-    found = [
-        ("evaluated by", shlex.join(made_by["command"])),
-        ("test images", f"{len(results['predictions'])} of {made_by['data']}"),
-        ("their hash", made_by["data_sha256"]),
-    ]
-    if training.get("command"):
-        found.append(("trained by", shlex.join(training["command"])))
-    for label, facts, key in (
-        ("trained on", training, "image_set"),
-        ("training images", training, "images"),
-        ("their hash", training, "data_sha256"),
-        ("training seconds", training, "train_seconds"),
-        ("seed", made_by, "seed"),
-    ):
-        if key in facts:
-            found.append((label, str(facts[key])))
-    found.append(("milliseconds an image", f"{1000 * results['seconds']['score_per_image']:.0f}"))
-    versions = {"when evaluated": made_by["versions"], "when trained": training.get("versions")}
-    if versions["when trained"] == versions["when evaluated"]:
-        versions = {"": made_by["versions"]}
-    for when, packages in versions.items():
-        if packages:
-            text = ", ".join(f"{name} {version}" for name, version in packages.items())
-            found.append((f"versions {when}".rstrip(), text))
-    return found

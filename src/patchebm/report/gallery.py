@@ -1,9 +1,10 @@
-"""Choosing the test images worth showing while they are scored, so that none is scored twice."""
+"""This module chooses the test images worth showing while they are scored, so that none is scored twice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,44 +23,39 @@ PANEL = 320
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One test image with its score and verdict.
+    """This class is one test image to be shown.
 
     Attributes:
         name: what it is called.
-        score: of the image.
-        anomalous: the verdict.
         truth: "good", the name of the defect, or "" where it is unknown.
-        image: what is shown.
+        prediction: of it.
+        image: the image, the map over it and, where there is one, the mask, side by side.
         role: "clearest" or "closest" for an example of its defect, else "".
-        one_in: how odd the image is among good parts.
-        levels: score by level.
     """
 
     name: str
-    score: float
-    anomalous: bool
     truth: str
+    prediction: Prediction
     image: Image.Image
-    role: str
-    one_in: str
-    levels: dict[str, float]
+    role: str = ""
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the verdict contradicts the truth."""
-        return self.truth != "" and self.anomalous != (self.truth != GOOD)
+        """Returns whether the verdict contradicts the truth."""
+        return self.truth != "" and self.prediction.anomalous != (self.truth != GOOD)
+
+    @property
+    def one_in(self) -> str:
+        """Returns how odd the image is among good parts."""
+        return one_in(self.prediction)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """What is kept of a scored image: its map in the size at which it would be shown."""
+class _Candidate(NamedTuple):
+    """This class is what is kept of a scored image: its map has the size at which it would be shown."""
 
     rank: float
     image: ImageFile
     prediction: Prediction
-    small_map: AnomalyMap
-    low: float
-    high: float
 
 
 class Gallery:
@@ -93,7 +89,7 @@ class Gallery:
 
     @property
     def held(self) -> int:
-        """How many images are held, each with its small map."""
+        """Returns how many images are held, each with its small map."""
         return sum(map(len, self._kept.values()))
 
     def offer(self, image: ImageFile, prediction: Prediction) -> None:
@@ -115,7 +111,7 @@ class Gallery:
             self._keep(("closest", image.defect), beyond, self._examples, image, prediction)
 
     def items(self) -> list[GalleryItem]:
-        """The images to show, errors first.
+        """Returns the images to show, errors first.
 
         Raises:
             ImageError: an image or mask has become unreadable.
@@ -127,7 +123,7 @@ class Gallery:
             for candidate in self._kept[kind, defect]:
                 # The only image of a defect is its clearest and its closest.
                 chosen.setdefault(candidate.prediction.image, (kind if defect else "", candidate))
-        return [_item(role, candidate) for role, candidate in list(chosen.values())[: self._limit]]
+        return [self._item(*pair) for pair in list(chosen.values())[: self._limit]]
 
     def _keep(
         self, group: tuple[str, str], rank: float, limit: int, image: ImageFile, prediction: Prediction
@@ -136,36 +132,28 @@ class Gallery:
         if limit < 1 or (len(kept) == limit and rank >= kept[-1].rank):
             return
         assert prediction.heat_map is not None
-        low, high = self._heat_range(prediction.heat_map)
-        bare = replace(prediction, heat_map=None, level_maps={})
-        kept.append(_Candidate(rank, image, bare, _shrunk(prediction.heat_map), low, high))
+        small = replace(prediction, heat_map=_shrunk(prediction.heat_map), level_maps={})
+        kept.append(_Candidate(rank, image, small))
         kept.sort(key=lambda candidate: candidate.rank)
         del kept[limit:]
 
-
-def _item(role: str, candidate: _Candidate) -> GalleryItem:
-    image, prediction = candidate.image, candidate.prediction
-    pixels = read_image(image.path)
-    mask = None
-    if image.mask is not None:
-        # A thin defect must not vanish: a pixel of the small mask is set if any below it is.
-        mask = _shrunk(read_mask(image.mask, pixels.shape[:2]).astype(np.float32)) > 0
-    small = np.stack([_shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
-    overlay = heat_overlay(small, candidate.small_map, low=candidate.low, high=candidate.high)
-    return GalleryItem(
-        name=f"{image.defect}/{image.path.name}",
-        score=prediction.score,
-        anomalous=prediction.anomalous,
-        truth=image.defect,
-        image=side_by_side(small, overlay, mask),
-        role=role,
-        one_in=one_in(prediction),
-        levels=prediction.levels,
-    )
+    def _item(self, role: str, candidate: _Candidate) -> GalleryItem:
+        _, image, prediction = candidate
+        pixels = read_image(image.path)
+        mask = None
+        if image.mask is not None:
+            # A thin defect must not vanish: a pixel of the small mask is set if any below it is.
+            mask = _shrunk(read_mask(image.mask, pixels.shape[:2]).astype(np.float32)) > 0
+        small = np.stack([_shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
+        assert prediction.heat_map is not None
+        low, high = self._heat_range(prediction.heat_map)
+        overlay = heat_overlay(small, prediction.heat_map, low=low, high=high)
+        shown = side_by_side(small, overlay, mask)
+        return GalleryItem(f"{image.defect}/{image.path.name}", image.defect, prediction, shown, role)
 
 
 def _shrunk(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A plane `(H, W)` with at most `PANEL` pixels a side, each the mean of those it stands for."""
+    """Returns a plane `(H, W)` with at most `PANEL` pixels a side, each the mean of those it stands for."""
     height, width = plane.shape
     factor = min(1.0, PANEL / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))

@@ -1,4 +1,4 @@
-"""Pages: one HTML file with everything in it, readable without a network and on a phone."""
+"""This module writes pages: one HTML file with everything in it, readable offline and on a phone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from patchebm import __version__
 from patchebm.evaluation.metrics import MAIN
+from patchebm.evaluation.summary import markdown_cell
 from patchebm.files import write_text
 from patchebm.images.folders import GOOD
 from patchebm.report.table import cell, number, percent
@@ -30,7 +31,7 @@ _JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class Embedded:
-    """An image as a data URI, and the size at which it is shown.
+    """This class is an image as a data URI, with the size at which it is shown.
 
     `is_chart` tells a drawing, whose lightness may be turned round on a dark page, from a photograph.
     """
@@ -52,7 +53,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "percent": percent, "cell": cell}
-    environment.filters |= {"embedded": embedded, "photo": embedded_photo}
+    environment.filters |= {"embedded": embedded, "photo": embedded_photo, "bar": markdown_cell}
     environment.globals |= {"version": __version__, "GOOD": GOOD, "MAIN": MAIN}
     return environment.get_template(template).render(values)
 

@@ -1,4 +1,4 @@
-"""A table that can be shown on a page, in a terminal and in a file."""
+"""This module holds a table that can be shown on a page, in a terminal and in a file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from numbers import Integral, Real
 import numpy as np
 
 # Not every terminal and not every pipe takes what a page can show.
-_ASCII = str.maketrans(
-    {"–": "-", "\N{NO-BREAK SPACE}": " ", "\N{UPWARDS ARROW}": "", "\N{DOWNWARDS ARROW}": "(lower is better)"}
-)
+_ASCII = str.maketrans({"–": "-", "\N{NO-BREAK SPACE}": " "})
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header; the first column names the row.
+    """This class holds rows under a header; the first column names the row.
 
     Cells are str, bool, int, float or None. Numbers are formatted, and columns that hold any are set flush
     right; None and values that are not finite show as a dash.
@@ -48,26 +46,21 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """For each column, whether it holds numbers, so that it is set flush right."""
+        """Returns for each column whether it holds numbers, so that it is set flush right."""
         return [any(_is_number(row[i]) for row in self.rows) for i in range(len(self.header))]
 
     def text(self) -> str:
-        """The table as lines for a terminal, under its caption; ASCII but for names."""
-        cells = [
-            [cell(value).translate(_ASCII).strip() for value in row] for row in (self.header, *self.rows)
-        ]
+        """Returns the table as lines for a terminal, under its caption; ASCII but for names."""
+        cells = [[cell(value).translate(_ASCII) for value in row] for row in (self.header, *self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
         lines = [
-            "  ".join(
-                f"{text:{'>' if i else '<'}{width}}"
-                for i, (text, width) in enumerate(zip(row, widths, strict=True))
-            )
+            "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(row)))])
             for row in cells
         ]
         return "\n".join([self.caption, *(line.rstrip() for line in lines)])
 
     def csv(self) -> str:
-        """The table as CSV: all digits of numbers, nothing for None."""
+        """Returns the table as CSV: all digits of numbers, nothing for None."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerows([self.header, *self.rows])
@@ -108,5 +101,5 @@ def percent(share: float) -> str:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a cell is set as a number; a bool is a yes or a no."""
+    """Returns whether a cell is set as a number; a bool is a yes or a no."""
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,17 +1,17 @@
-"""The tables of results, for pages, the terminal and files alike."""
+"""This module makes tables of results, for pages, the terminal and files alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from patchebm.evaluation.evaluate import Results
 from patchebm.evaluation.metrics import MAIN, METRICS, Metric
-from patchebm.evaluation.results import Results
 from patchebm.report.table import Table, number
 
 
 def defects_table(results: Results) -> Table:
-    """The main metric of each level by defect and by kind of defect, each against all good images."""
+    """Returns the main metric of each level by defect and by kind of defect, each against all good images."""
     levels: Mapping[str, Any] = results["levels"]
     rows: list[list[object]] = []
     for group, label in (("per_defect", "{}"), ("per_kind", "all {} defects")):
@@ -27,7 +27,7 @@ def defects_table(results: Results) -> Table:
 def metrics_table(
     caption: str, columns: Mapping[str, Mapping[str, Any]], metrics: Sequence[Metric] = METRICS
 ) -> Table:
-    """A row for each metric that any column has, and one for its interval; the best value is marked.
+    """Returns a row for each metric that any column has, and one for its interval; the best value is marked.
 
     Args:
         caption: of the table.
@@ -52,7 +52,7 @@ def metrics_table(
 
 
 def metrics_file(results: Results, metrics: Sequence[Metric] = METRICS) -> Table:
-    """A row for each metric of each level, with all digits, to be written as CSV."""
+    """Returns a row for each metric of each level, to be written as CSV."""
     rows = []
     for level, facts in results["levels"].items():
         for metric in metrics:
@@ -63,7 +63,7 @@ def metrics_file(results: Results, metrics: Sequence[Metric] = METRICS) -> Table
 
 
 def predictions_file(results: Results) -> Table:
-    """A row for each image: truth, score, verdict, tail probability and the score of each level."""
+    """Returns a row for each image: truth, score, verdict, tail probability and the score of each level."""
     plain = ["image", "defect", "score", "tail_probability", "extrapolated", "anomalous", "threshold"]
     levels = results["predictions"][0]["levels"]
     rows = [
@@ -74,7 +74,7 @@ def predictions_file(results: Results) -> Table:
 
 
 def missing_metrics(results: Results, metrics: Sequence[Metric] = METRICS) -> dict[str, list[str]]:
-    """Labels of the metrics that were not computed, by reason."""
+    """Returns the labels of the metrics that were not computed, by reason."""
     by_reason: dict[str, list[str]] = {}
     for metric in metrics:
         if reason := results["not_computed"].get(metric.name):
@@ -83,6 +83,6 @@ def missing_metrics(results: Results, metrics: Sequence[Metric] = METRICS) -> di
 
 
 def interval_text(ends: Sequence[float], *, signed: bool = False) -> str:
-    """An interval that is not broken over lines."""
+    """Returns an interval that is not broken over lines."""
     low, high = (f"{end:+.3f}" if signed else number(end) for end in ends)
     return f"{low} to {high}".replace(" ", "\N{NO-BREAK SPACE}")

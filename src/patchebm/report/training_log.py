@@ -1,4 +1,4 @@
-"""What training left in a run folder, as figures of a page."""
+"""This module turns what training left in a run folder into figures of a page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DRAWN = {"loss": ("loss", "loss"), "energy/gap": ("gap", "energy of negatives l
 
 @dataclass(frozen=True)
 class TrainingFigure:
-    """A chart or an image of the training of a level; `kind` is "loss", "gap" or "negatives"."""
+    """This class is a chart or an image of the training of a level, of kind "loss", "gap" or "negatives"."""
 
     level: str
     kind: str
@@ -28,7 +28,7 @@ class TrainingFigure:
 
 
 def training_figures(run: RunFolder, levels: Sequence[str]) -> list[TrainingFigure]:
-    """Loss and energy gap of each level by network, and negatives beside data where they are images.
+    """Returns loss and energy gap of each level by network, and negatives beside data where they are images.
 
     What a run folder does not hold, or not in a form that can be read, is left out.
     """
@@ -47,7 +47,7 @@ def training_figures(run: RunFolder, levels: Sequence[str]) -> list[TrainingFigu
 
 
 def _curve(parts: Sequence[Path], column: str) -> tuple[list[float], list[float]]:
-    """Steps and values of a column over all parts of a log."""
+    """Returns steps and values of a column over all parts of a log."""
     values: dict[float, float] = {}
     for part in parts:
         with part.open(encoding="utf-8", newline="") as stream:

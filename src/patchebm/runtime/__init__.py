@@ -1,1 +1,1 @@
-"""What scores an exported model and turns level scores into a prediction; no torch."""
+"""This folder turns scores into predictions and runs exported models; it needs no torch."""

@@ -1,4 +1,6 @@
-"""The bundle: one zip with a graph, a card and hashes; `docs/bundle-format.md` specifies it.
+"""This module writes and reads bundles: one zip with a graph, a card and hashes.
+
+`docs/bundle-format.md` specifies the format.
 
 Members are stored, not compressed, so that what the archive claims is what it holds and nothing inflates.
 """
@@ -36,7 +38,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle in memory, its hashes checked.
+    """This class is a bundle in memory, its hashes checked.
 
     Attributes:
         source: where it came from, for messages.
@@ -50,7 +52,7 @@ class Bundle:
 
 
 def write_bundle(path: str | Path, card: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
-    """Write a bundle, atomically; the same content gives the same bytes.
+    """Writes a bundle, atomically; the same content gives the same bytes.
 
     Args:
         path: file to write; its folder is made if it does not exist.
@@ -78,7 +80,7 @@ def write_bundle(path: str | Path, card: Mapping[str, Any], members: Mapping[str
 
 
 def read_bundle(path: str | Path) -> Bundle:
-    """Read a bundle whole, and check it before anything in it is used.
+    """Reads a bundle whole, and checks it before anything in it is used.
 
     Raises:
         ModelFileError: missing, no bundle, truncated, altered, of another version, with members that are
@@ -101,7 +103,7 @@ def read_bundle(path: str | Path) -> Bundle:
 
 
 def parse_bundle(content: bytes, source: str) -> Bundle:
-    """As `read_bundle`, from bytes; `source` is what messages call them."""
+    """Returns what `read_bundle` does, from bytes; `source` is what messages call them."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = _read(archive, source)
@@ -150,7 +152,7 @@ def parse_bundle(content: bytes, source: str) -> Bundle:
 
 
 def _read(archive: zipfile.ZipFile, source: str) -> dict[str, bytes]:
-    """Members by name, once all that the directory says of them has been looked at."""
+    """Returns the members by name, once all that the directory says of them has been checked."""
     infos = archive.infolist()
     known = {MANIFEST, CARD, *(name for names in GRAPHS.values() for name in names)}
     if len(infos) > MAX_MEMBERS:

@@ -1,4 +1,4 @@
-"""Scoring with an exported model: the same answers as a trained detector, without torch."""
+"""This module scores with an exported model: the same answers as a trained detector, without torch."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class BundlePredictor(Predictor):
 
     @property
     def seed(self) -> int:
-        """The seed that the model was trained with."""
+        """Returns the seed that the model was trained with."""
         return self._seed
 
 

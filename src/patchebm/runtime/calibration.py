@@ -1,4 +1,4 @@
-"""What turns scores into verdicts, and maps into colours: learned from good parts alone."""
+"""This module holds what turns scores into verdicts and maps into colours, learned from good parts alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs the graph of a bundle, as far as every runtime has it: a protocol, and names of the graph."""
+"""This module says what an engine does that runs the graph of a bundle, and names the graph's ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Engine(Protocol):
 
 
 def is_map(output: str) -> bool:
-    """Whether an output is of the images' own size."""
+    """Says whether an output has the images' own size."""
     return output == "heat_map" or output.startswith("map_")
 
 

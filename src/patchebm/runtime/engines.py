@@ -1,4 +1,4 @@
-"""The engine for a bundle: ONNX Runtime or OpenVINO, on the provider that was asked for."""
+"""This module opens the engine for a bundle: ONNX Runtime or OpenVINO, on the provider that was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what users hand in, files, bytes, arrays or Pillow images, to decoded pixels."""
+"""This module turns what users hand in, files, bytes, arrays or Pillow images, into decoded pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime, which is imported only when it is used."""
+"""This module runs graphs by ONNX Runtime, which is imported only when it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenVINO, which is imported only when it is used."""
+"""This module runs graphs by OpenVINO, which is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def openvino_devices(core: Any) -> list[str]:
 
 
 def offers_bf16(core: Any, device: str = "CPU") -> bool:
-    """Whether a device computes in bf16 in hardware."""
+    """Says whether a device computes in bf16 in hardware."""
     return "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
 
 

@@ -1,4 +1,4 @@
-"""The colours of heat: plasma, as 256 steps, so that drawing needs no plotting library.
+"""This module holds the colours of heat: plasma in 256 steps, so that drawing needs no plotting library.
 
 Plasma is by Nathaniel J. Smith and Stefan van der Walt, released under CC0.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-# Plasma is perceptually uniform and rises in lightness throughout, so that hotter looks hotter also to the
-# colour-blind and in a grey print; turbo and jet do not. Inferno does too, but it starts in black and ends
+# Plasma is perceptually uniform and rises in lightness throughout, so that the colour-blind, and readers of
+# a grey print, tell hot from cold, too; turbo and jet do not. Inferno does, but it starts in black and ends
 # near white, which a grey image has of its own; plasma is saturated at both ends.
 _STEPS = (
     "0d088710078813078916078a19068c1b068d1d068e20068f2206902406912605912805922a05932c05942e05952f0596"
@@ -32,7 +32,7 @@ _STEPS = (
 
 
 def plasma(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Colours `(..., 3)` in [0, 1] of strengths `(...)` in [0, 1]."""
+    """Returns the colours `(..., 3)` in [0, 1] of strengths `(...)` in [0, 1]."""
     table = np.frombuffer(bytes.fromhex(_STEPS), dtype=np.uint8).reshape(256, 3)
     # As matplotlib does: 256 steps of equal width, the last of which ends in 1.
     steps = table[np.minimum((strength * 256).astype(np.int64), 255)]

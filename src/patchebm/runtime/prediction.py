@@ -1,4 +1,4 @@
-"""What a detector says of one image."""
+"""This module holds what a model says of one image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Prediction:
-    """Score, verdict and map of one image.
+    """This class holds score, verdict and map of one image.
 
     Attributes:
         image: where the image came from, or its number.
         score: higher = more anomalous; 0 is the mean of good parts, 1 their standard deviation.
         anomalous: whether the score is beyond the threshold.
         threshold: the threshold.
-        tail_probability: the share of good parts that look at least this odd: one in 1 / tail_probability.
+        tail_probability: the share of good parts that score at least this high: one in 1 / tail_probability.
         extrapolated: whether that lies beyond what the good images can show, so that it rests on a fitted
             tail.
         levels: the score of each level, on the same scale.
@@ -38,7 +38,7 @@ class Prediction:
     level_maps: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """The prediction as a JSON record, without the map."""
+        """Returns the prediction as a JSON record, without the map."""
         return {
             "image": self.image,
             "score": self.score,
@@ -51,6 +51,6 @@ class Prediction:
 
 
 def one_in(prediction: Prediction) -> str:
-    """How odd an image is among good parts: `1 in 40 good`, with `~` where that is extrapolated."""
+    """Returns how rare such a score is among good parts: `1 in 40 good`, with `~` where extrapolated."""
     parts = min(1 / prediction.tail_probability, 1e9)
     return f"{'~' if prediction.extrapolated else ''}1 in {float(f'{parts:.2g}'):g} good"

@@ -1,4 +1,4 @@
-"""Scoring images of any kind: what models of every kind share, with or without torch."""
+"""This module holds what models of every kind share: from images of any kind to predictions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ P = TypeVar("P", bound="Predictor")
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of N images of one size, before calibration.
+    """This class holds what a model says of N images of one size, before calibration.
 
     Attributes:
         score: `(N,)` higher = more anomalous.
@@ -43,7 +43,7 @@ class Outputs:
 
 
 class _Pending(NamedTuple):
-    """An image that waits to be scored with others of its size."""
+    """This class is an image that waits to be scored with others of its size."""
 
     image: Image
     name: str
@@ -73,7 +73,7 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def seed(self) -> int:
-        """The seed that the model was trained with."""
+        """Returns the seed that the model was trained with."""
 
     def predict(self, images: Image | Iterable[Image], *, heat_maps: bool = True) -> list[Prediction]:
         """Returns score, verdict and heat map of one image or of each of several.
@@ -130,12 +130,12 @@ class Predictor(ABC):
 
     @property
     def threshold_(self) -> Threshold:
-        """The threshold: scores above it are anomalous."""
+        """Returns the threshold: scores above it are anomalous."""
         return self.require_fitted().threshold
 
     @property
     def tail_(self) -> Tail:
-        """Out-of-sample scores of good parts, which thresholds and tail probabilities stand on."""
+        """Returns the out-of-sample scores of good parts, which thresholds stand on."""
         return self.require_fitted().tail
 
     def _fits(self, chunk: list[_Pending], pixels: NDArray[np.float32]) -> bool:

@@ -1,6 +1,6 @@
-"""How odd a score is among good parts: tail probabilities and thresholds, from normal scores alone.
+"""This module says how rare a score is among good parts: tail probabilities and thresholds.
 
-numpy alone, because the runtime of exported models says the same as training did.
+It needs numpy alone, so that an exported model says the same as the one that was trained.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EXCEEDANCES = 1.5
 
 
 def part_shares(groups: Sequence[Hashable | None]) -> NDArray[np.float64]:
-    """The share `(N,)` of each image in its part: one over the number of images of that part.
+    """Returns the share `(N,)` of each image in its part: one over the number of images of that part.
 
     Args:
         groups: `(N,)` the physical part that each image shows; None for a part of its own.
@@ -30,7 +30,7 @@ def part_shares(groups: Sequence[Hashable | None]) -> NDArray[np.float64]:
 
 
 class Tail:
-    """The scores of good parts that no energy was fitted on, as tail probabilities of new ones.
+    """This class turns scores into tail probabilities, by those of good parts that no energy was fitted on.
 
     Up to the largest normal score probabilities are conformal: of K parts and a new one, all exchangeable,
     the new one is as odd as any (Vovk et al. 2005; for several images of a part, each of which then counts
@@ -75,7 +75,7 @@ class Tail:
         self._fit()
 
     def _fit(self) -> None:
-        """Find where the fitted tail starts, its exponent m and the sum S of its excesses."""
+        """Finds where the fitted tail starts, its exponent m and the sum S of its excesses."""
         m = min(self.parts - 1, max(2, round(EXCEEDANCES * math.sqrt(self.parts))))
         # The start is the (m + 1)-th largest score, counted in parts.
         first = int(np.searchsorted(-self._at_or_above, -(m + 1) + 1e-9, side="right")) - 1
@@ -84,17 +84,17 @@ class Tail:
         weight = self.weights[first + 1 :]
         self._start = float(self.scores[first])
         self._exponent = max(float(weight.sum()), 1.0)
-        spread = float(np.std(self.scores))
+        std = float(np.std(self.scores))
         # Normals that are all alike have no tail: then anything beyond them is far beyond.
-        self._excess = max(float((weight * above).sum()), 1e-6 * max(spread, abs(self._start), 1e-6))
+        self._excess = max(float((weight * above).sum()), 1e-6 * max(std, abs(self._start), 1e-6))
 
     @property
     def supported_rate(self) -> float:
-        """The smallest false-alarm rate that so many parts can show without extrapolation."""
+        """Returns the smallest false-alarm rate that so many parts can show without extrapolation."""
         return 1 / (self.parts + 1)
 
     def probability(self, score: float) -> float:
-        """The share of good parts that score at least this high, in (0, 1]; NaN for a score that is NaN."""
+        """Returns the share of good parts that score at least this high, in (0, 1]; NaN for NaN."""
         if math.isnan(score):
             return math.nan
         if self.extrapolated(score):
@@ -102,14 +102,14 @@ class Tail:
         return min(1.0, float(1 + self._at_or_above[np.searchsorted(self.scores, score)]) / (self.parts + 1))
 
     def extrapolated(self, score: float) -> bool:
-        """Whether a score lies beyond all normal ones, so that its probability rests on the fitted tail."""
+        """Says whether a score lies beyond all normal ones: its probability rests on the fitted tail then."""
         return bool(score > self.scores[-1])
 
     def threshold(self, false_alarm_rate: float) -> Threshold:
-        """The score above which a share `false_alarm_rate` of good parts lies, at most.
+        """Returns the score above which a share `false_alarm_rate` of good parts lies, at most.
 
         Where the parts are too few to observe that rate the fitted tail stands in, and never gives less than
-        the largest score seen.
+        the largest score.
 
         Raises:
             ConfigError: a rate outside (0, 1).

@@ -1,4 +1,4 @@
-"""The threshold of the verdict."""
+"""This module holds the threshold of the verdict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score above `value` is called anomalous; see `patchebm.runtime.tail.Tail.threshold`.
+    """This class holds a threshold: a score above `value` is called anomalous (`Tail.threshold` finds it).
 
     Attributes:
         value: the threshold.
@@ -26,11 +26,11 @@ class Threshold:
 
     @property
     def supported_rate(self) -> float:
-        """The smallest false-alarm rate that so many parts can show without extrapolation."""
+        """Returns the smallest false-alarm rate that so many parts can show without extrapolation."""
         return 1 / (self.parts + 1)
 
     def describe(self) -> str:
-        """What the threshold stands on, in words."""
+        """Says what the threshold stands on."""
         shown = f"{self.normals} held-out good images"
         if self.parts != self.normals:
             shown += f" of {self.parts} parts"

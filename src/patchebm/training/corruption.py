@@ -1,4 +1,4 @@
-"""Corrupted normal views: near-data negatives, where chains can start.
+"""Corruptions make negatives near the data out of normal views of pixels.
 
 Each view gets one random corruption inside one random shape. They are crude on purpose: an energy that
 tells them from normal views has learnt what normal views are like near the data, not a catalogue of
@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 
 
 def corrupt(views: Tensor, generator: torch.Generator) -> Tensor:
-    """Corrupt each view once; the input is left alone.
+    """Returns each view with one corruption; the input is left alone.
 
     Args:
         views: `(B, C, H, W)` float32 in [-1, 1].
@@ -44,7 +44,7 @@ def _log_uniform(shape: tuple[int, ...], low: float, high: float, generator: tor
 
 
 def _shapes(views: Tensor, generator: torch.Generator) -> Tensor:
-    """Turned rectangles and ellipses, round or wobbly, a tenth to seven tenths wide: `(B, 1, H, W)`."""
+    """Returns masks `(B, 1, H, W)` of turned rectangles and ellipses, round or wobbly, .1 to .7 wide."""
     n, _, height, width = views.shape
     one = (n, 1, 1)
     y = torch.linspace(-1, 1, height)[None, :, None] - _uniform(one, -1, 1, generator)
@@ -65,7 +65,7 @@ def _shapes(views: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _rolled(views: Tensor, reach: float, generator: torch.Generator) -> Tensor:
-    """Each view rolled by its own offset of up to `reach` of its size, never by none."""
+    """Returns each view rolled by its own offset of up to `reach` of its size, never by none."""
     n, _, height, width = views.shape
     down = (_uniform((n,), -reach, reach, generator) * height).round().long()
     right = (_uniform((n,), -reach, reach, generator) * width).round().long()
@@ -77,19 +77,19 @@ def _rolled(views: Tensor, reach: float, generator: torch.Generator) -> Tensor:
 
 
 def _paste(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """Pieces of other normal views, at least half opaque."""
+    """Returns pieces of other normal views, at least half opaque."""
     other = views[torch.randint(len(views), (len(chosen),), generator=generator)]
     opacity = _uniform((len(chosen), 1, 1, 1), 0.5, 1, generator)
     return views[chosen] + opacity * (_rolled(other, 0.5, generator) - views[chosen])
 
 
 def _shift(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """A piece of the view itself, moved by up to a quarter of its size."""
+    """Returns a piece of the view itself, moved by up to a quarter of its size."""
     return _rolled(views[chosen], 0.25, generator)
 
 
 def _noise(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """Gaussian noise, half of it smooth over 3 x 3 pixels (and tripled, to keep its variance)."""
+    """Adds Gaussian noise, half of it smooth over 3 x 3 pixels (and tripled, to keep its variance)."""
     scale = _log_uniform((len(chosen), 1, 1, 1), 0.05, 0.5, generator)
     noise = torch.randn(views[chosen].shape, generator=generator)
     smooth = torch.rand((len(chosen), 1, 1, 1), generator=generator) < 0.5
@@ -97,7 +97,7 @@ def _noise(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _tint(views: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """Brighter or darker, and of another colour."""
+    """Makes views brighter or darker, and of another colour."""
     common = 0.25 * torch.randn((len(chosen), 1, 1, 1), generator=generator)
     colour = 0.15 * torch.randn((len(chosen), views.shape[1], 1, 1), generator=generator)
     return views[chosen] + common + (colour if views.shape[1] > 1 else 0)

@@ -54,9 +54,7 @@ class TrainingLog:
     ) -> None:
         # First the bar, so that an error stands on a line of its own.
         self._bar.close()
-        # TensorBoard writes in a thread, which on a full disk would print a traceback of its own.
-        disk_is_full = error is not None and isinstance(error.__cause__, OSError)
-        if self._tensorboard is not None and not disk_is_full:
+        if self._tensorboard is not None:
             with self._writing():
                 self._tensorboard.close()
 

@@ -62,8 +62,8 @@ def gaussian_noise(like: Tensor, generator: torch.Generator) -> Tensor:
 class _Trace:
     """This class collects a `ChainLog` while chains move."""
 
-    def __init__(self, start: Tensor) -> None:
-        self._start = start
+    def __init__(self, init: Tensor) -> None:
+        self._init = init
         self._norms: list[Tensor] = []
         self._energies: list[Tensor] = []
 
@@ -73,7 +73,7 @@ class _Trace:
 
     def log(self, end: Tensor) -> ChainLog:
         return ChainLog(
-            distance=float((end - self._start).detach().square().mean().sqrt()),
+            distance=float((end - self._init).detach().square().mean().sqrt()),
             gradient_norm=float(torch.stack(self._norms).mean()),
             energy_start=float(self._energies[0]),
             energy_end=float(self._energies[-1]),

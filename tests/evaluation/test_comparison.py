@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from patchebm.evaluation.comparison import compare_runs, run_names
 from patchebm.evaluation.paired import holm
-from patchebm.report.compare import compare_runs
 
 
 def results(scores: np.ndarray, images: str = "the same") -> dict[str, Any]:
@@ -21,8 +22,10 @@ def results(scores: np.ndarray, images: str = "the same") -> dict[str, Any]:
 
 def test_every_pair_of_runs_on_the_same_images_is_tested_and_corrected_for_their_number() -> None:
     rng = np.random.default_rng(0)
-    noise, sees = rng.normal(size=(3, 40)), np.arange(40) >= 20
-    runs = {name: results(row + gain * sees) for name, row, gain in zip("abc", noise, (0, 1, 2), strict=True)}
+    noise, defective = rng.normal(size=(3, 40)), np.arange(40) >= 20
+    runs = {
+        name: results(row + gain * defective) for name, row, gain in zip("abc", noise, (0, 1, 2), strict=True)
+    }
     runs["d"] = results(noise[0], "others")
     (facts,) = compare_runs({"part": runs})
     tested = [pair for pair in facts["pairs"] if "p_value" in pair]
@@ -30,3 +33,8 @@ def test_every_pair_of_runs_on_the_same_images_is_tested_and_corrected_for_their
     assert [pair["p_holm"] for pair in tested] == pytest.approx(holm([pair["p_value"] for pair in tested]))
     assert any(pair["p_holm"] > pair["p_value"] for pair in tested)
     assert sum("different images" in pair.get("not_compared", "") for pair in facts["pairs"]) == 3
+
+
+def test_runs_are_called_by_the_shortest_ends_that_tell_them_apart() -> None:
+    assert run_names([Path("/a/one"), Path("/b/two")]) == ["one", "two"]
+    assert run_names([Path("/a/x/run"), Path("/b/x/run")]) == ["a/x/run", "b/x/run"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchebm.evaluation.metrics import image_metrics
+from patchebm.evaluation.metrics import MAIN, image_metrics
 from patchebm.images.folders import ImageSet
 from patchebm.images.reading import read_image
 
@@ -19,12 +19,12 @@ CONTROLS: dict[str, Callable[[NDArray[np.float32]], float]] = {
 
 
 def evaluate_controls(image_set: ImageSet) -> dict[str, dict[str, float]]:
-    """Image AUROC of the mean brightness and of the contrast of the images.
+    """Returns the image AUROC of the mean brightness and of the contrast of the images.
 
     Returns:
-        For each control `image_auroc`: of the distance from the mean of the good training images, as
-        a detector that knows only these would score; and `oracle_image_auroc`: of the value itself, in
-        whichever direction suits the test labels better, an upper bound that looks at them.
+        For each control the main metric by its name: of the distance from the mean of the good training
+        images, as a detector that knows only these would score; and the same with `oracle_` before its
+        name: of the value itself, in whichever direction suits the test labels better, an upper bound.
     """
     images = [p for p in image_set.test if p.anomalous is not None]
     labels = np.array([bool(p.anomalous) for p in images])
@@ -33,10 +33,10 @@ def evaluate_controls(image_set: ImageSet) -> dict[str, dict[str, float]]:
     result = {}
     for name in CONTROLS:
         distance = np.abs(test[name] - train[name].mean())
-        signed = image_metrics(labels, test[name])["image_auroc"]
+        signed = image_metrics(labels, test[name])[MAIN.name]
         result[name] = {
-            "image_auroc": image_metrics(labels, distance)["image_auroc"],
-            "oracle_image_auroc": max(signed, 1 - signed),
+            MAIN.name: image_metrics(labels, distance)[MAIN.name],
+            f"oracle_{MAIN.name}": max(signed, 1 - signed),
         }
     return result
 
