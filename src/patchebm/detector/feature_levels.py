@@ -120,10 +120,9 @@ class FeatureLevel(Level):
                 network = CellsEnergy(ResidualEnergy.restore(config.network, under("cell.", own)))
             else:
                 network = ResidualEnergy.restore(config.network, own)
-        # How much the base weighed in training does not matter to the score.
         energy = base or network
         if base is not None and network is not None:
-            energy = TiltedEnergy(base, network, 0.0)
+            energy = TiltedEnergy(base, network, parts["weight"], parts["offset"])
         assert energy is not None
         return WhitenedEnergy(energy, whitening).eval()
 
