@@ -106,9 +106,10 @@ class FeatureLevel(Level):
 
     def restore_energy(self, tensors: Mapping[str, Tensor]) -> WhitenedEnergy:
         """Build an energy again, part by part."""
-        own = under("whitening.", tensors)
-        whitening = Whitening(own["mean"], own["matrix"]) if own else None
         config, parts = self.config, under("energy.", tensors)
+        whitening: Whitening | None = None
+        if config.whitening is not None:
+            whitening = Whitening(**under("whitening.", tensors))
         tilted = config.base is not None and config.network is not None
         base: Energy | None = None
         network: Energy | None = None
