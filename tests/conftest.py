@@ -1,17 +1,20 @@
-"""What several tests share: where the real image sets are, and small real images."""
+"""What several tests share: where the real image sets are, and models that are fitted once a session."""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
+from patchebm.cli.main import main
 from patchebm.detector import EnsembleDetector
 from patchebm.export.build import build_bundle
 from patchebm.images.folders import find_images
-from tests.tiny import flanges, tiny_features, write_set
+from tests.tiny import flanges, tiny_config, tiny_features, write_set
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -27,29 +30,51 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic set on disk in MVTec AD layout."""
     return write_set(tmp_path_factory.mktemp("set"))
 
 
 @pytest.fixture(scope="session")
 def images(data: Path) -> list[Path]:
+    """The test images of `data`."""
     return find_images([str(data / "test")])
 
 
 @pytest.fixture(scope="session")
 def fitted() -> EnsembleDetector:
+    """A detector on features; tests leave it as it is."""
     return EnsembleDetector(tiny_features()).fit(flanges(9))
 
 
 @pytest.fixture(scope="session")
-def levels(fitted: EnsembleDetector) -> dict[str, EnsembleDetector]:
-    """The fitted ensemble, and each of its levels as a detector of its own."""
-    alone = {}
-    for name, level in fitted.levels_.items():
-        detector = EnsembleDetector(replace(fitted.config, levels=[name]), fitted.backbone)
-        detector.__dict__ |= {k: v for k, v in fitted.__dict__.items() if k != "config"}
-        detector.levels_ = {name: level}
-        alone[name] = detector
-    return {"ensemble": fitted, **alone}
+def fitted_pixels() -> EnsembleDetector:
+    """A detector on pixels; tests leave it as it is."""
+    return EnsembleDetector(tiny_config()).fit(flanges(9))
+
+
+@pytest.fixture(scope="session")
+def model_folder(fitted: EnsembleDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of `fitted`; tests that change them copy them first."""
+    folder = tmp_path_factory.mktemp("model")
+    fitted.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_features` as a file for `--config`."""
+    file = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    # Through JSON, in which tuples are lists.
+    file.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(tiny_features())))))
+    return file
+
+
+@pytest.fixture(scope="session")
+def run_folder(data: Path, tiny_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `patchebm train` wrote on `data`; tests that change it copy it first."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", str(data), "--out", str(out), "--config", str(tiny_yaml)]) == 0
+    return out
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +91,7 @@ def bundle_file(
 def openvino_file(
     fitted: EnsembleDetector, images: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
+    """The same for OpenVINO."""
     file = tmp_path_factory.mktemp("openvino") / "part.patchebm"
     build_bundle(fitted, verify=images, form="openvino").write(file)
     return file

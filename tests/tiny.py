@@ -1,4 +1,4 @@
-"""A configuration that trains in a second, and images to train it on."""
+"""Configurations that train in a second, and images to train them on."""
 
 from __future__ import annotations
 
@@ -7,47 +7,51 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchebm.config.parser import load_preset
-from patchebm.config.schema import Config
+from patchebm.config.features import FeaturesConfig
+from patchebm.config.pixels import PixelsConfig
+from patchebm.config.presets import load_preset
 from patchebm_products import draw
 
 TINY = [
     "--preset", "pixel-cpu",
     "--calibration.folds", "3", "--calibration.members", "1", "--patch.view.grid", "4",
-    "--patch.training.steps", "6", "--image.training.steps", "6",
-    "--patch.training.batch_size", "4", "--image.training.batch_size", "4",
-    "--patch.training.checkpoint_every", "2", "--image.training.checkpoint_every", "2",
+    "--patch.network.training.steps", "6", "--image.network.training.steps", "6",
+    "--patch.network.training.batch_size", "4", "--image.network.training.batch_size", "4",
+    "--patch.network.training.checkpoint_every", "2", "--image.network.training.checkpoint_every", "2",
 ]  # fmt: skip
 
 
-def tiny_config(seed: int = 0) -> Config:
-    """The preset pixel-cpu with a few steps and a coarse grid."""
-    config = load_preset("pixel-cpu")
-    config.seed = seed
-    config.calibration.folds, config.calibration.members = 3, 2
-    config.patch.view.grid = 4
-    for level in (config.patch, config.image):
-        level.training.steps = 6
-        level.training.batch_size = 4
-        level.training.checkpoint_every = 2
+def tiny_config(seed: int = 0) -> PixelsConfig:
+    """Returns the preset pixel-cpu with a few steps and a coarse grid."""
+    training = {"steps": 6, "batch_size": 4, "checkpoint_every": 2}
+    changes = {
+        "seed": seed,
+        "calibration": {"folds": 3, "members": 2},
+        "patch": {"view": {"grid": 4}, "network": {"training": training}},
+        "image": {"network": {"training": training}},
+    }
+    config = load_preset("pixel-cpu", changes)
+    assert isinstance(config, PixelsConfig)
     return config
 
 
-def tiny_features(preset: str = "features", seed: int = 0) -> Config:
-    """A preset on features with small images and a few steps."""
-    config = load_preset(preset)
-    config.seed = seed
-    config.features.size, config.features.grid = (64, 64), (8, 8)
-    config.calibration.folds, config.calibration.members = 3, 2
-    config.image.view.size = (4, 4)
-    for level in (config.patch, config.image):
-        level.training.steps, level.training.batch_size = 20, 64
-        level.training.warmup = 2
+def tiny_features(preset: str = "features", seed: int = 0) -> FeaturesConfig:
+    """Returns a preset on features with small images and a few steps."""
+    network = {"training": {"steps": 20, "batch_size": 64, "warmup": 2}}
+    changes = {
+        "seed": seed,
+        "features": {"size": [64, 64], "grid": [8, 8]},
+        "calibration": {"folds": 3, "members": 2},
+        "patch": {"network": network},
+        "image": {"grid": [4, 4], "network": network},
+    }
+    config = load_preset(preset, changes)
+    assert isinstance(config, FeaturesConfig)
     return config
 
 
 def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDArray[np.float32]]:
-    """n images `(64, 64, 3)` float32 in [0, 1]."""
+    """Returns n images `(64, 64, 3)` float32 in [0, 1]."""
     return [
         draw("flange", seed=0, split=split, index=i, defect=defect, size=64)[0].astype(np.float32) / 255
         for i in range(n)
@@ -55,7 +59,7 @@ def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDA
 
 
 def write_set(root: Path, train: int = 9, test: int = 3, product: str = "flange") -> Path:
-    """A small synthetic set on disk in MVTec AD layout."""
+    """Writes a small synthetic set in MVTec AD layout, and returns its folder."""
     from patchebm_products import write_synthetic_set
 
     return write_synthetic_set(root, product, train=train, test_good=test, per_defect=1, size=64)

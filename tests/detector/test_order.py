@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from patchebm.detector.order import REACH, look_at_order
+from patchebm.detector.order import REACH, measure_order
 
 
 def drawn(n: int, seed: int) -> np.ndarray:
@@ -13,7 +13,7 @@ def drawn(n: int, seed: int) -> np.ndarray:
 
 
 def test_random_order_does_not_matter() -> None:
-    found = [look_at_order(drawn(100, seed)) for seed in range(40)]
+    found = [measure_order(drawn(100, seed)) for seed in range(40)]
     assert not any(order.matters for order in found)
     # As many as chance has it: at the ends fewer than six are within reach.
     within = sum(1 for i in range(100) for j in range(100) if 0 < abs(i - j) <= REACH)
@@ -23,23 +23,23 @@ def test_random_order_does_not_matter() -> None:
 
 def test_views_of_a_part_in_a_row_matter() -> None:
     parts = np.repeat(drawn(25, 0), 4, axis=0)
-    order = look_at_order(parts + 0.1 * drawn(100, 1))
+    order = measure_order(parts + 0.1 * drawn(100, 1))
     assert order.matters
     assert order.alike == order.images == 100
     assert order.p < 1e-50
     shuffled = np.random.default_rng(2).permutation(100)
-    assert not look_at_order((parts + 0.1 * drawn(100, 1))[shuffled]).matters
+    assert not measure_order((parts + 0.1 * drawn(100, 1))[shuffled]).matters
 
 
 def test_light_that_drifts_matters_whatever_the_scale_of_a_channel() -> None:
     drift = drawn(200, 0)
     drift[:, 0] = 1e-6 * np.cumsum(drift[:, 0])
-    assert not look_at_order(drift).matters
+    assert not measure_order(drift).matters
     walk = np.cumsum(drawn(200, 0), axis=0) * np.logspace(-6, 6, 20)
-    assert look_at_order(walk).matters
+    assert measure_order(walk).matters
 
 
 @pytest.mark.parametrize("n", [2, 4, 7])
 def test_few_and_identical_images(n: int) -> None:
-    assert not look_at_order(drawn(n, 0)).matters
-    assert not look_at_order(np.ones((n, 20))).matters
+    assert not measure_order(drawn(n, 0)).matters
+    assert not measure_order(np.ones((n, 20))).matters

@@ -140,7 +140,7 @@ def test_a_gradient_score_is_refused(fitted: EnsembleDetector) -> None:
 
 
 def test_a_region_of_interest_and_tiles_are_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling, "MOST_PIXELS", 1)
+    monkeypatch.setattr(tiling, "MAX_PIXELS", 1)
     monkeypatch.setattr(tiling, "TILE", 64)
     config = tiny_features()
     config.features.size, config.features.grid = (64, 320), (8, 40)

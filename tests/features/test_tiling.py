@@ -32,7 +32,7 @@ def test_tiles_give_what_the_whole_gives(
     x = images(1, *size)
     whole = lite0(x)
     assert all(torch.equal(a, b) for a, b in zip(tiling.maps_of(lite0, x), whole, strict=True))
-    monkeypatch.setattr(tiling, "MOST_PIXELS", 1)
+    monkeypatch.setattr(tiling, "MAX_PIXELS", 1)
     monkeypatch.setattr(tiling, "TILE", 160)
     for a, b in zip(tiling.maps_of(lite0, x), whole, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
@@ -40,6 +40,6 @@ def test_tiles_give_what_the_whole_gives(
 
 def test_a_backbone_of_unknown_reach_sees_the_whole(lite0: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     x = images(1, 288, 320)
-    monkeypatch.setattr(tiling, "MOST_PIXELS", 1)
+    monkeypatch.setattr(tiling, "MAX_PIXELS", 1)
     monkeypatch.setattr(lite0, "reach", None)
     assert all(torch.equal(a, b) for a, b in zip(tiling.maps_of(lite0, x), lite0(x), strict=True))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from patchebm.config.schema import ImageViewConfig, PatchViewConfig
+from patchebm.config.pixels import ImageViewConfig, PatchViewConfig
 from patchebm.errors import ConfigError, ImageError
-from patchebm.features.views import ImageViews, PatchViews, resize, thesis_spread, to_tensor
+from patchebm.features.views import ImageViews, PatchViews, thesis_spread
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -70,25 +69,22 @@ def test_patches_on_the_grid_are_test_patches() -> None:
 
 def test_a_map_averages_the_patches_over_each_pixel() -> None:
     views = PatchViews(PatchViewConfig((6, 6), 1.0, (6, 6), 4, 2, None))
-    result = views.spread_map(torch.tensor([0.0, 2.0, 4.0, 6.0]))
+    maps = views.map_of(torch.tensor([[[0.0, 2.0], [4.0, 6.0]], [[1.0, 1.0], [1.0, 1.0]]]))
+    assert maps.shape == (2, 6, 6)
+    result = maps[0]
     assert result[0, 0] == 0
     assert result[0, 5] == 2
     assert result[0, 3] == 1
     assert result[3, 3] == 3
     assert result[5, 5] == 6
+    assert torch.equal(maps[1], torch.ones(6, 6))
 
 
-def test_resizing_keeps_the_mean_of_fine_texture() -> None:
-    checkerboard = (coordinates(64, 64).sum(0, keepdim=True) % 2) * 2 - 1
-    assert resize(checkerboard, (8, 8)).abs().max() < 0.1
-
-
-def test_tensors_are_in_minus_one_to_one_and_grey_is_luma() -> None:
-    image = np.zeros((2, 3, 3), np.float32)
-    image[..., 1] = 1
-    assert to_tensor(image, 3)[:, 0, 0].tolist() == [-1, 1, -1]
-    assert float(to_tensor(image, 1)[0, 0, 0]) == pytest.approx(2 * 0.587 - 1)
-    assert to_tensor(image[..., :1], 3).shape == (3, 2, 3)
+def test_between_the_patches_of_a_sparse_grid_a_map_is_as_low_as_anywhere() -> None:
+    views = PatchViews(PatchViewConfig((20, 20), 1.0, (20, 20), 4, 2, None))
+    result = views.map_of(torch.tensor([[[5.0, 2.0], [4.0, 3.0]]]))[0]
+    assert result[10, 10] == 2
+    assert result[0, 0] == 5
 
 
 def test_whole_images_are_one_view() -> None:
@@ -98,6 +94,8 @@ def test_whole_images_are_one_view() -> None:
     drawn = views.draw([image], 5, generator())
     assert drawn.views.shape == (5, 3, 16, 24)
     assert drawn.cell.tolist() == [0] * 5
+    values = torch.rand(2, 16, 24)
+    assert torch.equal(views.map_of(values), values)
 
 
 def test_thesis_spreads_come_as_data() -> None:
@@ -112,8 +110,6 @@ def test_thesis_spreads_come_as_data() -> None:
     [
         (PatchViewConfig((8, 8), 1.0, (64, 64), 16, 3, None), "larger than patch.view.train_size"),
         (PatchViewConfig((64, 64), 1.0, (8, 8), 16, 3, None), "larger than patch.view.test_size"),
-        (PatchViewConfig((64, 64), 1.0, (64, 64), 16, 0, None), "grid"),
-        (PatchViewConfig((64, 64), 1.0, (64, 64), 2, 3, None), "below 4"),
         (PatchViewConfig((64, 64), 1.0, (64, 64), 16, 3, "spoon"), "spoon"),
     ],
 )
@@ -122,7 +118,17 @@ def test_impossible_views_are_refused(config: PatchViewConfig, words: str) -> No
         PatchViews(config)
 
 
-def test_a_image_smaller_than_a_patch_is_refused() -> None:
+def test_positions_of_their_own_need_one_size_for_training_and_scoring() -> None:
+    with pytest.raises(ConfigError, match="per_position needs patch.view.train_size equal to test_size"):
+        PatchViews(PatchViewConfig((24, 24), 1.0, (64, 64), 16, 3, None), on_grid=True)
+
+
+def test_whole_images_below_eight_pixels_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"image.view.size \[4, 32\] is below 8"):
+        ImageViews(ImageViewConfig((4, 32)))
+
+
+def test_an_image_smaller_than_a_patch_is_refused() -> None:
     views = PatchViews(PatchViewConfig(None, 0.5, (64, 64), 16, 3, None))
     with pytest.raises(ImageError, match="20 x 30 px is smaller than a patch"):
         views.for_training(torch.zeros(3, 30, 20))

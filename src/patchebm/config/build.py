@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import reprlib
@@ -192,7 +193,8 @@ def _parser(annotation: Any) -> ArgumentParser:
 def _leaf(annotation: Any, value: Any, key: str) -> Any:
     """Returns a plain value of a type, as jsonargparse understands it."""
     try:
-        found = _parser(annotation).parse_object({"value": value}).value
+        # A copy: jsonargparse puts its own types of numbers into the list that it is given.
+        found = _parser(annotation).parse_object({"value": copy.copy(value)}).value
         if found is None and not takes_null(annotation):
             raise ValueError("null is not allowed")
         plain = _plain(found)

@@ -106,9 +106,10 @@ class FeatureLevel(Level):
 
     def restore_energy(self, tensors: Mapping[str, Tensor]) -> WhitenedEnergy:
         """Build an energy again, part by part."""
-        own = under("whitening.", tensors)
-        whitening = Whitening(own["mean"], own["matrix"]) if own else None
         config, parts = self.config, under("energy.", tensors)
+        whitening: Whitening | None = None
+        if config.whitening is not None:
+            whitening = Whitening(**under("whitening.", tensors))
         tilted = config.base is not None and config.network is not None
         base: Energy | None = None
         network: Energy | None = None
@@ -120,10 +121,9 @@ class FeatureLevel(Level):
                 network = CellsEnergy(ResidualEnergy.restore(config.network, under("cell.", own)))
             else:
                 network = ResidualEnergy.restore(config.network, own)
-        # How much the base weighed in training does not matter to the score.
         energy = base or network
         if base is not None and network is not None:
-            energy = TiltedEnergy(base, network, 0.0)
+            energy = TiltedEnergy(base, network, parts["weight"], parts["offset"])
         assert energy is not None
         return WhitenedEnergy(energy, whitening).eval()
 

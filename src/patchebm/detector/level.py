@@ -246,9 +246,13 @@ class Level(nn.Module, ABC):
         """Take back what `state` gave. Raises KeyError, ValueError or RuntimeError if it does not fit."""
         for name in self.CALIBRATION:
             setattr(self, name, tensors[name])
+        if self.shift.numel() != self.positions:
+            raise ValueError(f"{self.name} was calibrated on {self.shift.numel()} positions")
         energies: list[Energy] = []
         while own := under(f"energy{len(energies)}.", tensors):
             energies.append(self.restore_energy(own))
+            if energies[-1].state_dict().keys() != own.keys():
+                raise ValueError(f"{self.name} has the tensors of another kind of energy")
         self.use(energies)
 
     def _score(self, evidence: Evidence) -> Tensor:

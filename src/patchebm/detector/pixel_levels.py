@@ -114,11 +114,16 @@ class PixelLevel(Level):
         network.load_state_dict(own)
         if base is None:
             return network.eval()
-        # How much the base weighed in training does not matter to the score.
-        return self.tilt(base, network, 0.0, 0.0, tensors.get("gradient_scale")).eval()
+        scale = tensors.get("gradient_scale")
+        return self.tilt(base, network, tensors["weight"], tensors["offset"], scale).eval()
 
     def tilt(
-        self, base: Energy, network: Energy, weight: float, offset: float, scale: Tensor | None
+        self,
+        base: Energy,
+        network: Energy,
+        weight: float | Tensor,
+        offset: float | Tensor,
+        scale: Tensor | None,
     ) -> TiltedEnergy:
         """Put base and network together as this level scores them."""
         only = self.config.score.components == "network"

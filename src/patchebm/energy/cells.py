@@ -28,6 +28,11 @@ class CellsEnergy(Energy):
         energies = self.cell(cells_of(x)).view(len(x), -1)
         return torch.logsumexp(energies, dim=1) - math.log(energies.shape[1])
 
+    def localise(self, x: Tensor) -> Tensor:
+        """Return the energy of each cell `(B, h, w)` of maps `(B, C, h, w)`."""
+        energies: Tensor = self.cell(cells_of(x))
+        return energies.view(len(x), *x.shape[2:])
+
     def fused(self, space: Affine, *, whole: bool) -> Fused:
         """Return the fused form of the cells' energy, and the log-mean-exp of its result."""
         assert whole, "the energy of whole maps was taken for one of cells"

@@ -86,7 +86,9 @@ class CellByCell(nn.Module):
         del maps
         (x,) = values
         found = self.energy.components(cells_of(x))
-        components = found.view(len(x), x.shape[2], x.shape[3], -1).permute(0, 3, 1, 2)
+        # As in `channel_sum`: sizes of maps are constants of a graph, but for the number of images.
+        grid = (int(x.shape[2]), int(x.shape[3]), int(found.shape[1]))
+        components = found.reshape(-1, *grid).permute(0, 3, 1, 2)
         return Evidence(components, components)
 
 
@@ -132,7 +134,7 @@ class Both(nn.Module):
 
 def cells_of(maps: Tensor) -> Tensor:
     """Take all cells `(B * h * w, C, 1, 1)` of maps `(B, C, h, w)`, map by map and row by row."""
-    return maps.movedim(1, -1).flatten(0, -2)[:, :, None, None]
+    return maps.movedim(1, -1).reshape(-1, int(maps.shape[1]))[:, :, None, None]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

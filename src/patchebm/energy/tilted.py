@@ -8,6 +8,8 @@ dE_gauss/dx: an image of what the Gaussian finds odd, and where.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -36,14 +38,16 @@ class TiltedEnergy(Energy):
         network_only: whether the network's energy is the only component.
     """
 
+    weight: Tensor
+    offset: Tensor
     gradient_scale: Tensor | None
 
     def __init__(
         self,
         base: Energy,
         network: Energy,
-        weight: float = 1.0,
-        offset: float = 0.0,
+        weight: float | Tensor = 1.0,
+        offset: float | Tensor = 0.0,
         gradient_scale: Tensor | None = None,
         *,
         network_only: bool = False,
@@ -53,8 +57,10 @@ class TiltedEnergy(Energy):
             raise ValueError("only a Gaussian base has a gradient that a network can see")
         self.base = base
         self.network = network
-        self.weight = weight
-        self.offset = offset
+        # Buffers, so that they are saved: the gradient of the sum is a map of whole images.
+        self.register_buffer("weight", torch.as_tensor(weight, dtype=torch.float32))
+        self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32))
+        self._base_counts = bool(weight)
         self.network_only = network_only
         self.register_buffer("gradient_scale", gradient_scale)
         # Where the network sees a squashed gradient, x itself is the first stage: affine, too.
@@ -69,7 +75,7 @@ class TiltedEnergy(Energy):
         """Energies `(B,)`."""
         x = hidden[-1]
         network = self.network.rest(hidden[:-1]) if self.gradient_scale is None else self.network_energy(x)
-        if not self.weight:
+        if not self._base_counts:
             return network
         base: Tensor = self.base.at(self._position)(x)
         return network + self.weight * (base - self.offset)
@@ -93,7 +99,7 @@ class TiltedEnergy(Energy):
 
     def at(self, position: Position | None) -> TiltedEnergy:
         """Bind the Gaussian of the sum to the positions of a batch."""
-        bound = TiltedEnergy(self.base, self.network, self.weight, self.offset, self.gradient_scale)
+        bound = copy.copy(self)
         bound._position = position
         return bound
 

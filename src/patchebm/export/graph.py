@@ -17,6 +17,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from patchebm.detector.scorer import Scorer
+from patchebm.errors import ConfigError
 from patchebm.runtime.engine import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED
 
 # Resize has `antialias` and `axes` from here on.
@@ -32,6 +33,9 @@ def onnx_model(scorer: Scorer, size: tuple[int, int]) -> onnx.ModelProto:
     Args:
         scorer: of a fitted detector on features, on the CPU.
         size: height and width to which images are resized.
+
+    Raises:
+        ConfigError: an energy is made of operations that ONNX does not have.
     """
     names = list(scorer.levels)
     grids, planes = [f"grid_{name}" for name in names], [f"plane_{name}" for name in names]
@@ -108,16 +112,24 @@ def _traced(
         # The tracer is chosen for its two seconds (the exporter by torch.export takes a minute for the same
         # graph, and needs onnxscript); what it warns of are its deprecation and shapes that are constant.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(),
-            tuple(inputs.values()),
-            file,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_axes=dict(axes),
-        )
+        try:
+            torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                file,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_axes=dict(axes),
+            )
+        except RuntimeError as error:
+            # An energy of whole maps whose map comes from autograd, or an operator that ONNX does not have.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigError(
+                f"this model cannot be exported, because an energy has no form that ONNX can hold ({reason:.120}); "
+                "add a network to the level whose base it is, or use another base"
+            ) from error
     return onnx.load_model_from_string(file.getvalue())
 
 

@@ -22,14 +22,14 @@ SAMPLE = 24
 CORRUPTED = 6
 
 # At f32 the two differ by rounding alone: .01 is a hundredth of the spread of good parts.
-MOST_DIFFERENCE = 0.01
+MAX_DIFFERENCE = 0.01
 # Below f32 scores move; what must hold is what they are used for: verdicts, and the order of images.
-LEAST_AGREEMENT = 0.99
-LEAST_RANK = 0.99
+MIN_AGREEMENT = 0.99
+MIN_RANK_CORRELATION = 0.99
 # Both hold easily on a sample of good images and corrupted ones. int8 models that passed them, and whose
 # scores moved by .05 to .28 typically, flipped up to 4 % of the verdicts on test images and moved AUROC by
 # up to .012.
-MOST_TYPICAL = 0.02
+MAX_TYPICAL_DIFFERENCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class Parity:
     def complaint(self, precision: str) -> str | None:
         """What is out of tolerance at this precision, or None."""
         if precision == "f32":
-            if self.score_difference > MOST_DIFFERENCE:
-                return f"scores differ by more than {MOST_DIFFERENCE:g}"
-            if self.map_difference > MOST_DIFFERENCE:
-                return f"heat maps differ by more than {MOST_DIFFERENCE:g}"
+            if self.score_difference > MAX_DIFFERENCE:
+                return f"scores differ by more than {MAX_DIFFERENCE:g}"
+            if self.map_difference > MAX_DIFFERENCE:
+                return f"heat maps differ by more than {MAX_DIFFERENCE:g}"
             return "verdicts differ" if self.verdict_flips else None
-        if self.verdict_flips > (1 - LEAST_AGREEMENT) * self.images:
-            return f"fewer than {LEAST_AGREEMENT:.0%} of the verdicts agree"
-        if self.rank_correlation < LEAST_RANK:
-            return f"the rank correlation is below {LEAST_RANK:g}"
-        if self.score_difference_typical > MOST_TYPICAL:
-            return f"scores typically differ by more than {MOST_TYPICAL:g}"
+        if self.verdict_flips > (1 - MIN_AGREEMENT) * self.images:
+            return f"fewer than {MIN_AGREEMENT:.0%} of the verdicts agree"
+        if self.rank_correlation < MIN_RANK_CORRELATION:
+            return f"the rank correlation is below {MIN_RANK_CORRELATION:g}"
+        if self.score_difference_typical > MAX_TYPICAL_DIFFERENCE:
+            return f"scores typically differ by more than {MAX_TYPICAL_DIFFERENCE:g}"
         return None
 
 

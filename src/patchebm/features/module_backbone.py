@@ -47,11 +47,11 @@ class ModuleBackbone(Backbone):
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Outputs `(B, C_i, H / stride_i, W / stride_i)` of the layers, in their order."""
-        seen: dict[str, list[object]] = {layer: [] for layer in self._layers}
+        outputs: dict[str, list[object]] = {layer: [] for layer in self._layers}
 
         def keep(layer: str, output: object) -> None:
             # A copy: an activation that works in place may come next.
-            seen[layer].append(output.clone() if isinstance(output, Tensor) else output)
+            outputs[layer].append(output.clone() if isinstance(output, Tensor) else output)
 
         hooks = [
             self.module.get_submodule(layer).register_forward_hook(
@@ -64,7 +64,7 @@ class ModuleBackbone(Backbone):
         finally:
             for hook in hooks:
                 hook.remove()
-        return [self._one_map(layer, outputs) for layer, outputs in seen.items()]
+        return [self._one_map(layer, found) for layer, found in outputs.items()]
 
     def _one_map(self, layer: str, outputs: list[object]) -> Tensor:
         if len(outputs) == 1 and isinstance(outputs[0], torch.Tensor) and outputs[0].ndim == 4:

@@ -8,7 +8,7 @@ from torch import Tensor
 from patchebm.features.backbone import Backbone
 
 # Images up to this many pixels are looked at as a whole: a backbone's widest layer then takes about 100 MB.
-MOST_PIXELS = 1024 * 1024
+MAX_PIXELS = 1024 * 1024
 # Side of a tile without its margin. With the margin of EfficientNet-Lite0 (192 px to each side) half of what
 # is computed is kept; larger tiles waste less and take more memory.
 TILE = 768
@@ -28,7 +28,7 @@ def maps_of(backbone: Backbone, x: Tensor) -> list[Tensor]:
         As `Backbone.forward`.
     """
     height, width = x.shape[-2:]
-    if backbone.reach is None or height * width <= MOST_PIXELS:
+    if backbone.reach is None or height * width <= MAX_PIXELS:
         return backbone(x)  # type: ignore[no-any-return]
     # Offsets are multiples of what the strides multiply to, or maps would be those of a shifted image.
     unit = max(backbone.multiple, *backbone.strides)

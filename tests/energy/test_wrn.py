@@ -1,11 +1,11 @@
-"""The wide residual network and the tilted sum."""
+"""The wide residual network."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from patchebm.energy import GaussianEnergy, TiltedEnergy, WideResNetEnergy
+from patchebm.energy import WideResNetEnergy
 from patchebm.errors import ConfigError
 
 
@@ -60,17 +60,14 @@ def test_the_declared_affine_first_stage_is_affine() -> None:
     torch.testing.assert_close(mixed, 0.3 * left + 0.7 * right)
 
 
-def test_the_tilted_energy_is_the_sum_and_only_the_network_learns() -> None:
-    x = torch.rand(1, 20, 3, 8, 8)
-    base, net = GaussianEnergy.fit(x, floor=1e-2), network()
-    tilted = TiltedEnergy(base, net, weight=0.25, offset=3.0)
-    torch.testing.assert_close(tilted(x[0]), (base(x[0]) - 3) / 4 + net(x[0]))
-    assert {id(p) for p in tilted.parameters()} == {id(p) for p in net.parameters()}
-
-
-def test_far_from_the_data_the_tilted_energy_grows_quadratically() -> None:
-    x = torch.rand(1, 20, 3, 8, 8) * 0.1
-    tilted = TiltedEnergy(GaussianEnergy.fit(x, floor=1e-2), network(), 0.25)
-    direction = torch.randn(1, 3, 8, 8)
-    near, far = tilted(100 * direction), tilted(200 * direction)
-    assert float((far / near).detach()) == pytest.approx(4, rel=0.05)
+def test_log_mean_exp_pooling_follows_the_oddest_pixel() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, odd = (WideResNetEnergy(1, pooling=p, generator=generator) for p in ("mean", "logsumexp"))
+    odd.load_state_dict(mean.state_dict())
+    x = torch.rand((3, 1, 8, 8), generator=generator)
+    # The log-mean-exp is at least the mean, and equal where all pixels are.
+    assert (odd(x) > mean(x)).all()
+    with torch.no_grad():
+        odd.head.weight.zero_()
+        odd.head.bias.fill_(0.7)
+    torch.testing.assert_close(odd(x), torch.full((3,), 0.7))
