@@ -122,7 +122,7 @@ def fitted(config: RunConfig, images: Sequence[ImageFile], device: str) -> Ensem
 
 
 def runs_of(benchmark: str) -> tuple[list[dict[str, Any]], str]:
-    """Returns the committed runs of another benchmark, none if there are none, and the file that holds them."""
+    """Returns the committed runs of another benchmark, if there are any, and the file that holds them."""
     file = HERE / benchmark / "results.json"
     name = file.relative_to(HERE.parent).as_posix()
     runs = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.exists() else []

@@ -78,7 +78,7 @@ def _network_alone(config: FeaturesConfig) -> None:
 
 
 def _chains(config: FeaturesConfig) -> None:
-    """The negatives of the patch level move by PYLD in whitened space, .1 being a tenth of a cluster's width."""
+    """The negatives of the patch level move by PYLD; a step of .1 is a tenth of a cluster's width."""
     config.levels = ["patch"]
     assert config.patch.network is not None
     config.patch.network.sampler = PYLDConfig(outer=5, inner=1, lr=0.1, eps=1.0, buffer_size=0)

@@ -1,11 +1,11 @@
 """Whether the stated false-alarm rate holds for good parts like those trained on.
 
-Four times a quarter of train/good is kept out of everything, the detector is fitted and calibrated on the rest,
-and scores that quarter: so each good image is scored once, by a detector that was not fitted on it. Quarters
-are drawn at random, images of a known part (groups.csv) in one piece, so that what is scored is exchangeable
-with what was trained on: the kindest case there is. Once calibration holds neighbours in the order of file
-names out together, as the preset features does, and once it draws its folds at random, which is the same where
-all parts are known. Test folders stay closed.
+Four times a quarter of train/good is kept out of everything, the detector is fitted and calibrated on the
+rest, and scores that quarter: so each good image is scored once, by a detector that was not fitted on it.
+Quarters are drawn at random, images of a known part (groups.csv) in one piece, so that what is scored is
+exchangeable with what was trained on: the kindest case there is. Once calibration holds neighbours in the
+order of file names out together, as the preset features does, and once it draws its folds at random, which is
+the same where all parts are known. Test folders stay closed.
 
 A quarter that is in log.jsonl is not fitted again. All of it takes about an hour of one core.
 """

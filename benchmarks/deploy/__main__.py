@@ -1,4 +1,4 @@
-"""Whether an exported model scores as its detector does, what an installation without torch needs, large images.
+"""Whether exported models score as their detectors do, what they need without torch, and large images.
 
 Parts: `parity`, each export against PyTorch on all test images; `footprint`, size, start and memory of a base
 install; `verbs`, whether its `predict` and `watch` agree; `large`, memory for images of 8000 x 2000 px. What

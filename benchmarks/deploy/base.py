@@ -41,9 +41,7 @@ print(imported, first, peak_memory_mb())
 def run(command: Sequence[str | Path], **settings: Any) -> str:
     """Runs a command of the base install, away from packages that PYTHONPATH names; returns its output."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, env=environment, **settings
-    )
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, **settings)
     return done.stdout
 
 
@@ -55,7 +53,7 @@ def make_venv(folder: Path) -> None:
 
 
 def footprint(venv: Path, bundle: Path, image: Path) -> dict[str, float]:
-    """Returns seconds to import and, from process start, to the first verdict; MB resident, and of the install."""
+    """Returns seconds to import and, from process start, to the first verdict; MB in memory and on disk."""
     python = venv / "bin" / "python"
     rows, starts = [], []
     for _ in range(5):

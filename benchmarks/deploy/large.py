@@ -17,10 +17,11 @@ from patchebm.runtime.bundle import read_bundle
 WIDTH, HEIGHT = 8000, 2000
 CELL = 300
 PANELS = 9
-# Input size and grid: a megapixel, the largest that goes through the backbone in one piece, and four, in tiles.
+# Input size and grid: a megapixel, the largest that goes through the backbone in one piece, and four, in
+# tiles.
 SIZES = {"512 x 2048": ("[512,2048]", "[64,256]"), "1024 x 4096": ("[1024,4096]", "[128,512]")}
 # What a score costs does not depend on how long the model was trained.
-SHORT = "--calibration.folds 3 --calibration.members 2".split() + [
+SHORT = ["--calibration.folds=3", "--calibration.members=2"] + [
     f"--{level}.network.training.{key}={value}"
     for level in ("patch", "image")
     for key, value in (("steps", 40), ("warmup", 4))

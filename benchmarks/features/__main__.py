@@ -4,7 +4,8 @@ Everything is fitted on train/good alone; the test folders are scored once, afte
 in log.jsonl is not repeated, so that a killed benchmark goes on where it stopped. PatchCore and PaDiM stand
 beside the presets: they are measured by `python -m benchmarks.peers`, and read from its committed results.
 
-All of it takes about a day of one core. Two processes with one thread each may share a log (OMP_NUM_THREADS=1).
+All of it takes about a day of one core. Two processes with one thread each may share a log
+(OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """patchebm beside anomalib's models and trivial controls: accuracy on the same splits.
 
 It needs the environment that `make peers-env` makes; `make peers` runs it there. Each method has a process of
-its own. A run that is in log.jsonl is not repeated, so that a killed benchmark goes on where it stopped, and what
-benchmarks/features and benchmarks/pixel have measured on the same splits is read from their committed results.
-Everything is fitted on train/good alone; the test folders are scored once, after the last step. What the
-methods cost: `python -m benchmarks.cost`.
+its own. A run that is in log.jsonl is not repeated, so that a killed benchmark goes on where it stopped, and
+what benchmarks/features and benchmarks/pixel have measured on the same splits is read from their committed
+results. Everything is fitted on train/good alone; the test folders are scored once, after the last step. What
+the methods cost: `python -m benchmarks.cost`.
 
 All of it takes about six hours of one core.
 """

@@ -27,7 +27,7 @@ class Method(Protocol):
         ...
 
     def score(self, image: Image, *, heat_map: bool) -> tuple[float, NDArray[np.float32] | None]:
-        """Returns the score, higher = more anomalous, and a map `(h, w)`; None if not asked for or not made."""
+        """Returns the score, higher = more anomalous, and a map `(h, w)`, None if there is none."""
         ...
 
     def save(self, folder: Path) -> None:

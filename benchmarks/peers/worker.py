@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.output import own_output
 from benchmarks.peers.methods import METHODS
-from benchmarks.peers.output import own_output
 from patchebm.evaluation.metrics import image_metrics, pixel_metrics
 from patchebm.features.resize import resize
 from patchebm.images.folders import open_image_set

@@ -1,8 +1,8 @@
 """PYLD-M-N in closed form against the literal loop and against SGLD, side by side in one run.
 
-Everything starts from the same network and the same chains. Times are medians over repeats that take turns, so
-that a busy moment hits all alike; only ratios are to be compared. A network that is in log.jsonl is not timed
-again: remove the log to measure anew.
+Everything starts from the same network and the same chains. Times are medians over repeats that take turns,
+so that a busy moment hits all alike; only ratios are to be compared. A network that is in log.jsonl is not
+timed again: remove the log to measure anew.
 
 It takes about ten minutes, on a machine that does nothing else.
 """
@@ -102,7 +102,7 @@ def compare(depth: int, width: int, repeats: int) -> dict[str, Any]:
 
 
 def against_jem(energy: WideResNetEnergy, start: torch.Tensor, repeats: int) -> dict[str, Any]:
-    """Times a training iteration with JEM's SGLD-20 against PYLD with the fewest passes that travel as far."""
+    """Times an iteration with JEM's SGLD-20 against PYLD with the fewest passes that travel as far."""
     jem = SGLD(20, lr=1.0, noise=0.01)
     _, target = move(jem, energy, start)
     result: dict[str, Any] = {"sgld20_distance": target.distance}
