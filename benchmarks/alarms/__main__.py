@@ -1,125 +1,112 @@
 """Whether the stated false-alarm rate holds for good parts like those trained on.
 
-    python -m benchmarks.alarms     # writes log.jsonl as it goes, then results.json and table.md
-
 Four times a quarter of train/good is kept out of everything, the detector is fitted and calibrated on the
-rest, and judges that quarter: each good image is judged once, by a detector that never saw it. Quarters are
-drawn at random, parts that are known (`groups.csv`) in one piece, so that what is judged is exchangeable with
-what was trained on: the kindest case there is. Once calibration holds neighbours in file order out together,
-as `features` does, once it draws its folds at random, which is the same where all parts are known. Test
-folders stay closed.
+rest, and scores that quarter: so each good image is scored once, by a detector that was not fitted on it.
+Quarters are drawn at random, images of a known part (groups.csv) in one piece, so that what is scored is
+exchangeable with what was trained on: the kindest case there is. Once calibration holds neighbours in the
+order of file names out together, as the preset features does, and once it draws its folds at random, which is
+the same where all parts are known. Test folders stay closed.
+
+A quarter that is in log.jsonl is not fitted again. All of it takes about an hour of one core.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Log, preset
-from patchebm.config.schema import Config
-from patchebm.detector import EnsembleDetector
+from benchmarks.common import SETS, Log, fitted, options, parse, shorten, write_results
+from benchmarks.variants import FEATURES
 from patchebm.detector.folds import assign_folds
 from patchebm.evaluation import alarms
-from patchebm.files import write_text
+from patchebm.evaluation.summary import markdown
 from patchebm.images.folders import ImageSet, open_image_set
-from patchebm.provenance import versions
 
-HERE = Path(__file__).parent
-SETS = ("circuitboard", "bottle", "cubes", "solar_poly", "tire", "magnetic_tile")
+HERE = Path(__file__).resolve().parent
 QUARTERS = 4
 RATES = (0.01, 0.05, 0.1)
+TOGETHER, RANDOM = "neighbours together", "folds at random"
+VARIANTS = {TOGETHER: FEATURES["features"], RANDOM: FEATURES["features, folds at random"]}
 
 
-def at_random(config: Config) -> None:
-    config.calibration.consecutive = False
-
-
-VARIANTS = {"neighbours together": preset("features"), "folds at random": preset("features", at_random)}
-
-
-def one_quarter(image_set: ImageSet, variant: str, quarter: int) -> dict[str, Any]:
-    """How many images of a quarter are called anomalous by a detector of the others, at each of `RATES`."""
+def one_quarter(
+    image_set: ImageSet, variant: str, quarter: int, *, device: str, quick: bool
+) -> dict[str, Any]:
+    """Returns how many images of a quarter are called anomalous by a detector of the others, at each rate."""
     images = image_set.train
-    parts = [p.group or str(p.path) for p in images]
+    parts = [image.group or str(image.path) for image in images]
     folds = assign_folds(parts, QUARTERS, np.random.default_rng(0))
-    fitted = [p for p, fold in zip(images, folds, strict=True) if fold != quarter]
-    judged = [p for p, fold in zip(images, folds, strict=True) if fold == quarter]
-    detector = EnsembleDetector(VARIANTS[variant](quarter)).fit(
-        [p.path for p in fitted], [p.group for p in fitted]
-    )
-    scores = detector.score([p.path for p in judged])
+    training = [image for image, fold in zip(images, folds, strict=True) if fold != quarter]
+    held_out = [image for image, fold in zip(images, folds, strict=True) if fold == quarter]
+    config = VARIANTS[variant](quarter)
+    detector = fitted(shorten(config) if quick else config, training, device)
+    scores = detector.score([image.path for image in held_out])
     counts = [int(np.count_nonzero(scores > detector.tail_.threshold(rate).value)) for rate in RATES]
     return {
         "set": image_set.name,
         "variant": variant,
         "seed": quarter,
-        "judged": len(judged),
-        "parts": len({p.group or p.path for p in judged}),
+        "scored": len(held_out),
+        "parts": len({image.group or image.path for image in held_out}),
         "counts": dict(zip(map(str, RATES), counts, strict=True)),
     }
 
 
 def summary(rows: list[dict[str, Any]], rate: float) -> dict[str, Any]:
-    """Rates by set and pooled. Images of a part do not alarm independently: the interval is too narrow."""
+    """Returns rates by set and pooled.
+
+    Images of one part do not alarm independently, so that the interval is too narrow.
+    """
     by_set = {}
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]
         count = sum(row["counts"][str(rate)] for row in own)
-        by_set[name] = alarms.observed([count], sum(row["judged"] for row in own), rate)
+        by_set[name] = alarms.observed([count], sum(row["scored"] for row in own), rate)
     return {"sets": by_set, "pooled": alarms.pooled(list(by_set.values()), rate)}
 
 
 def table(found: dict[str, Any]) -> str:
-    """Markdown: a row for each stated rate."""
-    names = list(found["neighbours together"][str(RATES[0])]["sets"])
-    lines = [
-        f"| folds | stated | {' | '.join(names)} | all | 95 % interval |",
-        "|---" * (len(names) + 4) + "|",
-    ]
+    """Returns Markdown with a row for each stated rate."""
+    names = list(found[TOGETHER][str(RATES[0])]["sets"])
+    rows = []
     for variant, by_rate in found.items():
         for rate, facts in by_rate.items():
-            own = [facts["sets"][name] for name in names]
-            cells = [f"{one['rate']:.3f} of {one['good']}" for one in own]
             pool = facts["pooled"]
+            shares = [f"{one['rate']:.3f} of {one['good']}" for one in (*facts["sets"].values(), pool)]
             low, high = pool["interval"]
-            cells += [f"{pool['rate']:.3f} of {pool['good']}", f"{low:.3f} to {high:.3f}"]
-            lines.append(f"| {variant} | {rate} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            rows.append([variant, rate, *shares, f"{low:.3f} to {high:.3f}"])
+    return markdown(["folds", "stated", *names, "all", "95 % interval"], rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("PATCHEBM_DATA", "../shared/data")))
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    arguments = parser.parse_args()
-    log = Log(HERE)
-    first = next(iter(VARIANTS))
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(options(HERE, __doc__, sets=SETS, trains=True), argv)
+    log = Log(arguments.out)
     for name, variant, quarter in itertools.product(arguments.sets, VARIANTS, range(QUARTERS)):
         if (name, variant, quarter) in log.done:
             continue
         print(f"-- {name}, {variant}, quarter {quarter + 1} of {QUARTERS}", file=sys.stderr)
         image_set = open_image_set(arguments.data / name)
-        if variant != first and all(p.group is not None for p in image_set.train):
-            same = next(r for r in log.rows if (r["set"], r["variant"], r["seed"]) == (name, first, quarter))
+        if variant == RANDOM and all(image.group is not None for image in image_set.train):
+            key = (name, TOGETHER, quarter)
+            same = next(row for row in log.rows if (row["set"], row["variant"], row["seed"]) == key)
             log.keep({**same, "variant": variant})
         else:
-            log.keep(one_quarter(image_set, variant, quarter))
+            settings = {"device": arguments.device, "quick": arguments.quick}
+            log.keep(one_quarter(image_set, variant, quarter, **settings))
     rows = [row for row in log.rows if row["set"] in arguments.sets]
     found = {
         variant: {str(rate): summary([r for r in rows if r["variant"] == variant], rate) for rate in RATES}
         for variant in VARIANTS
     }
-    results = {"command": "python -m benchmarks.alarms", "versions": versions(), "rates": found, "runs": rows}
-    write_text(HERE / "results.json", json.dumps(results, indent=1) + "\n")
-    write_text(HERE / "table.md", table(found))
-    print(table(found))
+    write_results(
+        arguments,
+        {"seeds": list(range(QUARTERS)), "rates": found, "runs": rows},
+        {"table.md": table(found)},
+    )
 
 
 if __name__ == "__main__":

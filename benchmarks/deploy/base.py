@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from patchebm.evaluation.summary import markdown
 from patchebm.images.folders import open_image_set
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 FACTS = (
     ("install_mb", "size of a clean venv", "MB"),
     ("import_seconds", "`import patchebm`", "s"),
@@ -35,23 +38,29 @@ print(imported, first, peak_memory_mb())
 """
 
 
+def run(command: Sequence[str | Path], **settings: Any) -> str:
+    """Runs a command of the base install, away from packages that PYTHONPATH names; returns its output."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, **settings)
+    return done.stdout
+
+
 def make_venv(folder: Path) -> None:
-    """A virtual environment with `pip install .` and nothing else; made again, for the code as it is."""
+    """Makes a virtual environment with `pip install .` and nothing else, for the code as it is."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     command = [folder / "bin" / "python", "-m", "pip", "install", "-q", "-c", "constraints.txt", "."]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
 def footprint(venv: Path, bundle: Path, image: Path) -> dict[str, float]:
-    """Seconds to import and, from process start, to the first verdict; MB resident, and of the install."""
+    """Returns seconds to import and, from process start, to the first verdict; MB in memory and on disk."""
     python = venv / "bin" / "python"
     rows, starts = [], []
     for _ in range(5):
         command = [python, "-c", FIRST_VERDICT, bundle, image]
-        ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=venv)
-        rows.append([float(word) for word in ran.stdout.split()])
+        rows.append([float(word) for word in run(command, cwd=venv).split()])
         began = time.perf_counter()
-        subprocess.run([python, "-c", "pass"], check=True)
+        run([python, "-c", "pass"])
         starts.append(time.perf_counter() - began)
     imported, first, resident = np.median(rows, axis=0)
     size = sum(f.stat().st_size for f in venv.rglob("*") if f.is_file() and not f.is_symlink())
@@ -64,7 +73,7 @@ def footprint(venv: Path, bundle: Path, image: Path) -> dict[str, float]:
 
 
 def verbs(venv: Path, bundle: Path, data: Path, scratch: Path) -> dict[str, Any]:
-    """`predict` and `watch` on all test images of a set, compared with each other.
+    """Runs `predict` and `watch` on all test images of a set, and compares them with each other.
 
     Returns:
         `images`; `predicted` and `watched`, how many came out; `differ`, how many got another verdict or a
@@ -75,9 +84,9 @@ def verbs(venv: Path, bundle: Path, data: Path, scratch: Path) -> dict[str, Any]
     found = scratch / "predictions.json"
     scratch.mkdir(parents=True, exist_ok=True)
     command = [program, "predict", bundle, data / "test", "--json", found]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    run(command)
     command = [program, "watch", data / "test", "--model", bundle, "--out", scratch / "watched", "--once"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run(command, stderr=subprocess.DEVNULL)
     predicted = {Path(row["image"]).resolve(): row for row in json.loads(found.read_text())}
     lines = (scratch / "watched" / "results.jsonl").read_text().splitlines()
     watched = {(data / "test" / row["image"]).resolve(): row for row in map(json.loads, lines)}
@@ -95,13 +104,14 @@ def verbs(venv: Path, bundle: Path, data: Path, scratch: Path) -> dict[str, Any]
     }
 
 
-def table(footprint: dict[str, float], verbs: list[dict[str, Any]]) -> str:
-    """Markdown: two tables."""
-    lines = ["| base install, without torch | |", "|---|---|"]
-    lines += [f"| {text} | {footprint[key]:g} {unit} |" for key, text, unit in FACTS]
-    lines += ["", "| set | test images | `predict` | `watch` | that differ |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row['set']} | {row['images']} | {row['predicted']} | {row['watched']} | {row['differ']} |"
-        for row in verbs
-    ]
-    return "\n".join(lines) + "\n"
+def footprint_table(footprint: dict[str, float]) -> str:
+    """Returns Markdown: what the installation needs."""
+    rows = [[text, f"{footprint[key]:g} {unit}"] for key, text, unit in FACTS]
+    return markdown(["base install, without torch", ""], rows)
+
+
+def verbs_table(verbs: list[dict[str, Any]]) -> str:
+    """Returns Markdown: a row for each set."""
+    keys = ("set", "images", "predicted", "watched", "differ")
+    head = ["set", "test images", "`predict`", "`watch`", "that differ"]
+    return markdown(head, [[str(row[key]) for key in keys] for row in verbs])

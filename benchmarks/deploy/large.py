@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.deploy.base import run as run_base
 from patchebm.cli.main import main as cli
+from patchebm.evaluation.summary import markdown
 from patchebm.images.folders import open_image_set
 from patchebm.runtime.bundle import read_bundle
 
 WIDTH, HEIGHT = 8000, 2000
 CELL = 300
 PANELS = 9
-# Input size and grid: a megapixel, the largest image that is looked at in one piece, and four, in tiles.
+# Input size and grid: a megapixel, the largest that goes through the backbone in one piece, and four, in
+# tiles.
 SIZES = {"512 x 2048": ("[512,2048]", "[64,256]"), "1024 x 4096": ("[1024,4096]", "[128,512]")}
 # What a score costs does not depend on how long the model was trained.
-SHORT = ["--patch.training.steps", "40", "--image.training.steps", "40", "--calibration.folds", "3"]
-SHORT += ["--patch.training.warmup", "4", "--image.training.warmup", "4", "--calibration.members", "2"]
+SHORT = ["--calibration.folds=3", "--calibration.members=2"] + [
+    f"--{level}.network.training.{key}={value}"
+    for level in ("patch", "image")
+    for key, value in (("steps", 40), ("warmup", 4))
+]
 ONE = """
 import sys, time
 import patchebm
@@ -34,7 +39,7 @@ print(prediction.score, seconds, peak_memory_mb())
 
 
 def panels(cells: list[Path], folder: Path) -> list[Path]:
-    """Write `PANELS` images, each of good cells drawn at random."""
+    """Writes `PANELS` images, each of good cells drawn at random."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     files = [folder / f"{i:02d}.png" for i in range(PANELS)]
@@ -52,7 +57,7 @@ def panels(cells: list[Path], folder: Path) -> list[Path]:
 
 
 def measure(python: Path, data: Path, scratch: Path) -> list[dict[str, Any]]:
-    """Train on panels, export, and score one by a Python without torch.
+    """Trains on panels, exports, and scores one by a Python without torch.
 
     Args:
         python: of the base install.
@@ -70,27 +75,24 @@ def measure(python: Path, data: Path, scratch: Path) -> list[dict[str, Any]]:
             cli(["export", str(run), "--out", str(bundle), "--verify", *map(str, files[:3])])
         for heat_maps in (0, 1):
             command = [python, "-c", ONE, bundle, files[-1], str(heat_maps)]
-            ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=scratch)
-            _, seconds, memory = map(float, ran.stdout.split())
+            _, seconds, memory = map(float, run_base(command, cwd=scratch).split())
             facts = {"seconds": round(seconds, 2), "memory_mb": round(memory)}
-            rows.append({"looked_at": name, "map": bool(heat_maps), **facts, "parity": _parity(bundle)})
+            parity = read_bundle(bundle).card["parity"]
+            rows.append({"looked_at": name, "map": bool(heat_maps), **facts, "parity": parity})
     return rows
 
 
-def _parity(bundle: Path) -> dict[str, Any]:
-    parity: dict[str, Any] = read_bundle(bundle).card["parity"]
-    return parity
-
-
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown."""
+    """Returns Markdown."""
     lines = [
-        f"| {WIDTH} x {HEIGHT} px, looked at with | map | s | peak memory | largest score difference |",
-        "|---" * 5 + "|",
+        [
+            f"{row['looked_at']} px",
+            "yes" if row["map"] else "no",
+            f"{row['seconds']:.1f}",
+            f"{row['memory_mb']} MB",
+            f"{row['parity']['score_difference']:.1g}",
+        ]
+        for row in rows
     ]
-    for row in rows:
-        lines.append(
-            f"| {row['looked_at']} px | {'yes' if row['map'] else 'no'} | {row['seconds']:.1f} | "
-            f"{row['memory_mb']} MB | {row['parity']['score_difference']:.1g} |"
-        )
-    return "\n".join(lines) + "\n"
+    head = [f"{WIDTH} x {HEIGHT} px, resized to", "map", "s", "peak memory", "largest score difference"]
+    return markdown(head, lines)

@@ -7,30 +7,35 @@ peak memory is that method's.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from patchebm.detector.reading import Image
+    from patchebm.runtime.inputs import Image
 
 
 class Method(Protocol):
-    """Fitted on good images, then scores one image at a time."""
+    """A method is fitted on good images, then scores one image at a time, on the CPU."""
 
     def fit(self, images: Sequence[Image], groups: Sequence[str | None], seed: int) -> dict[str, Any]:
-        """Fit. Returns what a reader should know of it, as JSON facts: the steps of a training, say."""
+        """Fits, and returns what a reader should know of it as JSON facts: the steps of a training, say."""
         ...
 
     def score(self, image: Image, *, heat_map: bool) -> tuple[float, NDArray[np.float32] | None]:
-        """The score, higher = more anomalous, and a map `(h, w)`; None if not asked for or not to be had."""
+        """Returns the score, higher = more anomalous, and a map `(h, w)`, None if there is none."""
         ...
 
-    def state_bytes(self) -> int:
-        """Bytes of what was fitted, without the frozen backbone."""
+    def save(self, folder: Path) -> None:
+        """Writes what was fitted, without the frozen backbone, into a folder that exists."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Takes back what `save` wrote."""
         ...
 
 
@@ -39,37 +44,46 @@ class Entry:
     """A method of the comparison.
 
     Args:
-        make: gives a new one.
+        source: module and class of this package, and what the class is made with.
         title: what tables call it.
         seeds: how many seeds it is run with: 1 for what draws nothing, or costs too much.
-        maps: whether it says where.
+        maps: whether it makes anomaly maps.
     """
 
-    make: Callable[[], Method]
+    source: tuple[str, ...]
     title: str
     seeds: int
     maps: bool
 
+    @property
+    def theirs(self) -> bool:
+        """Whether it needs anomalib."""
+        return self.source[0] == "theirs"
 
-def _made(module: str, name: str, *arguments: Any) -> Callable[[], Method]:
-    def make() -> Method:
-        found: Method = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)(*arguments)
-        return found
+    def make(self) -> Method:
+        """Returns a method that is not fitted yet."""
+        module, name, *arguments = self.source
+        method: Method = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)(*arguments)
+        return method
 
-    return make
+
+def _ours(name: str, title: str) -> Entry:
+    return Entry(("ours", "Ours", name), title, 3, True)
 
 
 METHODS: dict[str, Entry] = {
-    "brightness": Entry(_made("ours", "Control", "brightness"), "mean brightness", 1, False),
-    "contrast": Entry(_made("ours", "Control", "contrast"), "contrast", 1, False),
-    "untrained": Entry(_made("ours", "Ours", "untrained"), "untrained network (pixels)", 3, True),
-    "gaussian": Entry(_made("ours", "Ours", "gaussian"), "Gaussian alone (features)", 3, True),
-    "padim": Entry(_made("theirs", "PaDiM"), "PaDiM (anomalib)", 1, True),
-    "patchcore": Entry(_made("theirs", "PatchCore"), "PatchCore (anomalib), bank of 8,192", 3, True),
-    "dfm": Entry(_made("theirs", "DFM"), "DFM (anomalib)", 1, True),
-    "dfkde": Entry(_made("theirs", "DFKDE"), "DFKDE (anomalib)", 1, False),
-    "ganomaly": Entry(_made("theirs", "GANomaly"), "GANomaly (anomalib), 32 px", 1, False),
-    "image-baseline": Entry(_made("ours", "Ours", "image-baseline"), "image-baseline (ours)", 3, True),
-    "pixel-cpu": Entry(_made("ours", "Ours", "pixel-cpu"), "pixel-cpu ensemble (ours)", 3, True),
-    "features": Entry(_made("ours", "Ours", "features"), "features ensemble (ours)", 3, True),
+    "brightness": Entry(("ours", "Control", "brightness"), "mean brightness", 1, False),
+    "contrast": Entry(("ours", "Control", "contrast"), "contrast", 1, False),
+    "untrained": _ours("untrained", "untrained network (pixels)"),
+    "gaussian": _ours("gaussian", "Gaussian alone (features)"),
+    "padim": Entry(("theirs", "PaDiM"), "PaDiM (anomalib)", 1, True),
+    "patchcore": Entry(("theirs", "PatchCore"), "PatchCore (anomalib), bank of 8,192", 3, True),
+    "dfm": Entry(("theirs", "DFM"), "DFM (anomalib)", 1, True),
+    "dfkde": Entry(("theirs", "DFKDE"), "DFKDE (anomalib)", 1, False),
+    "ganomaly": Entry(("theirs", "GANomaly"), "GANomaly (anomalib), 32 px", 1, False),
+    "image-baseline": _ours("image-baseline", "image-baseline (ours)"),
+    "pixel-cpu": _ours("pixel-cpu", "pixel-cpu ensemble (ours)"),
+    "features": _ours("features", "features ensemble (ours)"),
+    "features-fast": _ours("features-fast", "features-fast ensemble (ours)"),
+    "features-max": _ours("features-max", "features-max ensemble (ours)"),
 }

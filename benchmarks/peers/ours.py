@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,56 +10,60 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import preset
-from benchmarks.controls import CONTROLS
-from benchmarks.features.__main__ import gaussian
-from benchmarks.pixel.__main__ import untrained
-from patchebm.detector import EnsembleDetector
-from patchebm.detector.reading import Image, array_of
+from benchmarks.variants import GAUSSIAN, PIXELS, preset
+from patchebm.detector import EnsembleDetector, load
+from patchebm.evaluation.controls import CONTROLS
+from patchebm.runtime.inputs import Image, pixels_of
 
-CONFIGS = {
-    "features": preset("features"),
-    "pixel-cpu": preset("pixel-cpu"),
-    "image-baseline": preset("image-baseline"),
-    "gaussian": preset("features", gaussian),
-    "untrained": preset("pixel-cpu", untrained),
-}
+VARIANTS = {"gaussian": GAUSSIAN, "untrained": PIXELS["untrained"]}
 
 
 class Ours:
-    """A preset of patchebm, or a part of one."""
+    """A preset of patchebm, or a part of one.
+
+    Args:
+        name: of the preset, or a key of `VARIANTS`.
+    """
 
     def __init__(self, name: str) -> None:
-        self._config = CONFIGS[name]
+        self._variant = VARIANTS.get(name) or preset(name)
 
     def fit(self, images: Sequence[Image], groups: Sequence[str | None], seed: int) -> dict[str, Any]:
-        self._detector = EnsembleDetector(self._config(seed)).fit(images, groups)
+        self._detector = EnsembleDetector(self._variant(seed), device="cpu").fit(images, groups)
         return {}
 
     def score(self, image: Image, *, heat_map: bool) -> tuple[float, NDArray[np.float32] | None]:
         prediction = self._detector.predict([image], heat_maps=heat_map)[0]
         return prediction.score, prediction.heat_map
 
-    def state_bytes(self) -> int:
-        with tempfile.TemporaryDirectory() as folder:
-            self._detector.save(folder)
-            return sum(file.stat().st_size for file in Path(folder).iterdir())
+    def save(self, folder: Path) -> None:
+        self._detector.save(folder)
+
+    def load(self, folder: Path) -> None:
+        self._detector = load(folder, device="cpu")
 
 
 class Control:
-    """The distance of one number of an image from its mean over good ones."""
+    """The distance of one number of an image from its mean over good ones.
+
+    Args:
+        name: of the number.
+    """
 
     def __init__(self, name: str) -> None:
         self._value = CONTROLS[name]
 
     def fit(self, images: Sequence[Image], groups: Sequence[str | None], seed: int) -> dict[str, Any]:
         del groups, seed
-        self._mean = float(np.mean([self._value(array_of(image, i)) for i, image in enumerate(images)]))
+        self._mean = float(np.mean([self._value(pixels_of(image, i)) for i, image in enumerate(images)]))
         return {}
 
     def score(self, image: Image, *, heat_map: bool) -> tuple[float, NDArray[np.float32] | None]:
         del heat_map
-        return abs(self._value(array_of(image, 0)) - self._mean), None
+        return abs(self._value(pixels_of(image, 0)) - self._mean), None
 
-    def state_bytes(self) -> int:
-        return 8
+    def save(self, folder: Path) -> None:
+        (folder / "mean.json").write_text(json.dumps(self._mean))
+
+    def load(self, folder: Path) -> None:
+        self._mean = json.loads((folder / "mean.json").read_text())

@@ -1,29 +1,31 @@
 """PYLD-M-N in closed form against the literal loop and against SGLD, side by side in one run.
 
-    python -m benchmarks.sampler            # writes benchmarks/sampler/results.json and table.md
+Everything starts from the same network and the same chains. Times are medians over repeats that take turns,
+so that a busy moment hits all alike; only ratios are to be compared. A network that is in log.jsonl is not
+timed again: remove the log to measure anew.
 
-Everything starts from the same network and the same chains. Times are medians over repeats that take
-turns, so that a busy moment hits all alike; only ratios are to be compared.
+It takes about ten minutes, on a machine that does nothing else.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from benchmarks.common import Log, options, parse, write_results
 from patchebm.energy import WideResNetEnergy
-from patchebm.files import write_text
-from patchebm.provenance import versions
+from patchebm.evaluation.summary import markdown
 from patchebm.training.losses import contrastive_loss
 from patchebm.training.samplers import PYLD, SGLD, ChainLog, Sampler
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+NETWORKS = ((10, 1), (10, 2))
+SEED = 0
 BATCH, SIDE = 32, 32
 # Freshly drawn, the network's input gradients are so small that chains would not move: the head is scaled
 # so that a call carries pixels a good part of the way across the [-1, 1] range.
@@ -31,7 +33,7 @@ STEEPNESS = 100.0
 
 
 def network(depth: int, width: int) -> WideResNetEnergy:
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(SEED)
     energy = WideResNetEnergy(3, depth, width, "batch", "leaky_relu", generator=generator).eval()
     with torch.no_grad():
         energy.head.weight.mul_(STEEPNESS)
@@ -39,7 +41,7 @@ def network(depth: int, width: int) -> WideResNetEnergy:
 
 
 def medians(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each call, taking turns, after one warm-up each."""
+    """Returns the median seconds of each call, taking turns, after one warm-up each."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats + 1):
         for name, call in calls.items():
@@ -51,21 +53,25 @@ def medians(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
 
 
 def move(sampler: Sampler, energy: WideResNetEnergy, start: torch.Tensor) -> tuple[torch.Tensor, ChainLog]:
-    return sampler(energy, start, torch.Generator().manual_seed(1))
+    return sampler(energy, start, torch.Generator().manual_seed(SEED + 1))
 
 
 def iteration(sampler: Sampler, energy: WideResNetEnergy, start: torch.Tensor) -> None:
-    """A whole training iteration: chains, both energies, gradients of the parameters."""
+    """Runs a whole training iteration: chains, both energies, gradients of the parameters."""
     energy.zero_grad()
     chains, _ = move(sampler, energy, start)
     contrastive_loss(energy(start), energy(chains)).backward()
 
 
-def compare(depth: int, width: int, repeats: int) -> dict[str, object]:
-    """All figures of one network."""
+def name(depth: int, width: int) -> str:
+    return f"WRN-{depth}-{width}"
+
+
+def compare(depth: int, width: int, repeats: int) -> dict[str, Any]:
+    """Returns all figures of one network."""
     energy = network(depth, width)
-    start = torch.rand(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    row: dict[str, object] = {"network": f"WRN-{depth}-{width}", "size": SIDE, "batch": BATCH}
+    start = torch.rand(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(SEED + 2)) * 2 - 1
+    row: dict[str, Any] = {"network": name(depth, width), "size": SIDE, "batch": BATCH}
     for outer, inner in ((10, 5), (20, 10)):
         closed, literal = PYLD(outer, inner), PYLD(outer, inner, literal=True)
         # The same reach by plain gradient steps: as many as there are inner steps in all.
@@ -95,11 +101,11 @@ def compare(depth: int, width: int, repeats: int) -> dict[str, object]:
     return row
 
 
-def against_jem(energy: WideResNetEnergy, start: torch.Tensor, repeats: int) -> dict[str, object]:
-    """A training iteration with JEM's SGLD-20 against PYLD with the fewest passes that travel as far."""
+def against_jem(energy: WideResNetEnergy, start: torch.Tensor, repeats: int) -> dict[str, Any]:
+    """Times an iteration with JEM's SGLD-20 against PYLD with the fewest passes that travel as far."""
     jem = SGLD(20, lr=1.0, noise=0.01)
     _, target = move(jem, energy, start)
-    result: dict[str, object] = {"sgld20_distance": target.distance}
+    result: dict[str, Any] = {"sgld20_distance": target.distance}
     for inner in (5, 10):
         for outer in range(1, 41):
             pyld = PYLD(outer, inner)
@@ -122,55 +128,60 @@ def against_jem(energy: WideResNetEnergy, start: torch.Tensor, repeats: int) -> 
     return result
 
 
-def table(results: dict[str, object]) -> str:
-    lines = [
-        "| network | call | literal loop / closed form | SGLD, same reach / closed form | distance travelled "
-        "| largest difference, float64 | float32 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in results["rows"]:
+def table(rows: list[dict[str, Any]]) -> str:
+    """Returns Markdown: calls, then training iterations."""
+    calls, iterations = [], []
+    for row in rows:
         for call in ("PYLD-10-5", "PYLD-20-10"):
-            f = row[call]
-            lines.append(
-                f"| {row['network']} | {call} | {f['closed_faster_than_literal']:.2f} "
-                f"| {f['closed_faster_than_sgld']:.2f} | {f['distance']:.3f} "
-                f"| {f['largest_difference_float64']:.0e} | {f['largest_difference_float32']:.0e} |"
+            facts = row[call]
+            calls.append(
+                [
+                    row["network"],
+                    call,
+                    f"{facts['closed_faster_than_literal']:.2f}",
+                    f"{facts['closed_faster_than_sgld']:.2f}",
+                    f"{facts['distance']:.3f}",
+                    f"{facts['largest_difference_float64']:.0e}",
+                    f"{facts['largest_difference_float32']:.0e}",
+                ]
             )
-    lines += [
-        "",
-        "| network | sampler | passes | distance travelled | training iteration: SGLD-20 / this |",
-        "|---|---|---|---|---|",
-    ]
-    for row in results["rows"]:
         jem = row["iteration_against_sgld20"]
-        lines.append(f"| {row['network']} | SGLD-20 (JEM) | 20 | {jem['sgld20_distance']:.3f} | 1 |")
+        iterations.append([row["network"], "SGLD-20 (JEM)", "20", f"{jem['sgld20_distance']:.3f}", "1"])
         for inner in (5, 10):
-            f = jem[f"inner_{inner}"]
-            lines.append(
-                f"| {row['network']} | PYLD-{f['outer']}-{inner} | {f['outer']} | {f['distance']:.3f} "
-                f"| {f['iteration_faster']:.2f} |"
+            facts = jem[f"inner_{inner}"]
+            iterations.append(
+                [
+                    row["network"],
+                    f"PYLD-{facts['outer']}-{inner}",
+                    str(facts["outer"]),
+                    f"{facts['distance']:.3f}",
+                    f"{facts['iteration_faster']:.2f}",
+                ]
             )
-    return "\n".join(lines) + "\n"
+    head = [
+        "network",
+        "call",
+        "literal loop / closed form",
+        "SGLD, same reach / closed form",
+        "distance travelled",
+        "largest difference, float64",
+        "float32",
+    ]
+    below = ["network", "sampler", "passes", "distance travelled", "training iteration: SGLD-20 / this"]
+    return markdown(head, calls) + "\n" + markdown(below, iterations)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE)
-    arguments = parser.parse_args()
-    rows = []
-    for depth, width in ((10, 1), (10, 2)):
-        rows.append(compare(depth, width, arguments.repeats))
-        print(json.dumps(rows[-1]), flush=True)
-    results = {
-        "command": "python -m benchmarks.sampler",
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "rows": rows,
-    }
-    write_text(arguments.out / "results.json", json.dumps(results, indent=1) + "\n")
-    write_text(arguments.out / "table.md", table(results))
-    print(table(results))
+def main(argv: list[str] | None = None) -> None:
+    parser = options(HERE, __doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each contender; default: 3")
+    arguments = parse(parser, argv)
+    log = Log(arguments.out)
+    done = {row["network"] for row in log.rows}
+    for depth, width in NETWORKS:
+        if name(depth, width) not in done:
+            log.keep(compare(depth, width, arguments.repeats))
+    results = {"seeds": [SEED], "threads": torch.get_num_threads(), "rows": log.rows}
+    write_results(arguments, results, {"table.md": table(log.rows)})
 
 
 if __name__ == "__main__":

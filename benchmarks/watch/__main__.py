@@ -1,11 +1,14 @@
 """`patchebm watch` killed five times while images arrive, and its speed against the model's own.
 
-    python -m benchmarks.watch --model part.patchebm     # writes benchmarks/watch/results.json and table.md
-
 First a camera writes images at the speed at which the model scores them, while the watcher is killed with
 SIGKILL at random moments and started again. Then one watcher scores the same images without
 interruption, and before and after it the model alone, from the same files on as many threads. Only the ratio
-is to be compared between machines.
+is to be compared between machines. What is in log.jsonl for the same options is not measured again.
+
+    patchebm demo --out demo && patchebm export demo/runs/flange/features --out part.patchebm
+    python -m benchmarks.watch --model part.patchebm
+
+It takes about ten minutes, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -25,14 +27,13 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.common import Log, options, parse, write_results
 from benchmarks.watch.killing import Camera, tally, watch_and_kill, watch_command
-from patchebm.files import write_text
 from patchebm.line.measure import peak_memory_mb
 from patchebm.loading import load
-from patchebm.provenance import versions
 from patchebm_products import draw
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 SIDE = 256
 # Images that differ; the camera writes them in turn.
 DRAWN = 64
@@ -49,7 +50,7 @@ def image_files(seed: int) -> list[bytes]:
 
 
 def own_speed(model: Any, paths: Sequence[Path]) -> float:
-    """Images per second of the model alone."""
+    """Returns images per second of the model alone."""
     began = time.perf_counter()
     for _ in model.iterate(paths, heat_maps=False):
         pass
@@ -57,22 +58,22 @@ def own_speed(model: Any, paths: Sequence[Path]) -> float:
 
 
 def watched_speed(results: Path) -> float:
-    """Images per second between the first and the last record: without loading and settling."""
+    """Returns images per second between the first and the last record: without loading and settling."""
     lines = results.read_text(encoding="utf-8").splitlines()
     first, last = (datetime.fromisoformat(json.loads(lines[i])["time"]) for i in (0, -1))
     return (len(lines) - 1) / (last - first).total_seconds()
 
 
 def run_whole(command: list[str]) -> int:
-    """Let a watcher run to its end. Returns the most memory that it had, in MB."""
-    most = 0
+    """Lets a watcher run to its end, and returns the most memory that it had, in MB."""
+    peak = 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            most = peak_memory_mb(process.pid) or most
+            peak = peak_memory_mb(process.pid) or peak
             time.sleep(0.05)
     if process.returncode:
         raise RuntimeError(f"the watcher ended with {process.returncode}")
-    return most
+    return peak
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -98,8 +99,6 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     )
     seconds = time.perf_counter() - began
     facts: dict[str, Any] = {"killed_at": at, **tally(killed, camera.names), "seconds": round(seconds, 1)}
-    print(json.dumps(facts), flush=True)
-
     paths = [folder / "in" / name for name in camera.names]
     own = [own_speed(model, paths[:1000])]
     command = watch_command(folder / "in", arguments.model, whole.parent, "--once")
@@ -127,31 +126,28 @@ def table(facts: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    parser = options(HERE, __doc__)
     parser.add_argument("--model", required=True, type=Path, help="bundle or run folder")
-    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--files", type=int, default=10_000, help="images that the camera writes")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for the part with kills")
-    parser.add_argument("--out", type=Path, default=HERE)
-    arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="watch-"))
-    try:
-        facts = measure(arguments, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    results = {
-        "command": f"python -m benchmarks.watch --model MODEL --files {arguments.files} "
-        f"--kills {arguments.kills} --seed {arguments.seed}",
+    arguments = parse(parser, argv)
+    log = Log(arguments.out)
+    settings = {
         "model": arguments.model.name,
         "side": SIDE,
-        "versions": versions(),
-        **facts,
+        "files": arguments.files,
+        "kills": arguments.kills,
+        "seeds": [arguments.seed],
     }
-    write_text(arguments.out / "results.json", json.dumps(results, indent=1) + "\n")
-    write_text(arguments.out / "table.md", table(facts))
-    print(table(facts))
+    facts = next((row for row in log.rows if settings.items() <= row.items()), None)
+    if facts is None:
+        with tempfile.TemporaryDirectory(prefix="watch-") as folder:
+            facts = {**measure(arguments, Path(folder)), **settings}
+        log.keep(facts)
+    write_results(arguments, facts, {"table.md": table(facts)})
 
 
 if __name__ == "__main__":

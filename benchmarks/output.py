@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 def own_output() -> TextIO:
-    """This process's standard output; whatever else is printed from now on goes to standard error.
+    """Returns this process's standard output; whatever else is printed from now on goes to standard error.
 
     By file descriptors: libraries, and what they are compiled from, hold the stream that they found.
     """
