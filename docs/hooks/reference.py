@@ -26,21 +26,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src"
 # Columns of help texts, as wide as a code block of the site.
 WIDTH = 100
-# What the types of keys are called in English.
+# What the types of keys are called in English; those of `config/numbers.py` say it in their docstrings.
 WORDS = {
     "bool": "true or false",
     "str": "text",
     "int": "whole number",
     "float": "number",
-    "PositiveInt": "whole number, at least 1",
-    "NonNegativeInt": "whole number, at least 0",
-    "AtLeastTwo": "whole number, at least 2",
-    "AtLeastFour": "whole number, at least 4",
+    "PositiveInt": "whole number of at least 1",
+    "NonNegativeInt": "whole number of at least 0",
     "PositiveFloat": "number above 0",
-    "NonNegativeFloat": "number, at least 0",
+    "NonNegativeFloat": "number of at least 0",
     "OpenUnitInterval": "number between 0 and 1",
     "ClosedUnitInterval": "number from 0 to 1",
-    "Decay": "number from 0 to below 1",
 }
 # Beside what `patchebm` itself exports: folders whose `__all__` is public, with a title each.
 FOLDERS = {"patchebm.energy": "Energies", "patchebm.features": "Backbones"}
@@ -233,7 +230,7 @@ def _words(hint: Any) -> str:
         return f"list; each entry is {_words(inner[0])}"
     if inner:
         return " or ".join(map(_words, inner))
-    return WORDS.get(hint.__name__, f"`{hint.__name__}`")
+    return WORDS.get(hint.__name__) or (inspect.getdoc(hint) or hint.__name__).removeprefix("a ")
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
