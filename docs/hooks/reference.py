@@ -24,8 +24,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src"
-# Columns of help texts, as wide as a code block of the site.
-WIDTH = 100
+# Columns of help texts and YAML: as many as a code block of the site shows.
+WIDTH = 84
 # What the types of keys are called in English; those of `config/numbers.py` say it in their docstrings.
 WORDS = {
     "bool": "true or false",
