@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VISION := .venv-vision
 
-.PHONY: install demo test test-slow test-timm peers-env test-anomalib peers lint clean
+.PHONY: install demo test test-slow test-timm peers-env test-anomalib peers docs lint clean
 
 install: $(VENV)/installed
 
@@ -49,10 +49,19 @@ test-anomalib: peers-env
 peers: peers-env
 	$(VISION)/bin/python -W ignore -m benchmarks.peers run
 
+# The documentation site, in site/. NO_MKDOCS_2_WARNING: the theme would advertise its successor.
+docs: $(VENV)/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+$(VENV)/docs-installed: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(VISION) demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VISION) demo site build dist .pytest_cache .mypy_cache .ruff_cache

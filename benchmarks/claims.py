@@ -1,10 +1,10 @@
-"""The claims of the README, every figure read from the committed results: `claims.md`.
+"""The claims of the documentation, every figure read from the committed results: `claims.md` and `short.md`.
 
-    python -m benchmarks.claims     # writes claims.md, then puts all tables into README.md
+    python -m benchmarks.claims     # writes both, then puts all tables into README.md and the documentation
 
 To add a claim, yield it from the function of its results file, or add a file and a function to `SOURCES`;
 a file that is not there yields nothing. What is worse than a peer, a control or a part of ours is looked
-up in the results, too, so that no table can leave it out.
+up in the results, too, so that no table can leave it out. `short.md` is the screen of results in README.md.
 """
 
 from __future__ import annotations
@@ -15,13 +15,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import readme
+from benchmarks import pages
 from patchebm.evaluation.summary import Columns, markdown, summarise
 from patchebm.files import write_text
 
 HERE = Path(__file__).parent
 # What the thesis claims: points of mean AUROC over an image-level model alone, and a faster sampler.
 THESIS_POINTS, THESIS_FASTER = 18.3, 2.4
+
+# What the variants of `benchmarks.peers` are called in a sentence.
+NAMES = {
+    "brightness": "mean brightness",
+    "contrast": "contrast",
+    "untrained": "untrained network",
+    "gaussian": "Gaussian alone",
+    "padim": "PaDiM",
+    "patchcore": "PatchCore",
+    "dfm": "DFM",
+    "dfkde": "DFKDE",
+    "ganomaly": "GANomaly",
+}
 
 Claim = tuple[str, str]
 """What is claimed, and its figures."""
@@ -31,37 +44,45 @@ def features(found: dict[str, Any]) -> Iterator[Claim]:
     columns, hard = found["image_auroc"], found["image_auroc_hard_sets"]
     ours, peers = columns["features ensemble"], ("PatchCore", "PaDiM")
     yield (
-        f"`features`: mean image AUROC over {len(ours['sets'])} sets; peers on the same backbone",
+        f"Mean image AUROC over {len(ours['sets'])} sets: `features`, and two peers on the same backbone",
         f"{value(ours)}; " + ", ".join(f"{name} {value(columns[name])}" for name in peers),
     )
     yield (
-        "`features-fast`, and `features-max`: the same mean",
-        ", ".join(value(columns[f"{name} ensemble"]) for name in ("features-fast", "features-max")),
+        "The same mean of the other presets on features",
+        ", ".join(
+            f"`{name}` {value(columns[f'{name} ensemble'])}" for name in ("features-fast", "features-max")
+        ),
     )
     yield (
-        "sets on which a peer ranks better than `features`",
+        "Sets on which a peer has a higher image AUROC than `features`",
         where_better({name: columns[name] for name in peers}, ours),
     )
     yield (
-        "sets on which a level alone ranks better than the ensemble of `features`",
+        "Sets on which one level alone has a higher image AUROC than the ensemble of `features`",
         where_better({level: columns[f"features {level}"] for level in ("patch", "image")}, ours),
     )
     yield (
-        f"noise contrast against clusters as fitted, patch level, over {len(hard_sets(hard))} harder sets",
+        f"Mean image AUROC of the patch level over the {len(hard_sets(hard))} harder sets: clusters with the "
+        "network trained by noise contrast, against clusters alone",
         f"{value(hard['features patch'])} against {value(hard['mixture patch'])}",
     )
     yield (
-        "`features` against Gaussians alone, both levels, on the same sets",
+        "The same mean of both levels: `features` against Gaussians alone",
         f"{value(hard['features ensemble'])} against {value(hard['gaussian ensemble'])}",
     )
     for figure, name in (("pixel_auroc", "pixel AUROC"), ("aupro", "AUPRO to 0.3")):
         facts = found[figure]["features"]
-        yield (f"`features`: {name} on the sets with masks", per_set(facts))
+        yield (f"{name[0].upper()}{name[1:]} of `features` on the sets with masks", per_set(facts))
     alarms = found["false_alarm_rate_observed"]["features"]
     highest = max(alarms["sets"], key=lambda name: alarms["sets"][name]["mean"])
     yield (
-        "`features`: good parts called anomalous at a stated 0.05, mean over sets; highest set",
+        "Good test images called anomalous by `features` at a stated rate of 0.05: mean over sets, highest",
         f"{value(alarms)}; {highest} {value(alarms['sets'][highest])}",
+    )
+    missed = miss_rates(found)
+    yield (
+        "Defects missed by `features` at that rate: mean over sets; each set",
+        f"{value(missed)}; {per_set(missed)}",
     )
 
 
@@ -70,19 +91,19 @@ def cost(found: dict[str, Any]) -> Iterator[Claim]:
     peers = list(found["state_bytes"])
     bare = ms["bare backbone, folded (ours)"]
     yield (
-        f"`features`: one image of {found['size']} px on {found['threads']} cores; peers",
+        f"One image of {found['size']} px on {found['threads']} cores, in PyTorch: `features`; peers",
         f"{ours:.1f} ms, {ours / bare:.1f} times the bare backbone; "
         + "; ".join(f"{name} {ms[name]:.1f} ms" for name in peers),
     )
     state = found["state_bytes"]
     yield (
-        "`features`, `features-fast`: model but for the backbone; peers",
+        "Size of what is learned, the backbone left out: `features`, `features-fast`; peers",
         ", ".join(f"{found['model_bytes'][name] / 1e6:.1f} MB" for name in ("features", "features-fast"))
         + "; "
         + "; ".join(f"{name} {state[name] / 1e6:.1f} MB" for name in state),
     )
     yield (
-        f"`features`: fitting {found['images']} images on {found['threads']} cores",
+        f"Fitting `features` on {found['images']} images with {found['threads']} cores",
         f"{found['fit_seconds']['features']:.0f} s",
     )
 
@@ -92,17 +113,17 @@ def pixel(found: dict[str, Any]) -> Iterator[Claim]:
     ours, baseline = columns["pixel-cpu ensemble"], columns["image-baseline image"]
     levels = {level: columns[f"pixel-cpu {level}"] for level in ("patch", "image")}
     yield (
-        f"`pixel-cpu`: mean image AUROC over {len(ours['sets'])} sets, against an image-level energy alone "
-        f"(`image-baseline`, shortened); the thesis says {THESIS_POINTS:+} points",
+        f"Mean image AUROC over {len(ours['sets'])} sets: `pixel-cpu` against an image-level energy alone "
+        f"(`image-baseline`, shortened). The thesis says {THESIS_POINTS:+} points",
         f"{value(ours)} against {value(baseline)}: {points(ours, baseline)}",
     )
     yield (
-        "ensemble of `pixel-cpu` against its own levels alone",
+        "The ensemble of `pixel-cpu` against each of its levels alone",
         ", ".join(f"{name} {points(ours, level)}" for name, level in levels.items()),
     )
     ours_too = tuple(f"pixel-cpu {level}" for level in ("ensemble", "patch", "image"))
     yield (
-        "sets on which a control or a simpler energy ranks better than `pixel-cpu`",
+        "Sets on which a control or a simpler energy has a higher image AUROC than `pixel-cpu`",
         where_better({n: facts for n, facts in columns.items() if n not in ours_too}, ours, best_only=True),
     )
 
@@ -110,7 +131,7 @@ def pixel(found: dict[str, Any]) -> Iterator[Claim]:
 def sampler(found: dict[str, Any]) -> Iterator[Claim]:
     calls = [row[call] for row in found["rows"] for call in ("PYLD-10-5", "PYLD-20-10")]
     yield (
-        "PYLD in closed form: times faster than the literal inner loop; largest difference in float64",
+        "PYLD in closed form: times faster than the inner loop as written; largest difference in float64",
         f"{span([call['closed_faster_than_literal'] for call in calls])}; "
         f"{max(call['largest_difference_float64'] for call in calls):.0e}",
     )
@@ -119,8 +140,8 @@ def sampler(found: dict[str, Any]) -> Iterator[Claim]:
             row["iteration_against_sgld20"][f"inner_{inner}"]["iteration_faster"] for row in found["rows"]
         ]
         yield (
-            f"training iteration with PYLD-M-{inner}: times faster than with SGLD-20 whose chains travel as "
-            f"far; the thesis says {THESIS_FASTER}",
+            f"A training iteration with PYLD-M-{inner}: how many times faster than with SGLD-20 whose chains "
+            f"travel as far. The thesis says {THESIS_FASTER}",
             span(faster),
         )
 
@@ -131,8 +152,8 @@ def sets(found: dict[str, Any]) -> Iterator[Claim]:
         pool = facts["pooled"]
         low, high = pool["interval"]
         yield (
-            f"`{preset}`: good parts called anomalous at a stated {facts['stated']:g}, pooled over "
-            f"{len(facts['sets'])} sets; highest set",
+            f"Good test images called anomalous by `{preset}` at a stated rate of {facts['stated']:g}: "
+            f"{len(facts['sets'])} sets together; highest set",
             f"{pool['rate']:.3f} of {pool['good']} (95 % interval {low:.3f} to {high:.3f}, "
             f"{'with' if pool['within'] else 'without'} {facts['stated']:g}); {pool['largest_rate']:.3f}",
         )
@@ -140,7 +161,7 @@ def sets(found: dict[str, Any]) -> Iterator[Claim]:
         test = pair["runs"]
         verdict = test["note"] if test["p"] is None else f"p {test['p_holm']:.2g} (signed rank, Holm)"
         yield (
-            f"`{pair['first']}` against `{pair['second']}`: mean difference of image AUROC over "
+            f"Mean difference of image AUROC of `{pair['first']}` and `{pair['second']}` over "
             f"{test['pairs']} pairs of set and seed",
             f"{test['mean_difference']:+.3f}; {verdict}",
         )
@@ -157,7 +178,7 @@ def peers(found: dict[str, Any]) -> Iterator[Claim]:
         columns: Columns = {}
         for row in found["runs"]:
             if figure in row:
-                by_set = columns.setdefault(row["variant"], {})
+                by_set = columns.setdefault(NAMES.get(row["variant"], row["variant"]), {})
                 by_set.setdefault(row["set"], {})[row["seed"]] = row[figure]
         if "features" not in columns:
             continue
@@ -165,11 +186,11 @@ def peers(found: dict[str, Any]) -> Iterator[Claim]:
         summary = summarise(columns, over)
         ours = summary.pop("features")
         yield (
-            f"`features` beside peers (anomalib) and controls: mean {name} over {len(over)} sets",
+            f"Mean {name} over {len(over)} sets: `features`; peers in anomalib, and controls",
             "; ".join([value(ours), *(f"{other} {value(facts)}" for other, facts in summary.items())]),
         )
         yield (
-            f"sets on which one of these has a higher {name} than `features`, and the best of them",
+            f"Sets on which one of these has a higher {name} than `features`, with the best of them",
             where_better(summary, ours, best_only=True),
         )
 
@@ -182,8 +203,8 @@ def peers_cost(found: dict[str, Any]) -> Iterator[Claim]:
             ours = methods["features"]["ms_per_image"][key]
             others = {n: methods[n]["ms_per_image"][key] for n in ("patchcore", "padim", "dfm")}
             yield (
-                f"`features` in PyTorch beside anomalib's, one image, {key}",
-                f"{ours:.1f} ms; " + ", ".join(f"{name} {ms:.1f}" for name, ms in others.items()),
+                f"One image in PyTorch ({key}): `features`; anomalib's models",
+                f"{ours:.1f} ms; " + ", ".join(f"{NAMES[name]} {ms:.1f}" for name, ms in others.items()),
             )
 
 
@@ -193,8 +214,8 @@ def held_out(found: dict[str, Any]) -> Iterator[Claim]:
         pool = by_rate["0.05"]["pooled"]
         low, high = pool["interval"]
         yield (
-            f"`features`, {variant}: good parts called anomalous at a stated 0.05, on quarters held out at "
-            "random from train/good",
+            f"Good images called anomalous by `features` at a stated rate of 0.05, on quarters of train/good "
+            f"that were held out at random; {variant} in calibration",
             f"{pool['rate']:.3f} of {pool['good']} (95 % interval {low:.3f} to {high:.3f}); "
             f"highest set {pool['largest_rate']:.3f}",
         )
@@ -210,8 +231,8 @@ def deploy(found: dict[str, Any]) -> Iterator[Claim]:
         moved = max(row["score_difference"] for row in rows)
         flips, images = (sum(row[key] for row in rows) for key in ("verdict_flips", "images"))
         yield (
-            f"exported as {variant}: sets that export offers it for; largest differences of AUROC and of a "
-            "score from PyTorch; verdicts that differ",
+            f"Exported as {variant}: sets for which export offers it; largest difference of AUROC, and of a "
+            "score, from PyTorch; verdicts that differ",
             f"{len(rows)} of {len(reference)}; {off:.4f}, {moved:.1g}; {flips} of {images}",
         )
     for threads, times in found["latency"].items():
@@ -219,24 +240,26 @@ def deploy(found: dict[str, Any]) -> Iterator[Claim]:
         for variant in timed:
             ms, bare = times[variant]["ms"], times[times[variant]["bare"]]["ms"]
             yield (
-                f"one image of 256 px, {variant}, threads: {threads}; times the bare backbone there; "
-                "PatchCore in PyTorch takes",
-                f"{ms:.1f} ms, {ms / bare:.2f}; {times['PatchCore, PyTorch']['ms'] / ms:.1f} times as long",
+                f"One image of 256 px, {variant}, threads: {threads}; compared with the bare backbone there, "
+                "and with PatchCore in PyTorch",
+                f"{ms:.1f} ms; {ms / bare:.2f} times the backbone; PatchCore takes "
+                f"{times['PatchCore, PyTorch']['ms'] / ms:.1f} times as long",
             )
     base = found["footprint"]
     yield (
-        "base install; import; first verdict; peak memory",
+        "Installation without PyTorch: size; time to import; time to the first verdict; peak memory",
         f"{base['install_mb']} MB; {base['import_seconds']:.3f} s; {base['first_verdict_seconds']:.2f} s; "
         f"{base['resident_mb']} MB",
     )
     rows = found["verbs"]
     both = min(sum(row[verb] for row in rows) for verb in ("predicted", "watched"))
     yield (
-        "`predict` and `watch` without torch on the test images of all sets: recorded by both; that differ",
+        "Test images of all sets scored by `predict` and by `watch` without PyTorch: recorded by both; "
+        "verdicts that differ",
         f"{both} of {sum(row['images'] for row in rows)}; {sum(row['differ'] for row in rows)}",
     )
     yield (
-        "an image of 8000 x 2000 px: peak memory, with its map",
+        "An image of 8000 x 2000 px: peak memory with its map, by the size that it is resized to",
         "; ".join(f"{row['memory_mb']} MB at {row['looked_at']} px" for row in found["large"] if row["map"]),
     )
 
@@ -248,17 +271,17 @@ def watch(found: dict[str, Any]) -> Iterator[Claim]:
     )
 
 
-SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[Claim]]] = {
-    "features/results.json": features,
-    "features/cost.json": cost,
-    "pixel/results.json": pixel,
-    "sampler/results.json": sampler,
-    "sets/results.json": sets,
-    "peers/results.json": peers,
-    "peers/cost.json": peers_cost,
-    "alarms/results.json": held_out,
-    "deploy/results.json": deploy,
-    "watch/results.json": watch,
+SOURCES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[Claim]]]] = {
+    "features/results.json": ("Energies on features", features),
+    "features/cost.json": ("What they cost", cost),
+    "alarms/results.json": ("False alarms on held-out good images", held_out),
+    "sets/results.json": ("Presets compared", sets),
+    "peers/results.json": ("Peers in anomalib, and controls", peers),
+    "peers/cost.json": ("What the peers cost", peers_cost),
+    "deploy/results.json": ("Exported models", deploy),
+    "watch/results.json": ("The watcher", watch),
+    "pixel/results.json": ("Energies on pixels", pixel),
+    "sampler/results.json": ("The sampler", sampler),
 }
 
 
@@ -297,20 +320,74 @@ def where_better(others: dict[str, dict[str, Any]], ours: dict[str, Any], *, bes
     return "; ".join(found) or "none"
 
 
+def miss_rates(found: dict[str, Any], variant: str = "features") -> dict[str, Any]:
+    """Mean and standard deviation over seeds of the share of defects that a variant misses."""
+    columns: Columns = {variant: {}}
+    for row in found["runs"]:
+        if row["variant"] == variant:
+            columns[variant].setdefault(row["set"], {})[row["seed"]] = row["miss_rate"]
+    return summarise(columns, list(columns[variant]))[variant]
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    return found
+
+
 def table(folder: Path = HERE) -> str:
-    """The claims as Markdown, from the results files in a folder."""
-    rows = []
-    for name, read in SOURCES.items():
+    """The claims as Markdown, a section for each results file in a folder."""
+    sections = []
+    for name, (title, claims) in SOURCES.items():
         if (folder / name).exists():
-            found = json.loads((folder / name).read_text(encoding="utf-8"))
-            source = f"[{name}](benchmarks/{name})"
-            rows += [[claim, figure, source] for claim, figure in read(found)]
-    return markdown(["claim", "figure", "from"], rows)
+            rows = [list(claim) for claim in claims(read(folder, name))]
+            text = markdown(["what was measured", "figure"], rows)
+            sections.append(f"### {title}\n\nFrom `benchmarks/{name}`:\n\n{text}")
+    return "\n".join(sections)
+
+
+def short(folder: Path = HERE) -> str:
+    """One screen of results: image AUROC beside two peers, errors at the threshold, and what is worse."""
+    found = read(folder, "features/results.json")
+    columns = found["image_auroc"]
+    ours, peers = columns["features ensemble"], {name: columns[name] for name in ("PatchCore", "PaDiM")}
+    alarms, missed = found["false_alarm_rate_observed"]["features"], miss_rates(found)
+    hard = hard_sets(found["image_auroc_hard_sets"])
+
+    def percent(facts: dict[str, Any]) -> str:
+        return f"{100 * facts['mean']:.0f} %"
+
+    rows = [
+        [
+            name,
+            *(f"{facts['sets'][name]['mean']:.3f}" for facts in (ours, *peers.values())),
+            *(percent(facts["sets"][name]) for facts in (alarms, missed)),
+        ]
+        for name in ours["sets"]
+    ]
+    means = [f"{facts['mean']:.3f}" for facts in (ours, *peers.values())]
+    rows.append(["**mean**", *means, percent(alarms), percent(missed)])
+    header = ["image set", "`features`", *peers, "good parts called anomalous", "defects missed"]
+    over_hard = sum(missed["sets"][name]["mean"] for name in hard) / len(hard)
+    lines = [
+        f"- At the default false-alarm rate of 5 %, `features` misses {100 * over_hard:.0f} % of the defects "
+        f"of the {len(hard)} harder sets ({', '.join(hard)}).",
+        f"- On some sets a peer ranks images better (image AUROC): {where_better(peers, ours)}.",
+    ]
+    if (folder / "peers/results.json").exists():
+        for claim, figure in peers_claims(folder):
+            if "AUPRO" in claim and "higher" in claim:
+                lines.append(f"- Others point better at the defects of some sets (AUPRO): {figure}.")
+    return markdown(header, rows) + "\n" + "\n".join(lines) + "\n"
+
+
+def peers_claims(folder: Path) -> list[Claim]:
+    return list(peers(read(folder, "peers/results.json")))
 
 
 def main() -> int:
     write_text(HERE / "claims.md", table())
-    readme.update()
+    write_text(HERE / "short.md", short())
+    pages.update()
     return 0
 
 
