@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from patchebm.config.parser import load_preset
+from patchebm.config.presets import load_preset
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.images.folders import open_image_set

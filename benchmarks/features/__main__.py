@@ -49,7 +49,7 @@ def one_run(image_set: ImageSet, variant: str, seed: int, *, device: str, quick:
     began = time.perf_counter()
     detector = fitted(shorten(config) if quick else config, image_set.train, device)
     seconds = time.perf_counter() - began
-    figures = evaluate(detector, image_set, pixels=variant in ("features", "features-fast")).figures
+    figures = evaluate(detector, image_set, pixels=variant in ("features", "features-fast"))
     return {
         "set": image_set.name,
         "variant": variant,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.controls import CONTROLS
 from benchmarks.variants import GAUSSIAN, PIXELS, preset
 from patchebm.detector import EnsembleDetector, load
-from patchebm.evaluation.controls import CONTROLS
 from patchebm.runtime.inputs import Image, pixels_of
 
 VARIANTS = {"gaussian": GAUSSIAN, "untrained": PIXELS["untrained"]}

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import SETS, Log, fitted, options, parse, shorten, write_results
+from benchmarks.controls import evaluate_controls
 from benchmarks.variants import PIXELS
-from patchebm.evaluation.controls import evaluate_controls
 from patchebm.evaluation.evaluate import evaluate
 from patchebm.evaluation.summary import Columns, summarise, table
 from patchebm.images.folders import ImageSet, open_image_set
@@ -34,7 +34,7 @@ def one_run(image_set: ImageSet, variant: str, seed: int, *, device: str, quick:
     detector = fitted(shorten(config) if quick else config, image_set.train, device)
     seconds = time.perf_counter() - began
     # Maps are measured for the preset itself only: they cost as much as the scores.
-    figures = evaluate(detector, image_set, pixels=variant == "pixel-cpu").figures
+    figures = evaluate(detector, image_set, pixels=variant == "pixel-cpu")
     return {
         "set": image_set.name,
         "variant": variant,

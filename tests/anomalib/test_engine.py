@@ -22,7 +22,7 @@ from anomalib.utils.serialization import anomalib_safe_globals
 
 from patchebm.anomalib import EnergyEnsemble
 from patchebm.anomalib.metrics import squashed
-from patchebm.config.parser import load_preset
+from patchebm.config.presets import load_preset
 from patchebm.detector import EnsembleDetector
 from patchebm.evaluation.metrics import image_metrics
 from patchebm.images.folders import ImageSet, open_image_set

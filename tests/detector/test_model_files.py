@@ -149,5 +149,5 @@ def test_facts_that_json_cannot_hold_leave_the_old_model_whole(
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(fitted: EnsembleDetector, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PatchebmError, match="cannot write .*; choose another file or folder"):
+    with pytest.raises(PatchebmError, match=r"cannot write .*; choose another file or folder"):
         fitted.save(tmp_path / "file" / "model")

@@ -10,12 +10,12 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
-
 from patchebm.config.parser import load_preset
+from patchebm.export.onnx_file import onnx_bytes, onnx_model
+
 from patchebm.detector import EnsembleDetector
 from patchebm.errors import ConfigError, PatchebmError
 from patchebm.export.graph import ScoringGraph
-from patchebm.export.onnx_file import onnx_bytes, onnx_model
 from patchebm.export.openvino_file import openvino_files
 from patchebm.features import tiling
 from patchebm.images.reading import read_image
