@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from patchebm.errors import DataError
-from patchebm.images.fingerprints import load_fingerprints
+from patchebm.images.fingerprints import FingerprintTaker, load_fingerprints
 from patchebm.images.folders import open_image_set
+from patchebm.images.photo import Photo
+from patchebm.provenance import data_hash
 from patchebm.run_folder import CHECKPOINT, RunFolder
 from tests.tiny import tiny_config
 
@@ -25,8 +27,11 @@ def images(data: Path) -> list[Path]:
 
 def finish(run: RunFolder, data: Path, images: list[Path]) -> dict[str, object]:
     """What training leaves."""
-    run.begin(tiny_config(), images, data)
-    run.remember(images, data)
+    run.begin(tiny_config(), data_hash(images, data))
+    taker = FingerprintTaker(data)
+    for image in images:
+        taker.add(Photo(image))
+    run.remember(taker)
     for level in ("patch", "image", "line"):
         for network in ("network0", "network1"):
             folder = run.training / level / network
@@ -56,7 +61,7 @@ def test_a_run_is_claimed_finished_and_cleared(data: Path, images: list[Path], t
     run.drop_checkpoints()
     assert list(run.path.rglob(CHECKPOINT)) == []
     with pytest.raises(DataError, match="finished model"):
-        run.begin(tiny_config(), images, data)
+        run.begin(tiny_config(), data_hash(images, data))
     (run.path / "mine.txt").write_text("precious")
     run.clear()
     assert [file.name for file in run.path.iterdir()] == ["mine.txt"]
@@ -66,14 +71,14 @@ def test_an_interrupted_run_goes_on_and_another_does_not(
     data: Path, images: list[Path], tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    assert run.begin(tiny_config(), images, data) is False
-    assert run.begin(tiny_config(), images, data) is True
+    assert run.begin(tiny_config(), data_hash(images, data)) is False
+    assert run.begin(tiny_config(), data_hash(images, data)) is True
     for config, chosen in ((tiny_config(seed=1), images), (tiny_config(), images[1:])):
         with pytest.raises(DataError, match="another configuration or other images"):
-            run.begin(config, chosen, data)
+            run.begin(config, data_hash(chosen, data))
     run.record_file.write_text(run.record_file.read_text()[:50])
     with pytest.raises(DataError, match="cannot be read"):
-        run.begin(tiny_config(), images, data)
+        run.begin(tiny_config(), data_hash(images, data))
 
 
 def test_a_folder_of_something_else_is_left_alone(data: Path, images: list[Path], tmp_path: Path) -> None:
@@ -83,12 +88,12 @@ def test_a_folder_of_something_else_is_left_alone(data: Path, images: list[Path]
     run.config_file.write_text("precious")
     run.clear()
     with pytest.raises(DataError, match="not empty and holds no run"):
-        run.begin(tiny_config(), images, data)
+        run.begin(tiny_config(), data_hash(images, data))
     assert run.config_file.read_text() == "precious"
     run.config_file.unlink()
-    assert run.begin(tiny_config(), images, data) is False
+    assert run.begin(tiny_config(), data_hash(images, data)) is False
     with pytest.raises(DataError, match="cannot be a run folder"):
-        RunFolder(run.record_file).begin(tiny_config(), images, data)
+        RunFolder(run.record_file).begin(tiny_config(), data_hash(images, data))
 
 
 def test_a_clearing_that_was_killed_leaves_no_model_and_can_be_repeated(

@@ -24,7 +24,7 @@ from tests.tiny import write_set
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRODUCTS = ("board", "flange")
-SMALL: dict[str, Any] = {"training": {"steps": 4, "batch_size": 4}}
+SMALL: dict[str, Any] = {"network": {"training": {"steps": 4, "batch_size": 4}}}
 KEYS = {
     "calibration": {"folds": 3, "members": 1},
     "patch": {"view": {"grid": 4}, **SMALL},
@@ -198,7 +198,7 @@ def test_bad_arguments_are_one_sentence_and_write_nothing(
         tuple(arguments(root, keys, out, "--seeds", "zero")): "seeds",
         tuple(arguments(root, keys, out, "--seeds", "-1")): "seed is -1",
         tuple(arguments(root, keys, out, "--seed", "1")): "--seeds",
-        tuple(arguments(root, keys, out, "--image.training.stepz", "1")): "image.training.steps",
+        tuple(arguments(root, keys, out, "--image.training.stepz", "1")): "image.network.training.steps",
     }
     for words, expected in cases.items():
         assert expected in failure(capsys, *words)

@@ -70,12 +70,33 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "usage: patchebm" in capsys.readouterr().out
 
 
+def test_the_help_of_train_is_one_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 100
+    for option in (
+        "--preset",
+        "--false-alarm-rate",
+        "--device",
+        "--groups",
+        "--roi",
+        "--config",
+        "--help-all",
+    ):
+        assert any(option in line for line in lines)
+
+
 def test_print_config_round_trips(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["train", str(data), "--out", "x", "--seed", "5", "--print_config"])
+        main(["train", str(data), "--out", "x", "--seed", "5", "--print-config"])
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["seed"] == 5
-    assert printed["patch"]["energy"]["network"]["depth"] == 10
+    assert printed["patch"]["network"]["hidden"] == 128
 
 
 def tensors_of(run: Path) -> bytes:
@@ -137,27 +158,41 @@ def test_a_plain_folder_of_images_is_enough(data: Path, tmp_path: Path) -> None:
     assert main(["predict", str(tmp_path / "run"), str(plain / "0.jpg")]) == 0
 
 
+PIXELS = ("--preset", "pixel-cpu")
+
+
 def test_bad_options_name_the_field(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ("train", str(data), "--out", str(tmp_path / "r"))
     cases = {
-        ("--patch.energy.network.dept", "3"): "did you mean 'patch.energy.network.depth'",
-        ("--patch.view.grid", "many"): "patch.view.grid",
+        (*PIXELS, "--patch.network.dept", "3"): "did you mean '--patch.network.depth'",
+        (
+            "--patch.network.depth",
+            "16",
+        ): "patch.network.depth belongs to kind pixels; the run is of kind features",
+        ("--patch.base.rank", "3"): "patch.base.rank belongs to kind gaussian; patch.base is of kind mixture",
+        (*PIXELS, "--patch.view.grid", "many"): "patch.view.grid",
         ("--preset", "thesi"): "did you mean 'thesis'",
-        ("--false_alarm_rate", "2"): "false_alarm_rate",
-        ("--patch.energy.network.depth", "11"): "depth 11",
-        ("--patch.training.batch_size", "0"): "patch.training.batch_size",
-        ("--preset", "pixel-cpu", "--patch.view.spread", "spoon"): "spoon",
+        ("--false_alarm_rate", "2"): "did you mean '--false-alarm-rate'",
+        ("--false-alarm-rate", "2"): "false_alarm_rate is",
+        (*PIXELS, "--patch.network.depth", "11"): "depth 11",
+        ("--patch.network.training.batch-size", "0"): "patch.network.training.batch_size",
+        (*PIXELS, "--patch.view.spread", "spoon"): "spoon",
         ("--features.backbone", "efficientnet-light0"): "did you mean 'efficientnet-lite0'",
         ("--features.blocks", "[2, 77]"): "efficientnet-lite0 has blocks 0 to 15",
         ("--features.grid", "[99, 99]"): "features.grid [99, 99] is finer than",
         ("--features.size", "[250, 250]"): "multiples of 32",
         ("--config", str(tmp_path / "nope.yaml")): "nope.yaml",
-        ("--seed=-1",): "seed is -1",
-        ("--patch.view.grid", "1"): "patch.view.grid is 1",
-        ("--patch.score.top", "0"): "patch.score.top is 0",
-        ("--image.training.warmup=-1",): "image.training.warmup",
-        ("--patch.chains.restart", "2"): "patch.chains.restart",
-        ("--patch.energy.gaussian.rank", "0"): "patch.energy.gaussian.rank",
+        ("--seed=-1",): "seed is",
+        (*PIXELS, "--patch.view.grid", "1"): "patch.view.grid is",
+        ("--patch.top", "0"): "patch.top is",
+        ("--image.network.training.warmup=-1",): "image.network.training.warmup",
+        (
+            "--patch.network.sampler.kind",
+            "pyld",
+            "--patch.network.sampler.restart",
+            "2",
+        ): "sampler.restart is",
+        ("--image.base.rank", "0"): "image.base.rank",
         ("--calibration.members", "9"): "calibration.members is 9",
     }
     for options, words in cases.items():
@@ -170,10 +205,10 @@ def test_bad_options_name_the_field(data: Path, tmp_path: Path, capsys: pytest.C
     ("content", "words"),
     [
         (b"patch: 3\n", "patch is 3; it must hold keys"),
-        (b"patch: {training: null}\n", "patch.training is None"),
-        (b"patch: {training: {lr: .nan}}\n", "patch.training.lr"),
-        (b"features: {size: 512}\n", "features.size is '512'; it must be two numbers in brackets"),
-        (b"features: {size: [512]}\n", "features.size is '[512]'; it must be two numbers in brackets"),
+        (b"patch: {network: {training: null}}\n", "patch.network.training is null"),
+        (b"patch: {network: {training: {lr: .nan}}}\n", "patch.network.training.lr"),
+        (b"features: {size: 512}\n", "features.size is 512; it must be two numbers in brackets"),
+        (b"features: {size: [512]}\n", "features.size is [512]; it must be two numbers in brackets"),
         (b"\xff\xfe\x00", "configuration file"),
         (b"patch: &a [*a]\n", ""),
     ],
@@ -217,9 +252,9 @@ def test_an_unknown_key_in_a_file_is_named(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text("patch: {training: {stepz: 3}}\n")
+    file.write_text("patch: {network: {training: {stepz: 3}}}\n")
     sentence = failure(capsys, "train", str(data), "--out", str(tmp_path / "r"), "--config", str(file))
-    assert "did you mean 'patch.training.steps'" in sentence
+    assert "did you mean 'patch.network.training.steps'" in sentence
 
 
 def test_bad_data_stops_before_training(
@@ -285,7 +320,7 @@ def test_a_mask_of_another_size_is_named(
 
 
 def start(data: Path, out: Path, steps: int = 60) -> subprocess.Popen[bytes]:
-    options = [*TINY, "--patch.training.steps", str(steps), "--levels", "[patch]"]
+    options = [*TINY, "--patch.network.training.steps", str(steps), "--levels", "[patch]"]
     command = [sys.executable, "-m", "patchebm.cli.main", "train", str(data), "--out", str(out), *options]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=heed_ctrl_c)
 

@@ -70,7 +70,7 @@ def draw_until(last: int, *, first: int = 0, broken: int = -1) -> Draw:
 def on_gaussians(network: Energy) -> Energy:
     """A network that tilts a Gaussian for each of the two positions."""
     return TiltedEnergy(
-        GaussianEnergy.fit(torch.stack([VIEWS[0::2], VIEWS[1::2]]), floor=1e-2), network, 0.05
+        GaussianEnergy.fit_positions(torch.stack([VIEWS[0::2], VIEWS[1::2]]), floor=1e-2), network, 0.05
     )
 
 

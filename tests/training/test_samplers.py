@@ -34,7 +34,7 @@ def test_the_closed_form_equals_the_literal_loop(outer: int, inner: int, tilted:
     energy: Energy = steep(network()).double()
     if tilted:
         views = (torch.rand(1, 30, 3, 16, 16, generator=generator()) * 2 - 1).double()
-        energy = TiltedEnergy(GaussianEnergy.fit(views, floor=1e-2), energy, 0.05)
+        energy = TiltedEnergy(GaussianEnergy.fit_positions(views, floor=1e-2), energy, 0.05)
     x = (torch.rand(4, 3, 16, 16, generator=generator(1)) * 2 - 1).double()
     closed, log = PYLD(outer, inner)(energy, x, generator())
     loop, loop_log = PYLD(outer, inner, literal=True)(energy, x, generator())
@@ -69,7 +69,7 @@ def test_the_proximal_clamp_bounds_a_step() -> None:
 def test_sgld_samples_a_gaussian() -> None:
     # With noise sqrt(2 lr) Langevin dynamics samples exp(-E): unit variance scaled to stay within [-1, 1].
     views = torch.randn(1, 5000, 1, 1, 2, generator=generator()) * torch.tensor([0.1, 0.2]) + 0.1
-    energy = GaussianEnergy.fit(views, floor=1e-6)
+    energy = GaussianEnergy.fit_positions(views, floor=1e-6)
     lr = 5e-4
     chains = torch.zeros(4000, 1, 1, 2)
     chains, _ = SGLD(steps=400, lr=lr, noise=(2 * lr) ** 0.5)(energy, chains, generator(1))

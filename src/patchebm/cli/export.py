@@ -12,6 +12,7 @@ from pathlib import Path
 from patchebm.cli.options import Parser
 from patchebm.errors import ConfigError, PatchebmError
 from patchebm.images.folders import find_images, open_image_set
+from patchebm.run_folder import RunFolder
 
 
 def run(argv: Sequence[str]) -> None:
@@ -29,6 +30,7 @@ def run(argv: Sequence[str]) -> None:
     values = parser.parse(argv)
 
     from patchebm.detector import load
+    from patchebm.evaluation.results import stored_figures
     from patchebm.export.build import build_bundle, check_target
 
     check_target(values.format, values.precision)
@@ -47,7 +49,7 @@ def run(argv: Sequence[str]) -> None:
         training=training[::2] or verify,
         form=values.format,
         precision=values.precision,
-        run=Path(values.run),
+        figures=stored_figures(RunFolder(values.run)),
     )
     built.write(values.out)
     print(f"compared with {values.run} on {built.parity.describe()}")

@@ -38,7 +38,7 @@ class Energy(nn.Module, ABC):
     for any energy of feature vectors, and that an energy replaces where it has something better.
     """
 
-    first_stage_is_affine: bool = True
+    first_stage_is_affine: bool = False
     """Whether `first_stage` is affine in x, so that its Jacobian is the same everywhere."""
 
     def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -18,6 +18,9 @@ class CellsEnergy(Energy):
         cell: an energy of single cells `(B, C, 1, 1)`.
     """
 
+    # The identity: the whole energy is the rest.
+    first_stage_is_affine = True
+
     def __init__(self, cell: Energy) -> None:
         super().__init__()
         self.cell = cell

@@ -64,6 +64,9 @@ class GaussianEnergy(Energy):
         floor: `(P,)` isotropic variance added in every direction.
     """
 
+    # The identity: the whole energy is the rest.
+    first_stage_is_affine = True
+
     mean: Tensor
     axes: Tensor
     variances: Tensor
@@ -214,6 +217,8 @@ class GaussianEnergy(Energy):
 
 class _PositionedGaussian(Energy):
     """A `GaussianEnergy` bound to the positions of one batch."""
+
+    first_stage_is_affine = True
 
     def __init__(self, gaussian: GaussianEnergy, position: Position) -> None:
         super().__init__()

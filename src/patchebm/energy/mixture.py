@@ -48,6 +48,9 @@ class MixtureEnergy(Energy):
         variance: `()`, v.
     """
 
+    # The identity: the whole energy is the rest.
+    first_stage_is_affine = True
+
     centres: Tensor
     log_weights: Tensor
     variance: Tensor

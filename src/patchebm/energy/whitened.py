@@ -17,6 +17,9 @@ class WhitenedEnergy(Energy):
         whitening: None for the space of the views themselves.
     """
 
+    # The identity: the whole energy is the rest.
+    first_stage_is_affine = True
+
     def __init__(self, energy: Energy, whitening: Whitening | None) -> None:
         super().__init__()
         self.energy = energy

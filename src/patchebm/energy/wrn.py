@@ -69,6 +69,8 @@ class WideResNetEnergy(Energy):
         ConfigError: a depth that no WRN has, or a width below 1.
     """
 
+    first_stage_is_affine = True
+
     def __init__(
         self,
         channels: int,

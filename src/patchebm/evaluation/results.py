@@ -24,6 +24,24 @@ def level_names(results: Results) -> list[str]:
     return list(results["predictions"][0]["levels"])
 
 
+def stored_figures(run: RunFolder) -> dict[str, Any] | None:
+    """Returns `card_figures` of the results that a user put into a run folder; None if there are none.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    file = run.figures_file
+    if not file.exists():
+        return None
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(results, dict):
+            raise ValueError("it holds no figures")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}); evaluate again or remove it") from error
+    return card_figures(results)
+
+
 def card_figures(results: Mapping[str, Any], metrics: Sequence[Metric] = METRICS) -> dict[str, Any]:
     """Returns the figures of results that may go with a model to anyone who uses it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def build_bundle(
     training: Sequence[Path] = (),
     form: str = "onnx",
     precision: str = "f32",
-    run: Path | None = None,
+    figures: Mapping[str, Any] | None = None,
 ) -> Built:
     """Export a detector, and compare the result with it.
 
@@ -56,7 +56,7 @@ def build_bundle(
         training: good images by which int8 finds its ranges.
         form: `onnx` or `openvino`.
         precision: `f32`; `bf16`, with OpenVINO on a CPU that has it; or `int8`, of the backbone alone.
-        run: the run folder, whose figures go into the card.
+        figures: of an evaluation, for the card; see `build_card`.
 
     Raises:
         ConfigError: the detector cannot be exported, a package is not installed, or the precision is not
@@ -67,7 +67,7 @@ def build_bundle(
     if not verify:
         raise ConfigError("no images to compare on; name some with --verify")
     members = _members(detector, form, precision, training)
-    card = build_card(detector, form=form, precision=precision, run=run)
+    card = build_card(detector, form=form, precision=precision, figures=figures)
     bundle = Bundle("the exported bundle", card, members)
     predictor = BundlePredictor(bundle, open_engine(bundle))
     parity = compare(detector.predict, predictor.predict, hard_images(verify))

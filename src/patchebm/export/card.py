@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from patchebm.detector.detector import EnsembleDetector
-from patchebm.errors import ModelFileError
-from patchebm.evaluation.results import card_figures
 from patchebm.features.backbone import Backbone
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.provenance import versions
-from patchebm.run_folder import RunFolder
 
 # Facts of training that a card states. The command and the folder are left out: they name the user's paths.
 _TRAINING = ("image_set", "images", "data_sha256", "train_seconds", "versions", "calibration")
 
 
 def build_card(
-    detector: EnsembleDetector, *, form: str, precision: str, run: Path | None = None
+    detector: EnsembleDetector, *, form: str, precision: str, figures: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """All that a card states but for the parity.
 
@@ -29,10 +26,7 @@ def build_card(
         detector: fitted.
         form: of the graph.
         precision: of the graph.
-        run: the run folder, if there is one; figures in it are taken along.
-
-    Raises:
-        ModelFileError: the run folder's figures cannot be read.
+        figures: what `patchebm.evaluation.results.card_figures` returns of an evaluation, if there is one.
     """
     inputs = detector.scorer_.inputs
     assert isinstance(inputs, FeatureExtractor)
@@ -46,25 +40,11 @@ def build_card(
         **detector.calibration_.to_dict(),
         "trained_on": {key: detector.card_[key] for key in _TRAINING if key in detector.card_},
         "config": json.loads(json.dumps(asdict(detector.config))),
-        "figures": _figures(run),
+        "figures": None if figures is None else dict(figures),
         "backbone": {"name": backbone.name, "sha256": backbone.sha256},
         "licences": _licences(backbone),
         "exported_with": versions() | _runtimes(),
     }
-
-
-def _figures(run: Path | None) -> dict[str, Any] | None:
-    """Returns what may go with the model of the results that the run folder holds, if it does."""
-    file = None if run is None else RunFolder(run).figures_file
-    if file is None or not file.exists():
-        return None
-    try:
-        figures = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{file} cannot be read ({error}); evaluate again or remove it") from error
-    if not isinstance(figures, dict):
-        raise ModelFileError(f"{file} holds no figures; evaluate again or remove it")
-    return card_figures(figures)
 
 
 def _licences(backbone: Backbone) -> list[dict[str, str]]:
