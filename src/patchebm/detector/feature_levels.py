@@ -211,7 +211,7 @@ class _NetworkFit:
         if base is not None:
             weight, offset = 0.0, 0.0
             if config.tilt:
-                with torch.inference_mode():
+                with torch.no_grad():
                     values = torch.cat([base(chunk) for chunk in torch.split(views, CHUNK)])
                 weight, offset = 1 / float(values.std().clamp(min=1e-6)), float(values.mean())
             energy = TiltedEnergy(base, network, weight, offset)

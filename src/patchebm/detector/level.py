@@ -188,7 +188,7 @@ class Level(nn.Module, ABC):
             refit: score new images by one more energy, fitted on all images, instead of by the mean over
                 these.
             folder: for checkpoints and logs.
-            device: where networks train and held-out images are scored.
+            device: where networks train and held-out images are scored; the level stays there.
 
         Returns:
             What the scored images in the first `members` folds show, each by the energy that was not fitted
@@ -214,7 +214,9 @@ class Level(nn.Module, ABC):
         if refit:
             energies = [self._fit_one(training, None, f"{fits}/{fits}", folder, device)]
         self.use(energies)
-        return self.calibrate([held_out[i] for i in sorted(held_out)])
+        calibrated = self.calibrate([held_out[i] for i in sorted(held_out)])
+        self.to(device)
+        return calibrated
 
     def calibrate(self, evidence: Sequence[Evidence]) -> Calibrated:
         """Learn from good images that the energies were not fitted on what is common at each position.

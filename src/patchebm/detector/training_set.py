@@ -105,7 +105,7 @@ def thumbnails(images: Sequence[Tensor]) -> NDArray[np.float64]:
 
 def _given(inputs: FeatureExtractor | PixelInputs, pixels: Tensor) -> Tensor:
     """Return what levels keep views of, on the CPU: the joined map `(C, h, w)`, or the image in [-1, 1]."""
-    with torch.inference_mode():
+    with torch.no_grad():
         # Grey stays grey: how many channels the model has is known when all images were read.
         image = PixelInputs(pixels.shape[3]).prepare(pixels)
         if isinstance(inputs, FeatureExtractor):

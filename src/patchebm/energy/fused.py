@@ -41,7 +41,7 @@ class Affine(NamedTuple):
 
     def then(self, matrix: Tensor, shift: Tensor) -> Affine:
         """Apply x -> matrix x + shift to the result."""
-        matrix, shift = matrix.detach().double().cpu(), shift.detach().double().cpu()
+        matrix, shift = matrix.detach().cpu().double(), shift.detach().cpu().double()
         return Affine(matrix @ self.matrix, matrix @ self.shift + shift)
 
 

@@ -112,7 +112,7 @@ class GaussianEnergy(Energy):
             u, v = principal_components(centred, rank)
             left_out = centred.square().mean(0).sum() - v.sum()
             directions = max(1, rows.shape[1] - len(v))
-            rest = left_out.clamp(min=0) / directions if rank is not None else torch.zeros(())
+            rest = left_out.clamp(min=0) / directions if rank is not None else left_out.new_zeros(())
             means.append(mean)
             axes.append(u)
             # The kept variances are those of the data; the floor comes on top of all of them.

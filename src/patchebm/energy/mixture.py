@@ -128,8 +128,8 @@ class MixtureEnergy(Energy):
         """
         if whole:
             return super().fused(space, whole=whole)
-        centres, variance = self.centres.double().cpu(), self.variance.double().cpu()
-        offsets = self.log_weights.double().cpu() - centres.square().sum(1) / (2 * variance)
+        centres, variance = self.centres.cpu().double(), self.variance.cpu().double()
+        offsets = self.log_weights.cpu().double() - centres.square().sum(1) / (2 * variance)
         logits = space.then(centres / variance, offsets)
         rest = _Cells(float(0.5 / variance))
         return Fused([logits, space], rest)

@@ -82,5 +82,5 @@ class Whitening(nn.Module):
 
     def affine(self) -> Affine:
         """The same function as A x + b of a vector."""
-        matrix = self.matrix.double().cpu().T
-        return Affine(matrix, -(matrix @ self.mean.double().cpu()))
+        matrix = self.matrix.cpu().double().T
+        return Affine(matrix, -(matrix @ self.mean.cpu().double()))

@@ -177,7 +177,8 @@ class PatchViews:
         """The n x n patches `(n * n, C, patch, patch)`, row by row."""
         patch = self._config.patch
         windows = image.unfold(1, patch, 1).unfold(2, patch, 1)
-        chosen = windows[:, self._tops][:, :, self._lefts]
+        rows, columns = self._tops.to(image.device), self._lefts.to(image.device)
+        chosen = windows[:, rows][:, :, columns]
         return chosen.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
 
     def map_of(self, values: Tensor) -> Tensor:
