@@ -198,7 +198,9 @@ def test_bad_arguments_are_one_sentence_and_write_nothing(
         tuple(arguments(root, keys, out, "--seeds", "zero")): "seeds",
         tuple(arguments(root, keys, out, "--seeds", "-1")): "seed is -1",
         tuple(arguments(root, keys, out, "--seed", "1")): "--seeds",
-        tuple(arguments(root, keys, out, "--image.training.stepz", "1")): "image.network.training.steps",
+        tuple(
+            arguments(root, keys, out, "--image.network.training.stepz", "1")
+        ): "image.network.training.steps",
     }
     for words, expected in cases.items():
         assert expected in failure(capsys, *words)

@@ -89,7 +89,7 @@ def damage(folder: Path, how: str) -> None:
         ("deep", "cannot be read"),
         ("unknown key", "bogus"),
         ("no whitening", "does not fit its tensors .*patch has the tensors of another kind of energy"),
-        ("another base", "does not fit its tensors .*log_weights"),
+        ("another base", "does not fit its tensors .*GaussianEnergy"),
         ("another grid", "does not fit its tensors .*patch was calibrated on 64 positions"),
         ("no calibration", "does not fit its tensors .*tail"),
         ("a tensor is missing", "does not fit its tensors .*scale"),

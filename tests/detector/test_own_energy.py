@@ -68,7 +68,7 @@ def test_of_whole_maps_it_needs_a_network_to_be_exported(images: list[Path]) -> 
     alone = build_config(asdict(tiny_features()), {"image": {"base": KNN, "network": None}})
     detector = EnsembleDetector(alone).fit(flanges(9))
     assert np.isfinite(detector.predict(images[:1])[0].level_maps["image"]).all()
-    with pytest.raises(ConfigError, match=r"cannot be exported, .*\); add a network to the level"):
+    with pytest.raises(ConfigError, match=r"cannot be exported: .*\); add a network to the level"):
         build_bundle(detector, verify=images[:2])
 
 

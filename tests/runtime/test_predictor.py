@@ -19,10 +19,10 @@ from PIL import Image
 
 import patchebm
 from patchebm.detector import EnsembleDetector
+from patchebm.detector.scorer import Scorer
 from patchebm.errors import ConfigError, ExportError, ImageError, PatchebmError
 from patchebm.export.build import build_bundle
-from patchebm.export.graph import ScoringGraph
-from patchebm.export.onnx_file import onnx_bytes, onnx_model
+from patchebm.export.graph import onnx_bytes, onnx_model
 from patchebm.export.quantise import quantised
 from patchebm.images.photo import Photo
 from patchebm.images.reading import read_image
@@ -266,15 +266,12 @@ def test_what_does_not_score_as_its_detector_is_refused(
     fitted: EnsembleDetector, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A graph of another smoothing: the numbers are in the sentence."""
-    from patchebm.export import graph as module
 
-    original = module.ScoringGraph.judge
+    def off(scorer: Scorer, size: tuple[int, int]) -> object:
+        scorer.mean -= 0.05 * scorer.std
+        return onnx_model(scorer, size)
 
-    def off(self: object, x: object) -> object:
-        score, levels, grids = original(self, x)  # type: ignore[arg-type]
-        return score + 0.05, levels, grids
-
-    monkeypatch.setattr(module.ScoringGraph, "judge", off)
+    monkeypatch.setattr("patchebm.export.graph.onnx_model", off)
     with pytest.raises(
         ExportError, match=r"scores differ by more than 0\.01 .*scores differ by 0\.05 at most"
     ):
@@ -284,7 +281,7 @@ def test_what_does_not_score_as_its_detector_is_refused(
 def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_same(
     fitted: EnsembleDetector, images: list[Path]
 ) -> None:
-    model = quantised(onnx_model(ScoringGraph(fitted)), images)
+    model = quantised(onnx_model(fitted.scorer_, (64, 64)), images)
     made_by = {output: node for node in model.graph.node for output in node.output}
     shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
     kinds: dict[str, set[tuple[int, ...]]] = {"int8": set(), "f32": set()}
@@ -295,8 +292,8 @@ def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_
             kinds[kind].add(shapes[node.input[1] if weights is None else weights.input[0]])
     assert kinds["int8"]
     assert all(shape[2:] == (1, 1) and max(shape) >= 200 for shape in kinds["int8"])
-    # What judges the features, 176 channels in, and the depthwise convolutions are as they were.
-    assert {(112, 112, 1, 1), (64, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
+    # The energies, 176 channels in, and the depthwise convolutions are as they were.
+    assert {(176, 176, 1, 1), (128, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
     engine = OnnxEngine(onnx_bytes(model), 1, "int8")
     for image in images[:4]:
         expected = fitted.score([image])[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from patchebm.cli.options import Parser
 from patchebm.errors import ConfigError, PatchebmError
@@ -30,7 +31,6 @@ def run(argv: Sequence[str]) -> None:
     values = parser.parse(argv)
 
     from patchebm.detector import load
-    from patchebm.evaluation.results import stored_figures
     from patchebm.export.build import build_bundle, check_target
 
     check_target(values.format, values.precision)
@@ -49,12 +49,22 @@ def run(argv: Sequence[str]) -> None:
         training=training[::2] or verify,
         form=values.format,
         precision=values.precision,
-        figures=stored_figures(RunFolder(values.run)),
+        figures=_figures(RunFolder(values.run)),
     )
     built.write(values.out)
     print(f"compared with {values.run} on {built.parity.describe()}")
     size = Path(values.out).stat().st_size
     print(f"bundle: {values.out} ({size / 1e6:.1f} MB); next: patchebm predict {values.out} IMAGES")
+
+
+def _figures(run: RunFolder) -> dict[str, Any] | None:
+    """Return the figures for the card, if the user put results into the run folder."""
+    if not run.figures_file.exists():
+        return None
+    # Metrics need scikit-learn, and export alone does not.
+    from patchebm.evaluation.results import stored_figures
+
+    return stored_figures(run)
 
 
 def _training(root: str | None) -> list[Path]:

@@ -24,15 +24,13 @@ def level_names(results: Results) -> list[str]:
     return list(results["predictions"][0]["levels"])
 
 
-def stored_figures(run: RunFolder) -> dict[str, Any] | None:
-    """Returns `card_figures` of the results that a user put into a run folder; None if there are none.
+def stored_figures(run: RunFolder) -> dict[str, Any]:
+    """Returns `card_figures` of the results that a user put into a run folder.
 
     Raises:
         DataError: the file cannot be read.
     """
     file = run.figures_file
-    if not file.exists():
-        return None
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(results, dict):

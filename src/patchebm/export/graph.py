@@ -143,8 +143,13 @@ def _joined(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.M
         graph = compose.add_prefix_graph(
             piece.graph, f"piece{number}/", rename_inputs=False, rename_outputs=False
         )
-        nodes += graph.node
         initial += graph.initializer
+        for node in graph.node:
+            if node.op_type == "Constant":
+                # Tensors that the tracer found on its way are initialisers like any other.
+                initial.append(_named(node.attribute[0].t, node.output[0]))
+            else:
+                nodes.append(node)
         ends |= {end.name: end for end in (*graph.input, *graph.output)}
     # What is both an input and an initialiser may be left out.
     initial.append(numpy_helper.from_array(torch.tensor([NO_LIMIT]).numpy(), LARGEST_MAP))
@@ -159,6 +164,13 @@ def _joined(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.M
     whole.ir_version = IR_VERSION
     onnx.checker.check_model(whole)
     return whole
+
+
+def _named(tensor: TensorProto, name: str) -> TensorProto:
+    kept = TensorProto()
+    kept.CopyFrom(tensor)
+    kept.name = name
+    return kept
 
 
 def _plain(node: onnx.NodeProto, number: int) -> onnx.NodeProto:
