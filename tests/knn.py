@@ -1,8 +1,8 @@
 """An energy from outside the package: the distance to the nearest normal views, as in PatchCore (2106.08265).
 
 With this file on the Python path it is used by a configuration file with
-`patch: {base: {kind: "tests.knn:KNNConfig", neighbours: 3}}`. Nothing else has to know of it: networks tilt it, model
-files hold its tensors, and export traces it.
+`patch: {base: {kind: "tests.knn:KNNConfig", neighbours: 3}}`. Nothing else has to know of it: networks tilt
+it, model files hold its tensors, and export traces it.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ TINY = [
     "--preset", "pixel-cpu",
     "--calibration.folds", "3", "--calibration.members", "1", "--patch.view.grid", "4",
     "--patch.network.training.steps", "6", "--image.network.training.steps", "6",
-    "--patch.network.training.batch_size", "4", "--image.network.training.batch_size", "4",
-    "--patch.network.training.checkpoint_every", "2", "--image.network.training.checkpoint_every", "2",
+    "--patch.network.training.batch-size", "4", "--image.network.training.batch-size", "4",
+    "--patch.network.training.checkpoint-every", "2", "--image.network.training.checkpoint-every", "2",
 ]  # fmt: skip
 
 

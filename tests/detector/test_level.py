@@ -55,7 +55,9 @@ def drawn(n: int, components: int = 2, seed: int = 0) -> Evidence:
 
 def rows(evidence: Evidence) -> list[Evidence]:
     return [
-        Evidence(evidence.components[i : i + 1], None if evidence.cells is None else evidence.cells[i : i + 1])
+        Evidence(
+            evidence.components[i : i + 1], None if evidence.cells is None else evidence.cells[i : i + 1]
+        )
         for i in range(len(evidence.components))
     ]
 
@@ -75,7 +77,9 @@ def test_scores_are_standardised_sums_of_the_largest_values(
     standardisers, left_out = [], []
     for k in range(components):
         standardiser = PositionStandardiser(per_position=per_position)
-        left_out.append(standardiser.fit_transform_left_out(good.components[:, k].flatten(1).double().numpy()))
+        left_out.append(
+            standardiser.fit_transform_left_out(good.components[:, k].flatten(1).double().numpy())
+        )
         standardisers.append(standardiser)
     normal = largest(np.asarray(sum(left_out)) / components**0.5, top)
     np.testing.assert_allclose(calibrated.scores, (normal - normal.mean()) / normal.std(ddof=1), rtol=1e-9)

@@ -60,7 +60,7 @@ def test_it_goes_all_the_way(network: bool, images: list[Path], tmp_path: Path) 
 
 
 def test_of_whole_maps_it_needs_a_network_to_be_exported(images: list[Path]) -> None:
-    """Without one its map is its gradient, by autograd, which no graph holds unless it has a `localise` of its own."""
+    """Without one its map is its gradient by autograd, which no graph holds."""
     config = build_config(asdict(tiny_features()), {"image": {"base": KNN}})
     detector = EnsembleDetector(config).fit(flanges(9))
     assert detector.levels_["image"].scale.shape == (1, 2, 1, 1)

@@ -56,7 +56,9 @@ def through_files(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, Tens
     return load_model(folder)[1]
 
 
-def assert_restored(config: RunConfig, name: str, level: Level, inputs: Any, given: Any, folder: Path) -> None:
+def assert_restored(
+    config: RunConfig, name: str, level: Level, inputs: Any, given: Any, folder: Path
+) -> None:
     own = config.level(name)
     again: Level = own.load_target()(name, own, config.seed, inputs)
     again.restore(through_files(level.state(), folder))
@@ -79,7 +81,11 @@ BASES = {
     "gaussian": {"kind": "gaussian", "rank": 3},
     "mixture": {"kind": "mixture", "components": 3, "em_steps": 1},
 }
-NETWORKS = {"no network": None, "network": NETWORK, "tilt": NETWORK | {"activation": "leaky_relu", "tilt": True}}
+NETWORKS = {
+    "no network": None,
+    "network": NETWORK,
+    "tilt": NETWORK | {"activation": "leaky_relu", "tilt": True},
+}
 WHITENINGS = {
     "as they are": None,
     "scale": {"kind": "scale"},

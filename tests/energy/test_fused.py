@@ -1,10 +1,10 @@
 """The cheap form of every energy equals its plain one, on energies of realistic size and scale.
 
-Sizes are those of the preset `features`: 176 channels, 128 clusters at patch level and whitening by 256 at image
-level, maps of 8 x 8 cells there, 32 principal axes, networks of 128 units. Scales are those of a model of
-photographs of bottles: features of up to 9 with standard deviations from .02 to 2, and weights of trained
-networks. What is compared is float32, and the tolerance is a thousandth of the standard deviation of what normal
-cells show: that far may scores differ, and no threshold moves.
+Sizes are those of the preset `features`: 176 channels, 128 clusters at patch level and whitening by 256 at
+image level, maps of 8 x 8 cells there, 32 principal axes, networks of 128 units. Scales are those of a model
+of photographs of bottles: features of up to 9 with standard deviations from .02 to 2, and weights of trained
+networks. What is compared is float32, and the tolerance is a thousandth of the standard deviation of what
+normal cells show: that far may scores differ, and no threshold moves.
 """
 
 from __future__ import annotations
@@ -68,7 +68,11 @@ def trained(activation: Activation, seed: int) -> ResidualEnergy:
     own = generator(seed)
     network = ResidualEnergy(CHANNELS, 128, activation, generator=own)
     with torch.no_grad():
-        for layer, weight, bias in ((network.fc1, 0.1, 0.2), (network.fc2, 0.12, 0.2), (network.head, 0.07, 0.3)):
+        for layer, weight, bias in (
+            (network.fc1, 0.1, 0.2),
+            (network.fc2, 0.12, 0.2),
+            (network.head, 0.07, 0.3),
+        ):
             layer.weight.normal_(0, weight, generator=own)
             layer.bias.normal_(0, bias, generator=own)
     return network
@@ -138,7 +142,11 @@ def assert_equal(energy: Energy, normal: Tensor, strange: Tensor, *, whole: bool
 @pytest.mark.parametrize("with_whitening", [True, False])
 @pytest.mark.parametrize("activation", ["silu", "leaky_relu"])
 def test_energies_of_cells(
-    activation: Activation, with_whitening: bool, mixture: MixtureEnergy, whitening: Whitening, strange: Tensor
+    activation: Activation,
+    with_whitening: bool,
+    mixture: MixtureEnergy,
+    whitening: Whitening,
+    strange: Tensor,
 ) -> None:
     network = trained(activation, 4)
     normal = normal_maps(4, 8, seed=4)

@@ -48,7 +48,7 @@ def test_float32_keeps_up_with_double_where_the_floor_is_small() -> None:
 
 @pytest.mark.parametrize("positions", [1, 3])
 def test_the_residual_is_no_difference_of_squares(positions: int) -> None:
-    """Beside variances of 1e4, of which 32 axes explain all, |x|^2 - |c|^2 has nothing of a residual of 1e-4."""
+    """Beside variances of 1e4 that 32 axes explain, |x|^2 - |c|^2 has nothing of a residual of 1e-4."""
     generator = torch.Generator().manual_seed(0)
     d, rank = 256, 32
     axes = torch.linalg.qr(torch.randn((d, rank), generator=generator, dtype=torch.float64))[0].T

@@ -85,9 +85,7 @@ def test_the_network_is_given_the_squashed_gradient_of_its_position() -> None:
     by_slice = tilted.components(batch[:2], slice(0, 2))
     torch.testing.assert_close(by_slice, tilted.components(batch[:2], torch.tensor([0, 1])))
     # Cross-fitted Gaussians stand behind each other, fold by fold; the scale is that of the grid position.
-    crossed = TiltedEnergy(
-        GaussianEnergy.concatenate([base, base]), ChannelMean(1), gradient_scale=scale
-    )
+    crossed = TiltedEnergy(GaussianEnergy.concatenate([base, base]), ChannelMean(1), gradient_scale=scale)
     torch.testing.assert_close(crossed.components(batch, position + 2)[:, 1], expected)
     # The view itself comes first.
     plain = TiltedEnergy(base, ChannelMean(0), gradient_scale=scale).components(batch, position)[:, 1]

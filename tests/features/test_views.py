@@ -119,7 +119,7 @@ def test_impossible_views_are_refused(config: PatchViewConfig, words: str) -> No
 
 
 def test_positions_of_their_own_need_one_size_for_training_and_scoring() -> None:
-    with pytest.raises(ConfigError, match="per_position needs patch.view.train_size equal to test_size"):
+    with pytest.raises(ConfigError, match=r"per_position needs patch.view.train_size equal to test_size"):
         PatchViews(PatchViewConfig((24, 24), 1.0, (64, 64), 16, 3, None), on_grid=True)
 
 

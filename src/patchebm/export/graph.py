@@ -127,7 +127,7 @@ def _traced(
             # An energy of whole maps whose map comes from autograd, or an operator that ONNX does not have.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigError(
-                f"this model cannot be exported, because an energy has no form that ONNX can hold ({reason:.120}); "
+                f"this model cannot be exported: ONNX cannot hold one of its energies ({reason:.120}); "
                 "add a network to the level whose base it is, or use another base"
             ) from error
     return onnx.load_model_from_string(file.getvalue())
