@@ -59,7 +59,12 @@ def damage(folder: Path, how: str) -> None:
     elif how == "no whitening":
         rewrite(folder, lambda own: own["config"]["patch"].update(whitening=None))
     elif how == "another base":
-        rewrite(folder, lambda own: own["config"]["patch"].update(base={"kind": "gaussian"}))
+        own, parts = load_model(folder)
+        own["config"]["patch"]["base"] = {"kind": "gaussian"}
+        # Of several tensors, the message names the one that comes first in the file.
+        for key in ("centres", "variance"):
+            del parts[f"patch.energy0.energy.base.{key}"]
+        save_model(folder, own, parts)
     elif how == "another grid":
         rewrite(folder, lambda own: own["config"]["features"].update(grid=[4, 4]))
     elif how == "no calibration":

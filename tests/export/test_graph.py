@@ -1,194 +1,182 @@
-"""The graph says what the detector says: algebra, resizes, sizes and kinds of images."""
+"""The graph: its tensors, its operators, its bytes, and what it leaves out."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
-from patchebm.config.parser import load_preset
-from patchebm.export.onnx_file import onnx_bytes, onnx_model
 
 from patchebm.detector import EnsembleDetector
-from patchebm.errors import ConfigError, PatchebmError
-from patchebm.export.graph import ScoringGraph
+from patchebm.detector.scorer import Scorer
+from patchebm.export.graph import OPSET, onnx_bytes, onnx_model
 from patchebm.export.openvino_file import openvino_files
-from patchebm.features import tiling
-from patchebm.images.reading import read_image
-from patchebm.runtime.engine import INPUT, LARGEST_MAP
+from patchebm.runtime.engine import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED
 from patchebm.runtime.onnx_engine import OnnxEngine
 from patchebm.runtime.openvino_engine import OpenVinoEngine
-from tests.tiny import flanges, tiny_features
 
-SIZES = [(64, 64, 3), (90, 131, 3), (40, 200, 1), (301, 33, 3), (20, 20, 1), (9, 64, 3)]
+SHAPES = [(64, 64, 3), (90, 131, 3), (40, 200, 1), (301, 33, 3), (20, 20, 1), (9, 64, 3)]
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
-@pytest.mark.parametrize("which", ["ensemble", "patch", "image"])
-def test_the_module_is_the_detector(levels: dict[str, EnsembleDetector], which: str) -> None:
-    detector = levels[which]
-    graph = ScoringGraph(detector)
-    for shape in SIZES:
-        image = noise(shape)
-        expected = detector.predict([image])[0]
-        with torch.inference_mode():
-            found = graph(torch.from_numpy(image)[None])
-        # Noise scores in the hundreds: float32 has seven digits.
-        assert float(found.score) == pytest.approx(expected.score, abs=1e-4, rel=3e-6)
-        assert found.levels[0].tolist() == pytest.approx(list(expected.levels.values()), abs=1e-4, rel=3e-6)
-        assert expected.heat_map is not None
-        np.testing.assert_allclose(found.heat_map[0], expected.heat_map, atol=1e-4, rtol=1e-5)
+@pytest.fixture(scope="module")
+def scorer(fitted: EnsembleDetector) -> Scorer:
+    return copy.deepcopy(fitted.scorer_).cpu()
 
 
-def test_a_single_block_is_its_own_last_one() -> None:
-    config = tiny_features()
-    config.features.blocks, config.features.grid = [10], (4, 4)
-    detector = EnsembleDetector(config).fit(flanges(9))
-    image = noise((64, 64, 3))
-    with torch.inference_mode():
-        score = float(ScoringGraph(detector)(torch.from_numpy(image)[None]).score)
-    assert score == pytest.approx(detector.score([image])[0], abs=1e-4, rel=3e-6)
+@pytest.fixture(scope="module")
+def model(scorer: Scorer) -> onnx.ModelProto:
+    """Tests that change it copy it first."""
+    return onnx_model(scorer, (64, 64))
 
 
-@pytest.mark.parametrize("preset", ["features-max", "features-fast", "features"])
-def test_real_images(preset: str, fitted: EnsembleDetector, real_data: Path) -> None:
-    detector = fitted if preset == "features" else EnsembleDetector(tiny_features(preset)).fit(flanges(9))
-    graph = ScoringGraph(detector)
-    for path in sorted((real_data / "magnetic_tile" / "test" / "good").iterdir())[:3]:
-        image = read_image(path)
-        expected = detector.predict([image])[0]
-        with torch.inference_mode():
-            score = float(graph(torch.from_numpy(image)[None]).score)
-        assert score == pytest.approx(expected.score, abs=1e-4, rel=3e-6)
+@pytest.fixture(scope="module")
+def session(model: onnx.ModelProto) -> Callable[[list[str], np.ndarray], list[np.ndarray]]:
+    """Runs the graph for any of its tensors."""
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    inside = [PREPARED, "plane_patch", "plane_image"]
+    opened.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in inside)
+    opened.graph.output.append(helper.make_tensor_value_info(IMAGE_SIZE, TensorProto.INT64, None))
+    runtime = onnxruntime.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
+    return lambda names, images: runtime.run(names, {INPUT: images})  # type: ignore[no-any-return]
 
 
-def test_both_runtimes_resize_as_torch_does(fitted: EnsembleDetector) -> None:
-    """ONNX Runtime gives weights beyond the border to it unless told not to; OpenVINO drops antialiasing."""
-    content = onnx_bytes(onnx_model(ScoringGraph(fitted)))
-    members = openvino_files(content)
-    engines = [
-        OnnxEngine(content, 1, "onnx"),
-        OpenVinoEngine(members["graph.xml"], members["graph.bin"], "f32", 1, "ir"),
-    ]
-    wanted = ["score", "levels", "map_patch", "map_image", "heat_map"]
-    for shape in SIZES:
-        image = noise(shape)
-        expected = fitted.predict([image])[0]
-        for engine in engines:
-            found = engine.run(image[None], wanted)
-            assert found["score"][0] == pytest.approx(expected.score, abs=2e-3, rel=1e-5), (engine, shape)
-            np.testing.assert_allclose(found["heat_map"][0], expected.heat_map, atol=2e-3, rtol=1e-4)
-            for name, level_map in expected.level_maps.items():
-                np.testing.assert_allclose(found[f"map_{name}"][0], level_map, atol=2e-3, rtol=1e-4)
+def test_inputs_and_outputs_are_those_of_the_format(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    assert [one.name for one in graph.input] == [INPUT, LARGEST_MAP]
+    assert [one.name for one in graph.output] == [
+        "score", "levels", "grid_patch", "grid_image", "map_patch", "map_image", "heat_map",
+    ]  # fmt: skip
+    axes = [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    assert axes == ["N", "H", "W", "C"]
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", OPSET)]
+    assert all(node.domain == "" for node in graph.node)
+    onnx.checker.check_model(model, full_check=True)
 
 
-def test_the_resize_itself_to_a_hundred_thousandth(fitted: EnsembleDetector) -> None:
-    graph = ScoringGraph(fitted)
-    model = onnx_model(graph)
-    model.graph.output.append(helper.make_tensor_value_info("prepared", TensorProto.FLOAT, None))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    for shape in SIZES:
-        image = noise((1, *shape))
-        expected = graph.prepare(torch.from_numpy(image)).numpy()
-        np.testing.assert_allclose(session.run(["prepared"], {"images": image})[0], expected, atol=2e-5)
+def test_it_can_be_cut_at_named_tensors(
+    model: onnx.ModelProto, scorer: Scorer, session: Callable[[list[str], np.ndarray], list[np.ndarray]]
+) -> None:
+    images = noise((2, 90, 50, 3))
+    prepared, size, patch, image = session([PREPARED, IMAGE_SIZE, "plane_patch", "plane_image"], images)
+    with torch.no_grad():
+        expected = scorer.prepare(torch.from_numpy(images))
+        grids = scorer.score(expected).grids
+    np.testing.assert_allclose(prepared, expected, atol=2e-5)
+    assert size.tolist() == [90, 50]
+    for plane, grid in zip((patch, image), grids, strict=True):
+        np.testing.assert_allclose(plane[:, 0], grid, atol=1e-3, rtol=1e-4)
+    # Between a cut and what lies before it there is no other way.
+    nodes = {output: node for node in model.graph.node for output in node.output}
+    cuts = {PREPARED, IMAGE_SIZE, "plane_patch", "plane_image"}
+    reached: set[str] = set()
+    waiting = ["map_patch", "map_image", "heat_map"]
+    while waiting:
+        name = waiting.pop()
+        if name in reached or name in cuts or name not in nodes:
+            continue
+        reached.add(name)
+        waiting += nodes[name].input
+    assert INPUT not in reached
+    assert not any("backbone" in name for name in reached)
 
 
-def test_openvino_computes_in_f32_whatever_it_would_choose(fitted: EnsembleDetector) -> None:
-    members = openvino_files(onnx_bytes(onnx_model(ScoringGraph(fitted))))
-    engine = OpenVinoEngine(members["graph.xml"], members["graph.bin"], "f32", 1, "ir")
-    assert {str(part.get_property("INFERENCE_PRECISION_HINT")) for part in engine.compiled} == {
-        "<Type: 'float32'>"
-    }
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_resize_itself_to_a_hundred_thousandth(
+    shape: tuple[int, ...],
+    scorer: Scorer,
+    session: Callable[[list[str], np.ndarray], list[np.ndarray]],
+) -> None:
+    """ONNX Runtime gives weights beyond the border to it unless told not to."""
+    images = noise((1, *shape))
+    np.testing.assert_allclose(
+        session([PREPARED], images)[0], scorer.prepare(torch.from_numpy(images)), atol=2e-5
+    )
 
 
-def test_one_model_gives_one_file_and_no_path_of_who_exported_it(fitted: EnsembleDetector) -> None:
-    first, second = (onnx_bytes(onnx_model(ScoringGraph(fitted))) for _ in range(2))
+def test_one_model_gives_one_file(scorer: Scorer, model: onnx.ModelProto) -> None:
+    first, second = onnx_bytes(model), onnx_bytes(onnx_model(copy.deepcopy(scorer), (64, 64)))
     assert first == second
     assert openvino_files(first) == openvino_files(second)
-    for content in (first, *openvino_files(first).values()):
-        assert b"site-packages" not in content
-        assert str(Path(__file__).parents[2]).encode() not in content
 
 
-def test_what_cannot_be_exported_is_refused() -> None:
-    with pytest.raises(PatchebmError, match="not fitted"):
-        ScoringGraph(EnsembleDetector(load_preset("features")))
-    pixels = EnsembleDetector(load_preset("pixel-cpu"))
-    pixels.threshold_ = None  # type: ignore[assignment]
-    with pytest.raises(
-        ConfigError, match="looks at pixels cannot be exported; train with the preset features"
-    ):
-        ScoringGraph(pixels)
+def test_nothing_in_it_says_where_the_source_is(model: onnx.ModelProto) -> None:
+    content = onnx_bytes(model)
+    for one in (content, *openvino_files(content).values()):
+        for words in (b"site-packages", b".py", b"/src/", str(Path(__file__).parents[2]).encode()):
+            assert words not in one
+    for node in model.graph.node:
+        kind, number = node.name.rsplit("_", 1)
+        assert kind == node.op_type
+        assert number.isdecimal()
+        assert not node.doc_string
+        assert not node.metadata_props
+    assert model.producer_name == "patchebm"
+    assert not model.producer_version
+    assert not model.metadata_props
 
 
-def test_a_gradient_score_is_refused(fitted: EnsembleDetector) -> None:
-    level = fitted.levels_["patch"]
-    before = level.config.score.kind
-    level.config.score.kind = "gradient"
-    try:
-        with pytest.raises(ConfigError, match=r"patch\.score\.kind gradient cannot be exported"):
-            ScoringGraph(fitted)
-    finally:
-        level.config.score.kind = before
-
-
-def test_a_region_of_interest_and_tiles_are_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling, "MAX_PIXELS", 1)
-    monkeypatch.setattr(tiling, "TILE", 64)
-    config = tiny_features()
-    config.features.size, config.features.grid = (64, 320), (8, 40)
-    roi = np.zeros((20, 40), dtype=bool)
-    roi[4:, 8:36] = True
-    detector = EnsembleDetector(config).fit(flanges(9), roi=roi)
-    engine = OnnxEngine(onnx_bytes(onnx_model(ScoringGraph(detector))), 1, "a bundle")
-    image = noise((64, 320, 3))
-    other = image.copy()
-    other[:10] = 0
-    expected = detector.predict([image])[0]
-    for seen in (image, other):
-        found = engine.run(seen[None], ["score", "heat_map"])
-        assert float(found["score"][0]) == pytest.approx(expected.score, rel=1e-5)
-        assert expected.heat_map is not None
-        np.testing.assert_allclose(found["heat_map"][0], expected.heat_map, atol=1e-3, rtol=1e-4)
-
-
-def test_the_graph_asks_no_map_for_its_size(fitted: EnsembleDetector) -> None:
+def test_it_asks_no_map_for_its_size(model: onnx.ModelProto) -> None:
     """Sizes that are known are constants: a tracer puts a dozen operators where a module asks for one."""
-    asked = [node.input[0] for node in onnx_model(ScoringGraph(fitted)).graph.node if node.op_type == "Shape"]
+    asked = [node.input[0] for node in model.graph.node if node.op_type == "Shape"]
     # Images may have any size, and it is that of their maps.
     assert asked == [INPUT]
 
 
 def test_maps_that_nobody_asked_for_are_not_made(
-    fitted: EnsembleDetector, monkeypatch: pytest.MonkeyPatch
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ONNX Runtime computes what is not fetched, too: the engine says that maps may be of one pixel."""
-    content = onnx_bytes(onnx_model(ScoringGraph(fitted)))
-    engine = OnnxEngine(content, 1, "onnx")
+    content = onnx_bytes(model)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     image = noise((1, 900, 1300, 3))
-    session = engine._session
     assert [one.name for one in session.get_inputs()] == [INPUT]
+    assert [one.name for one in session.get_overridable_initializers()] == [LARGEST_MAP]
     whole, small = (
         session.run(["score", "heat_map"], {INPUT: image} | limit)
         for limit in ({}, {LARGEST_MAP: np.ones(1, dtype=np.int64)})
     )
     assert whole[1].shape == (1, 900, 1300)
     assert small[1].shape == (1, 1, 1)
-    assert small[0] == whole[0] == engine.run(image, ["score"])["score"]
+    assert session.run(["heat_map"], {INPUT: image, LARGEST_MAP: np.array([1000])})[0].shape == (1, 900, 1000)
+    assert small[0] == whole[0]
+    # The engine does so.
     limited = []
 
-    def heard(names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        limited.append(LARGEST_MAP in inputs)
-        return session.run(names, inputs)  # type: ignore[no-any-return]
+    class Heard:
+        """A session of ONNX Runtime that notes whether maps were limited."""
 
-    monkeypatch.setattr(engine, "_session", SimpleNamespace(run=heard))
-    engine.run(image, ["score", "levels"])
+        def __init__(self, *given: object, **named: object) -> None:
+            self.session = original(*given, **named)
+
+        def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            limited.append(LARGEST_MAP in inputs)
+            return self.session.run(names, inputs)  # type: ignore[no-any-return]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.session, name)
+
+    original = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Heard)
+    engine = OnnxEngine(content, 1, "onnx")
+    assert engine.run(image, ["score", "levels"])["score"] == whole[0]
     assert engine.run(image, ["score", "heat_map"])["heat_map"].shape == (1, 900, 1300)
     assert limited == [True, False]
+
+
+def test_openvino_computes_in_f32_whatever_it_would_choose(model: onnx.ModelProto) -> None:
+    members = openvino_files(onnx_bytes(model))
+    engine = OpenVinoEngine(members["graph.xml"], members["graph.bin"], "f32", 1, "ir")
+    assert {str(part.get_property("INFERENCE_PRECISION_HINT")) for part in engine.compiled} == {
+        "<Type: 'float32'>"
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import subprocess
 import sys
 import weakref
@@ -19,15 +18,10 @@ from PIL import Image
 
 import patchebm
 from patchebm.detector import EnsembleDetector
-from patchebm.detector.scorer import Scorer
-from patchebm.errors import ConfigError, ExportError, ImageError, PatchebmError
-from patchebm.export.build import build_bundle
-from patchebm.export.graph import onnx_bytes, onnx_model
-from patchebm.export.quantise import quantised
+from patchebm.errors import ConfigError, ImageError, PatchebmError
 from patchebm.images.photo import Photo
 from patchebm.images.reading import read_image
 from patchebm.runtime.bundle_predictor import BundlePredictor
-from patchebm.runtime.onnx_engine import OnnxEngine
 from patchebm.runtime.prediction import Prediction
 
 ROOT = Path(__file__).parents[2]
@@ -247,75 +241,3 @@ def test_the_example_reads_a_bundle_alone(
     verdict, score = ran.stdout.split()[:2]
     assert verdict == ("ANOMALOUS" if expected.anomalous else "normal")
     assert float(score.rstrip(",")) == pytest.approx(expected.score, abs=2e-3)
-
-
-def test_exporting_twice_gives_the_same_bytes_and_the_card_says_what_is_documented(
-    fitted: EnsembleDetector, images: list[Path], bundle_file: Path, tmp_path: Path
-) -> None:
-    build_bundle(fitted, verify=images).write(tmp_path / "again.patchebm")
-    assert (tmp_path / "again.patchebm").read_bytes() == bundle_file.read_bytes()
-    card = patchebm.load(bundle_file).card  # type: ignore[union-attr]
-    documented = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")
-    for key in card:
-        assert f"`{key}`" in documented or f"`{key}." in documented, key
-    assert card["parity"]["verdict_flips"] == 0
-    assert str(ROOT) not in json.dumps(card)
-
-
-def test_what_does_not_score_as_its_detector_is_refused(
-    fitted: EnsembleDetector, images: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A graph of another smoothing: the numbers are in the sentence."""
-
-    def off(scorer: Scorer, size: tuple[int, int]) -> object:
-        scorer.mean -= 0.05 * scorer.std
-        return onnx_model(scorer, size)
-
-    monkeypatch.setattr("patchebm.export.graph.onnx_model", off)
-    with pytest.raises(
-        ExportError, match=r"scores differ by more than 0\.01 .*scores differ by 0\.05 at most"
-    ):
-        build_bundle(fitted, verify=images)
-
-
-def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_same(
-    fitted: EnsembleDetector, images: list[Path]
-) -> None:
-    model = quantised(onnx_model(fitted.scorer_, (64, 64)), images)
-    made_by = {output: node for node in model.graph.node for output in node.output}
-    shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
-    kinds: dict[str, set[tuple[int, ...]]] = {"int8": set(), "f32": set()}
-    for node in model.graph.node:
-        if node.op_type == "Conv":
-            weights = made_by.get(node.input[1])
-            kind = "f32" if weights is None else "int8"
-            kinds[kind].add(shapes[node.input[1] if weights is None else weights.input[0]])
-    assert kinds["int8"]
-    assert all(shape[2:] == (1, 1) and max(shape) >= 200 for shape in kinds["int8"])
-    # The energies, 176 channels in, and the depthwise convolutions are as they were.
-    assert {(176, 176, 1, 1), (128, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
-    engine = OnnxEngine(onnx_bytes(model), 1, "int8")
-    for image in images[:4]:
-        expected = fitted.score([image])[0]
-        found = engine.run(read_image(image)[None], ["score"])["score"][0]
-        assert found != expected
-        assert found == pytest.approx(expected, abs=0.5, rel=0.05)
-
-
-def test_precisions_that_are_not_offered_say_so(fitted: EnsembleDetector, images: list[Path]) -> None:
-    import openvino
-
-    from patchebm.export.build import check_target
-    from patchebm.runtime.openvino_engine import offers_bf16
-
-    with pytest.raises(ConfigError, match="add --format openvino"):
-        check_target("onnx", "bf16")
-    with pytest.raises(ConfigError, match="is not known"):
-        check_target("onnx", "f16")
-    if not offers_bf16(openvino.Core()):
-        with pytest.raises(ConfigError, match="does not compute in bf16"):
-            check_target("openvino", "bf16")
-    with pytest.raises(ConfigError, match="no images to compare on"):
-        build_bundle(fitted, verify=[])
-    with pytest.raises(ConfigError, match="int8 needs good images"):
-        build_bundle(fitted, verify=images, precision="int8")

@@ -59,7 +59,7 @@ def quantised(model: onnx.ModelProto, images: Sequence[Path]) -> onnx.ModelProto
         node.name
         for node in model.graph.node
         if node.op_type == "Conv"
-        and "/backbone/" in node.output[0]
+        and "/inputs/backbone/" in node.output[0]
         and shapes[node.input[1]][2:] == (1, 1)
         and max(shapes[node.input[1]]) >= WIDE
     ]
