@@ -70,7 +70,10 @@ def test_the_same_run_gives_the_same_bundle_whatever_it_is_compared_on(
 ) -> None:
     good = sorted((data / "test" / "good").iterdir())
     assert main(["export", str(run_folder), "--out", str(tmp_path / "a"), "--verify", *map(str, good)]) == 0
-    assert main(["export", str(run_folder), "--out", str(tmp_path / "b"), "--verify", str(data / "test/good")]) == 0
+    assert (
+        main(["export", str(run_folder), "--out", str(tmp_path / "b"), "--verify", str(data / "test/good")])
+        == 0
+    )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

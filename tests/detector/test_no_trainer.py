@@ -18,7 +18,7 @@ import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        refused = {"lightning", "pytorch_lightning", "lightning_fabric", "tensorboard", "matplotlib", "sklearn"}
+        refused = {"lightning", "pytorch_lightning", "tensorboard", "matplotlib", "sklearn"}
         if name.split(".")[0] in refused or name.startswith("patchebm.training"):
             raise ModuleNotFoundError(f"{name} is for training", name=name)
 

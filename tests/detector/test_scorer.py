@@ -126,3 +126,12 @@ def test_no_map_is_hot_outside_the_region(fitted: EnsembleDetector) -> None:
         assert outside.any()
         assert (grid[0][outside] == grid.min()).all()
         assert (grid[0][~outside] > grid.min()).any()
+
+
+def test_it_can_be_exported_by_torch_export_too(fitted: EnsembleDetector) -> None:
+    """As anomalib does, for images of one size; see `tests/anomalib`."""
+    image = torch.from_numpy(noise((1, 50, 40, 3)))
+    program = torch.export.export(copy.deepcopy(fitted.scorer_), (image,), strict=False)
+    found, expected = program.module()(image), fitted.scorer_(image)
+    torch.testing.assert_close(found[0].score, expected[0].score)
+    torch.testing.assert_close(found[2], expected[2])

@@ -1,7 +1,7 @@
 """There is one scorer: the detector, its module, ONNX Runtime and OpenVINO say the same of any image.
 
-Scores and maps are in standard deviations of good parts. Images of noise score in the hundreds, of which float32
-has seven digits.
+Scores and maps are in standard deviations of good parts. Images of noise score in the hundreds, of which
+float32 has seven digits.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ def test_each_level_alone(level: str, images: list[Path], tmp_path: Path) -> Non
     config.levels = [level]
     detector = EnsembleDetector(config).fit(flanges(9))
     build_bundle(detector, verify=images[:3]).write(tmp_path / "part.patchebm")
-    for found, expected in zip(load(tmp_path / "part.patchebm").predict(images), detector.predict(images), strict=True):
+    for found, expected in zip(
+        load(tmp_path / "part.patchebm").predict(images), detector.predict(images), strict=True
+    ):
         assert_same(found, expected)
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import patchebm
-import torch
 from patchebm.detector import EnsembleDetector
 from patchebm.detector.scorer import Scorer, Scores
 from patchebm.errors import ConfigError, ExportError, PatchebmError
@@ -41,7 +41,12 @@ def test_the_card_tells_nothing_of_who_trained(
 ) -> None:
     fitted.save(
         tmp_path,
-        {"image_set": "flange", "images": 9, "command": ["patchebm", "train", "/home/me"], "root": "/home/me"},
+        {
+            "image_set": "flange",
+            "images": 9,
+            "command": ["patchebm", "train", "/home/me"],
+            "root": "/home/me",
+        },
     )
     card = build_bundle(patchebm.load(tmp_path), verify=images[:1]).bundle.card  # type: ignore[arg-type]
     assert card["trained_on"] == {"image_set": "flange", "images": 9}
@@ -81,7 +86,9 @@ def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_
     made_by = {output: node for node in model.graph.node for output in node.output}
     shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
     constants = {
-        node.output[0]: tuple(node.attribute[0].t.dims) for node in model.graph.node if node.op_type == "Constant"
+        node.output[0]: tuple(node.attribute[0].t.dims)
+        for node in model.graph.node
+        if node.op_type == "Constant"
     }
     kinds: dict[str, set[tuple[int, ...]]] = {"int8": set(), "f32": set()}
     for node in model.graph.node:
@@ -105,7 +112,9 @@ def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_
 
 def test_int8_that_moves_scores_too_much_is_refused(fitted: EnsembleDetector, images: list[Path]) -> None:
     """Scores of a model of six good images are in the tens, which int8 moves by more than is allowed."""
-    with pytest.raises(ExportError, match=r"onnx int8 .*scores typically differ by more than 0\.02 .*--precision f32"):
+    with pytest.raises(
+        ExportError, match=r"onnx int8 .*scores typically differ by more than 0\.02 .*--precision f32"
+    ):
         build_bundle(fitted, verify=images, training=images, precision="int8")
 
 
