@@ -46,7 +46,7 @@ def test_features_see_both_kinds_of_defects_and_refinement_does_no_harm(tmp_path
     assert figures["pixel_auroc"] > 0.85
     assert figures["aupro"] > 0.85
     # Without the refinement the score of the same patches is another one, and no better.
-    config.patch.energy.kind = "mixture"
+    config.patch.network = None
     config.levels = ["patch"]
     fitted = EnsembleDetector(config).fit([p.path for p in image_set.train])
     unrefined = evaluate(fitted, image_set)["image_auroc"]

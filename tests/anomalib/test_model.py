@@ -70,12 +70,36 @@ def test_grey_images_and_state_go_round_on_pixels() -> None:
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     model.collect(batch, [f"{i}.png" for i in range(9)])
     model.fit()
-    assert model.detector.channels_ == 1
+    assert model.detector.scorer_.inputs.channels == 1
     other = EnergyEnsemble(preset="pixel-cpu").model
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(batch).pred_score, model(batch).pred_score)
     with pytest.raises(ImageError, match="outside"):
         model(batch * 2 - 1)
+
+
+def test_a_model_of_pixels_is_not_exported(fitted_pixels: EnsembleDetector, tmp_path: Path) -> None:
+    ensemble = EnergyEnsemble(preset="pixel-cpu")
+    ensemble.model.hold(fitted_pixels)
+    with pytest.raises(ConfigError, match="model of pixels cannot be exported"):
+        ensemble.to_onnx(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_says_what_its_detector_says(fitted: EnsembleDetector) -> None:
+    model = EnergyEnsemble().model
+    model.hold(fitted)
+    images = flanges(3, split="test/good")
+    found = model(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
+    expected = fitted.predict(images)
+    assert found.pred_score.tolist() == pytest.approx([one.score for one in expected], abs=1e-4)
+    assert found.pred_label.tolist() == [one.anomalous for one in expected]
+    # The state is what `save` writes, so that a checkpoint gives the detector back.
+    assert bytes(model.card.numpy()).startswith(b'{\n "format": "patchebm-model"')
+    other = EnergyEnsemble(preset="pixel-cpu").model
+    other.load_state_dict(model.state_dict())
+    assert other.detector.config == fitted.config
+    assert other.detector.score(images).tolist() == fitted.score(images).tolist()
 
 
 def test_images_of_a_part_are_held_out_together(tmp_path: Path) -> None:

@@ -118,11 +118,21 @@ def test_no_map_is_hot_outside_the_region(fitted: EnsembleDetector) -> None:
     region = torch.zeros(64, 64)
     region[16:, :40] = 1
     scorer.inputs.region = region
-    image = torch.from_numpy(noise((1, 64, 64, 3)))
+    images = torch.from_numpy(noise((2, 64, 64, 3)))
     with torch.no_grad():
-        scores = scorer.score(scorer.prepare(image))
-    for grid, cell in zip(scores.grids, (8, 16), strict=True):
+        scores = scorer.score(scorer.prepare(images))
+    for grids, cell in zip(scores.grids, (8, 16), strict=True):
         outside = region.view(64 // cell, cell, 64 // cell, cell).amax((1, 3)) == 0
         assert outside.any()
-        assert (grid[0][outside] == grid.min()).all()
-        assert (grid[0][~outside] > grid.min()).any()
+        for grid in grids:
+            assert (grid[outside] == grid.min()).all()
+            assert (grid[~outside] > grid.min()).any()
+
+
+def test_it_can_be_exported_by_torch_export_too(fitted: EnsembleDetector) -> None:
+    """As anomalib does, for images of one size; see `tests/anomalib`."""
+    image = torch.from_numpy(noise((1, 50, 40, 3)))
+    program = torch.export.export(copy.deepcopy(fitted.scorer_), (image,), strict=False)
+    found, expected = program.module()(image), fitted.scorer_(image)
+    torch.testing.assert_close(found[0].score, expected[0].score)
+    torch.testing.assert_close(found[2], expected[2])

@@ -18,14 +18,15 @@ from patchebm.anomalib.metrics import AUROC
 from patchebm.anomalib.torch_model import EnergyEnsembleModel
 from patchebm.config.presets import DEFAULT_PRESET, load_preset
 from patchebm.errors import ConfigError
+from patchebm.export.build import require_features
 
 
 class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
     """patchebm's ensemble of patch-level and image-level energies.
 
     One pass over the good images collects them; at its end the ensemble is fitted and calibrated on them,
-    without a look at validation images. `pred_score` is the score of `patchebm.EnsembleDetector` on the
-    same images, `pred_label` its verdict at the false-alarm rate, `anomaly_map` its heat map brought to
+    without validation images. `pred_score` is the score of `patchebm.EnsembleDetector` on the
+    same images, `pred_label` its verdict at the false-alarm rate, `anomaly_map` its anomaly map brought to
     (0, 1).
 
     Images come in at their own size and in [0, 1]: the model resizes them itself, with antialiasing, and
@@ -113,9 +114,10 @@ class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
             **kwargs: for `torch.onnx.export`.
 
         Raises:
-            ConfigError: the detector looks at pixels, and cannot be exported.
+            ConfigError: it is a model of pixels, which cannot be exported.
             PatchebmError: nothing was fitted or loaded.
         """
+        require_features(self.model.detector)
         # Below 18 there is no resize with antialiasing.
         settings = {"opset_version": 18, **kwargs}
         file: Path = super().to_onnx(export_root, model_file_name, input_size, **settings)

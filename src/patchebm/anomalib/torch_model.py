@@ -24,7 +24,7 @@ from patchebm.run_folder import RunFolder
 
 
 class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
-    """Images to patchebm's scores and heat maps.
+    """Images to patchebm's scores and anomaly maps.
 
     The fitted state is two buffers of bytes, the files that `EnsembleDetector.save` writes: a checkpoint of
     anomalib holds them as tensors and nothing in it has to be unpickled. The frozen backbone is not among
@@ -63,7 +63,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
                 # A name alone, wherever else a path might lead.
                 name = Path(json.loads(card)["tensors"]).name
                 (Path(folder) / name).write_bytes(self.tensors.cpu().numpy().tobytes())
-                self._detector = load(folder)
+                self._detector = load(folder, device=self.card.device)
         return self._detector
 
     def collect(self, images: Tensor, paths: Sequence[str]) -> None:
@@ -91,7 +91,8 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         self._images.clear()
         # Lightning calls where no gradient is kept, and energies are trained by gradients.
         with torch.inference_mode(mode=False), torch.enable_grad():
-            detector = EnsembleDetector(self.config).fit(_Unpacked(images), parts)
+            detector = EnsembleDetector(self.config, device=self.card.device)
+            detector.fit(_Unpacked(images), parts)
         self.hold(detector)
 
     def hold(self, detector: EnsembleDetector) -> None:
@@ -120,13 +121,14 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
             ImageError: values beyond [0, 1]: leave normalising to the model.
         """
         detector = self.detector
-        if not torch.onnx.is_in_onnx_export() and not (images.min() >= 0 and images.max() <= 1):
+        if not torch.compiler.is_compiling() and not (images.min() >= 0 and images.max() <= 1):
             raise ImageError("images have values outside [0, 1]; leave normalising to the model")
         calibration = detector.calibration_
-        scorer = detector.scorer_.to(images.device)
+        scorer = detector.scorer_
+        if scorer.mean.device != images.device:
+            scorer.to(images.device)
         with torch.no_grad():
-            plain = images.as_subclass(Tensor)
-            scores, _, heat = scorer(plain.float().permute(0, 2, 3, 1))
+            scores, _, heat = scorer(images.float().permute(0, 2, 3, 1))
             width = calibration.heat_high - calibration.heat_low
             anomaly_map = squashed((heat[:, None] - calibration.heat_high) / width)
             return InferenceBatch(
@@ -147,7 +149,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
 
 
 class _Unpacked(Sequence[NDArray[np.float32]]):
-    """Packed images, each unpacked when it is looked at."""
+    """Packed images, each of which is unpacked when it is asked for."""
 
     def __init__(self, packed: list[NDArray[Any]]) -> None:
         self._packed = packed

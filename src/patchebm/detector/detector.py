@@ -73,7 +73,7 @@ class EnsembleDetector(Predictor):
         config: RunConfig | None = None,
         backbone: Backbone | None = None,
         *,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         batch: int = 1,
     ) -> None:
         self.batch = batch

@@ -16,6 +16,7 @@ from patchebm.errors import ConfigError, ModelFileError
 from patchebm.runtime.calibration import Calibration
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from patchebm.features.backbone import Backbone
@@ -43,7 +44,9 @@ def save_detector(detector: EnsembleDetector, folder: str | Path, card: dict[str
     save_model(folder, facts, tensors)
 
 
-def load(folder: str | Path, backbone: Backbone | None = None, *, device: str = "auto") -> EnsembleDetector:
+def load(
+    folder: str | Path, backbone: Backbone | None = None, *, device: str | torch.device = "auto"
+) -> EnsembleDetector:
     """Open the detector that `save` wrote to a folder.
 
     Args:

@@ -105,20 +105,31 @@ def check_target(form: str, precision: str) -> None:
         require_openvino()
 
 
-def _members(
-    detector: EnsembleDetector, form: str, precision: str, training: Sequence[Path]
-) -> dict[str, bytes]:
+def require_features(detector: EnsembleDetector) -> FeatureExtractor:
+    """Return what gives a detector its features.
+
+    Raises:
+        ConfigError: it has none, and cannot be exported.
+        PatchebmError: it is not fitted.
+    """
     detector.require_fitted()
     inputs = detector.scorer_.inputs
     if not isinstance(inputs, FeatureExtractor):
         raise ConfigError(
             "a model of pixels cannot be exported; train with the preset features or features-max"
         )
+    return inputs
+
+
+def _members(
+    detector: EnsembleDetector, form: str, precision: str, training: Sequence[Path]
+) -> dict[str, bytes]:
+    size = require_features(detector).size
     try:
         from patchebm.export.graph import onnx_bytes, onnx_model
     except ImportError as error:
         raise ConfigError(f"export needs {error.name}; run `pip install 'patchebm[export]'`") from error
-    model: Any = onnx_model(copy.deepcopy(detector.scorer_).cpu(), inputs.size)
+    model: Any = onnx_model(copy.deepcopy(detector.scorer_).cpu(), size)
     if precision == "int8":
         if not training:
             raise ConfigError("int8 needs good images to find its ranges by; name some with --verify")

@@ -87,7 +87,7 @@ def build_join(strides: Sequence[int], config: ExtractorConfig, grid: tuple[int,
         [
             Separable(
                 *(
-                    _resizing(cells, target, antialias=True) @ _to_grid(side // stride, cells, config.pool)
+                    _resizing(cells, target) @ _to_grid(side // stride, cells, config.pool)
                     for side, cells, target in zip(config.size, config.grid, grid, strict=True)
                 )
             )
@@ -116,20 +116,19 @@ def _smoothing(cells: int, side: int) -> Tensor:
     return matrix
 
 
-def _resizing(source: int, target: int, *, antialias: bool) -> Tensor:
-    """Torch's bilinear resize along one axis as a matrix `(target, source)`, float64."""
+def _resizing(source: int, target: int) -> Tensor:
+    """Torch's bilinear, antialiased resize along one axis as a matrix `(target, source)`, float64."""
     eye = torch.eye(source, dtype=torch.float64)[None, None]
     if source == target:
         return eye[0, 0]
-    resized = interpolate(
-        eye, size=(target, source), mode="bilinear", antialias=antialias, align_corners=False
-    )
+    # Antialiasing changes nothing where a map grows.
+    resized = interpolate(eye, size=(target, source), mode="bilinear", antialias=True, align_corners=False)
     return resized[0, 0]
 
 
 def _to_grid(source: int, cells: int, pool: int) -> Tensor:
     """From a block's map to the grid, local means with zeros beyond the border included; float64."""
-    matrix = _resizing(source, cells, antialias=source > cells)
+    matrix = _resizing(source, cells)
     if pool > 1:
         half = pool // 2
         matrix = avg_pool2d(matrix[None], (pool, 1), stride=1, padding=(half, 0))[0]

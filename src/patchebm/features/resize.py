@@ -45,7 +45,8 @@ def resize(x: Tensor, size: tuple[int, int] | Tensor) -> Tensor:
     if isinstance(size, Tensor):
         resized: Tensor = _Resize.apply(x, size)  # type: ignore[no-untyped-call]
         return resized
-    if torch.onnx.is_in_onnx_export():
+    # The tracer has no operator of its own for it; the exporter by torch.export, which anomalib uses, has.
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return resize(x, torch.tensor(size))
     return _interpolate(x, size)
 
