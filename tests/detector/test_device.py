@@ -1,13 +1,8 @@
 """Fitting and scoring on another device than the CPU, without one: see `tests/pretend_device.py`.
 
 What a model says there is what it says on the CPU. PyTorch's own `FakeTensorMode`, which knows which
-<<<<<<< HEAD
-operators may mix devices, agrees; it has no values, and on builds without CUDA only the device `lazy` can be
-sliced in it.
-=======
 operators may mix devices, agrees; it has no values, and in builds without CUDA it cannot slice on `cuda`, so
 that it has the device `lazy`, too.
->>>>>>> coretests
 """
 
 from __future__ import annotations
@@ -103,12 +98,7 @@ def test_pytorch_finds_no_operator_that_mixes_devices(
 ) -> None:
     scorer = copy.deepcopy(fitted.scorer_ if which == "features" else fitted_pixels.scorer_)
     if which == "pixels":
-<<<<<<< HEAD
-        # FakeTensorMode cannot differentiate on a device that is not there, which the image level's map
-        # needs.
-=======
         # The image level's map is a gradient, which FakeTensorMode cannot compute without the device.
->>>>>>> coretests
         del scorer.levels["image"]
     # Where patches lie is no buffer, and moves when it is used.
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
