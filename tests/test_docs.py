@@ -248,7 +248,7 @@ def test_the_site_is_whole(site: Path) -> None:
     for verb in VERBS:
         assert f"usage: patchebm {verb}" in commands_page
     configuration = (site / "reference" / "configuration.html").read_text(encoding="utf-8")
-    for key in ("false_alarm_rate", "em_steps", "sees_gradient"):
+    for key in ("false_alarm_rate", "em_steps", "gradient_input"):
         assert key in configuration
     python = (site / "reference" / "python.html").read_text(encoding="utf-8")
     for name in ("EnsembleDetector", "Prediction", "GaussianEnergy", "ModuleBackbone"):

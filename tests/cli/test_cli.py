@@ -176,7 +176,7 @@ def test_bad_options_name_the_field(data: Path, tmp_path: Path, capsys: pytest.C
         ("--false-alarm-rate", "2"): "false_alarm_rate is",
         (*PIXELS, "--patch.network.depth", "11"): "depth 11",
         ("--patch.network.training.batch-size", "0"): "patch.network.training.batch_size",
-        (*PIXELS, "--patch.view.spread", "spoon"): "spoon",
+        (*PIXELS, "--patch.view.position-std", "spoon"): "spoon",
         ("--features.backbone", "efficientnet-light0"): "did you mean 'efficientnet-lite0'",
         ("--features.blocks", "[2, 77]"): "efficientnet-lite0 has blocks 0 to 15",
         ("--features.grid", "[99, 99]"): "features.grid [99, 99] is finer than",

@@ -82,7 +82,7 @@ def test_presets_of_pixels() -> None:
             f"{network}.width": 10,
             f"{network}.norm": "batch",
             f"{network}.pooling": "mean",
-            f"{network}.sees_gradient": False,
+            f"{network}.gradient_input": False,
             f"{network}.negatives.kind": "informative",
             f"{network}.sampler.kind": "pyld",
             f"{network}.sampler.outer": 20,

@@ -43,7 +43,7 @@ class SinglePrecisionDevice(PretendDevice):
 
 def pixels(score: str, **patch: Any) -> RunConfig:
     """A pixel detector without training."""
-    tiny = {"training": {"steps": 0}, "sees_gradient": patch.pop("sees_gradient", True)}
+    tiny = {"training": {"steps": 0}, "gradient_input": patch.pop("gradient_input", True)}
     levels = {
         name: {"score": {"kind": score, "components": "sum"}, "network": tiny, **patch}
         for name in ("patch", "image")
@@ -61,9 +61,9 @@ CONFIGS: dict[str, Callable[[], RunConfig]] = {
         for score in ("energy", "gradient")
         for name, patch in {
             "Gaussian": {"base": GAUSSIAN, "network": None},
-            "network": {"base": None, "sees_gradient": False},
-            "tilted": {"base": GAUSSIAN, "sees_gradient": False},
-            "tilted with gradient": {"base": GAUSSIAN, "sees_gradient": True},
+            "network": {"base": None, "gradient_input": False},
+            "tilted": {"base": GAUSSIAN, "gradient_input": False},
+            "tilted with gradient": {"base": GAUSSIAN, "gradient_input": True},
         }.items()
     },
 }

@@ -123,13 +123,13 @@ def test_levels_of_features(
     assert_restored(config, name, level, extractor, extractor(new), tmp_path)
 
 
-ALONE: dict[str, Any] = {"sees_gradient": False, "training": {"steps": 0}}
+ALONE: dict[str, Any] = {"gradient_input": False, "training": {"steps": 0}}
 PIXEL_NETWORKS = {
     "no network": None,
     "network": ALONE,
-    "gradient": ALONE | {"sees_gradient": True, "norm": "batch", "activation": "leaky_relu"},
+    "gradient": ALONE | {"gradient_input": True, "norm": "batch", "activation": "leaky_relu"},
     "tilt": ALONE | {"tilt": True, "norm": "group", "pooling": "mean"},
-    "tilt and gradient": ALONE | {"tilt": True, "sees_gradient": True},
+    "tilt and gradient": ALONE | {"tilt": True, "gradient_input": True},
 }
 PIXEL_BASES = {
     "no base": None,

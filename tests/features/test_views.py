@@ -7,7 +7,7 @@ import torch
 
 from patchebm.config.pixels import ImageViewConfig, PatchViewConfig
 from patchebm.errors import ConfigError, ImageError
-from patchebm.features.views import ImageViews, PatchViews, thesis_spread
+from patchebm.features.views import ImageViews, PatchViews, thesis_position_std
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -98,11 +98,11 @@ def test_whole_images_are_one_view() -> None:
     assert torch.equal(views.map_of(values), values)
 
 
-def test_thesis_spreads_come_as_data() -> None:
-    assert thesis_spread("capsule") == (260, 50)
-    assert thesis_spread("zipper") == (300, 300)
+def test_thesis_position_std_come_as_data() -> None:
+    assert thesis_position_std("capsule") == (260, 50)
+    assert thesis_position_std("zipper") == (300, 300)
     with pytest.raises(ConfigError, match="no MVTec AD category"):
-        thesis_spread("spoon")
+        thesis_position_std("spoon")
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class WideResNetConfig:
             pixel does and the log-mean-exp of the pixels' energies counts, which the oddest pixels decide.
         tilt: whether the base's energy is part of the energy while the network trains; if not, the network
             trains alone, and base and network meet in the score. Needs a base.
-        sees_gradient: whether the network has, beside the view, the gradient of the base's energy for its
+        gradient_input: whether the network has, beside the view, the gradient of the base's energy for its
             input: what the Gaussian finds odd, and where. Needs a base.
         negatives: what it is trained against.
         sampler: how negatives move; null for not at all.
@@ -77,7 +77,7 @@ class WideResNetConfig:
     activation: Literal["leaky_relu", "silu"] = "silu"
     pooling: Literal["mean", "logsumexp"] = "logsumexp"
     tilt: bool = False
-    sees_gradient: bool = True
+    gradient_input: bool = True
     negatives: NegativesConfig = field(default_factory=CorruptedConfig)
     sampler: SamplerConfig | None = None
     training: TrainingConfig = field(default_factory=lambda: _training(150, 48))
@@ -115,7 +115,7 @@ class PatchViewConfig:
         test_size: height and width to which images are resized for scoring.
         patch: side of a patch in resized pixels.
         grid: n of the n x n test grid; patches overlap where n * patch exceeds the size.
-        spread: standard deviations (x, y) of the training patches' positions around the centre, in
+        position_std: standard deviations (x, y) of the training patches' positions around the centre, in
             pixels of the original image; or the name of an MVTec AD category, for the thesis' values;
             or null for positions drawn uniformly.
     """
@@ -125,7 +125,7 @@ class PatchViewConfig:
     test_size: tuple[Side, Side] = (64, 64)
     patch: Side = 16
     grid: GridSide = 13
-    spread: tuple[PositiveFloat, PositiveFloat] | str | None = None
+    position_std: tuple[PositiveFloat, PositiveFloat] | str | None = None
 
 
 @dataclass

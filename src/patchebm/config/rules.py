@@ -47,7 +47,7 @@ def check_rules(config: RunConfig) -> None:
             _check_part(key, part)
         network = level.network
         if network is not None and level.base is None:
-            for switch in ("tilt", "sees_gradient"):
+            for switch in ("tilt", "gradient_input"):
                 if getattr(network, switch, False):
                     raise ConfigError(f"{name}.network.{switch} needs {name}.base; set it to false")
         if isinstance(config, FeaturesConfig) and network is not None:
@@ -63,10 +63,14 @@ def _check_part(key: str, part: Any) -> None:
     if isinstance(part, FeaturePatchConfig):
         _odd(f"{key}.smooth", part.smooth)
     # The name of a category is checked against the list of them where it is read.
-    if isinstance(part, PatchViewConfig) and isinstance(part.spread, str) and not part.spread.isidentifier():
+    if (
+        isinstance(part, PatchViewConfig)
+        and isinstance(part.position_std, str)
+        and not part.position_std.isidentifier()
+    ):
         raise ConfigError(
-            f"{key}.spread is '{part.spread}'; it must be two positive numbers in brackets, [A, B], the "
-            "name of an MVTec AD category, or null"
+            f"{key}.position_std is '{part.position_std}'; it must be two positive numbers in brackets, "
+            "[A, B], the name of an MVTec AD category, or null"
         )
 
 

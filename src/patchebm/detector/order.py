@@ -51,8 +51,8 @@ def measure_order(vectors: NDArray[np.float64]) -> Order:
     """
     x = vectors[:MAX_IMAGES]
     n = len(x)
-    spread = x.std(0)
-    x = (x - x.mean(0)) / np.where(spread > 0, spread, 1)
+    std = x.std(0)
+    x = (x - x.mean(0)) / np.where(std > 0, std, 1)
     distances = cdist(x, x)
     np.fill_diagonal(distances, np.inf)
     nearest = distances.argmin(1)

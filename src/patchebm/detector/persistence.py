@@ -73,7 +73,7 @@ def load(
             f"with other weights than those of {detector.backbone.name} here; install that version of the "
             "weights, or hand your own backbone to load"
         )
-    where = resolve_device(device)
+    target = resolve_device(device)
     try:
         if isinstance(inputs, PixelInputs):
             inputs.channels = int(facts["channels"])
@@ -82,7 +82,7 @@ def load(
         for name, level in levels.items():
             level.restore(under(f"{name}.", tensors))
         normal = facts["normal"]
-        detector.scorer_ = Scorer(inputs, levels, float(normal["mean"]), float(normal["std"])).to(where)
+        detector.scorer_ = Scorer(inputs, levels, float(normal["mean"]), float(normal["std"])).to(target)
         detector.calibration_ = Calibration.from_dict(facts["calibration"])
         detector.card_ = dict(facts["card"])
     except Exception as error:

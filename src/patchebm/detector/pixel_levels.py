@@ -214,7 +214,7 @@ class _Fit:
         everything = list(range(len(self._images)))
         if config is None:
             return self._gaussian(everything, generator)
-        channels = self._channels * (2 if self._config.base is not None and config.sees_gradient else 1)
+        channels = self._channels * (2 if self._config.base is not None and config.gradient_input else 1)
         network = build_network(config, channels, generator)
         if self._config.base is None:
             self._train(network, self._drawer(1), generator)
@@ -230,7 +230,7 @@ class _Fit:
         positions = parts[0].positions
         mean, std, scale = self._scales(crossed, positions, generator)
         weight = 1 / std if config.tilt else 0.0
-        tilted = self._level.tilt(crossed, network, weight, mean, scale if config.sees_gradient else None)
+        tilted = self._level.tilt(crossed, network, weight, mean, scale if config.gradient_input else None)
         self._train(tilted, self._drawer(positions), generator)
         tilted.base = self._gaussian(everything, generator)
         return tilted

@@ -26,7 +26,7 @@ class TiltedEnergy(Energy):
 
     Args:
         base: the Gaussian or mixture; its tensors are buffers.
-        network: the energy that learns; takes C channels, or 2C with `sees_gradient`.
+        network: the energy that learns; takes C channels, or 2C with `gradient_input`.
         weight: w >= 0. A base of d dimensions has energies of order d/2 and a network of order 1; the
             inverse of the base's spread brings the two to one scale. 0 trains the network alone (it may
             still look at a Gaussian's gradient); the two then meet in the score.

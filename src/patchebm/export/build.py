@@ -11,7 +11,7 @@ from typing import Any
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ConfigError, ExportError
 from patchebm.export.card import build_card
-from patchebm.export.parity import Parity, compare, hard_images, spread_out
+from patchebm.export.parity import Parity, compare, evenly, hard_images
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.runtime.bundle import Bundle, write_bundle
 from patchebm.runtime.bundle_predictor import BundlePredictor
@@ -135,7 +135,7 @@ def _members(
             raise ConfigError("int8 needs good images to find its ranges by; name some with --verify")
         from patchebm.export.quantise import quantised
 
-        model = quantised(model, spread_out(training, 64))
+        model = quantised(model, evenly(training, 64))
     content = onnx_bytes(model)
     if form == "onnx":
         return {"graph.onnx": content}

@@ -120,10 +120,10 @@ def hard_images(paths: Sequence[Path], seed: int = 0) -> Iterator[Pixels]:
         seed: draws noise and places.
     """
     generator = np.random.default_rng(seed)
-    chosen = spread_out(paths, SAMPLE)
+    chosen = evenly(paths, SAMPLE)
     for path in chosen:
         yield read_image(path)
-    for path in spread_out(chosen, CORRUPTED):
+    for path in evenly(chosen, CORRUPTED):
         image = read_image(path)
         yield from corrupted(image, generator)
 
@@ -147,7 +147,7 @@ def corrupted(image: Pixels, generator: np.random.Generator) -> Iterator[Pixels]
     yield np.ones_like(image)
 
 
-def spread_out(paths: Sequence[Path], most: int) -> list[Path]:
+def evenly(paths: Sequence[Path], most: int) -> list[Path]:
     """At most so many, evenly from the first to the last."""
     if len(paths) <= most:
         return list(paths)

@@ -81,17 +81,20 @@ class Views(Protocol):
         ...
 
 
-def thesis_spread(category: str) -> tuple[float, float]:
-    """The thesis' (x, y) spread of training patches for an MVTec AD category, in original pixels.
+def thesis_position_std(category: str) -> tuple[float, float]:
+    """The thesis' (x, y) standard deviation of training patches' positions for an MVTec AD category, in
+    original pixels.
 
     Raises:
         ConfigError: the thesis has no such category; names those that it has.
     """
-    text = resources.files("patchebm.features").joinpath("thesis_spreads.yaml").read_text(encoding="utf-8")
+    text = (
+        resources.files("patchebm.features").joinpath("thesis_position_std.yaml").read_text(encoding="utf-8")
+    )
     table = yaml.safe_load(text)
     if category not in table:
         raise ConfigError(
-            f"patch.view.spread '{category}' is no MVTec AD category; use two numbers, null, or one of "
+            f"patch.view.position_std '{category}' is no MVTec AD category; use two numbers, null, or one of "
             f"{', '.join(table)}"
         )
     x, y = table[category]
@@ -102,7 +105,7 @@ class PatchViews:
     """Square patches of a resized image.
 
     Args:
-        config: sizes, patch, grid and spread.
+        config: sizes, patch, grid and the standard deviation of positions.
         on_grid: training patches are moved to the nearest position of the test grid.
 
     Raises:
@@ -118,7 +121,11 @@ class PatchViews:
                 "patch.energy.gaussian.per_position needs patch.view.train_size equal to test_size; "
                 "set both to one size"
             )
-        self._spread = thesis_spread(config.spread) if isinstance(config.spread, str) else config.spread
+        self._std = (
+            thesis_position_std(config.position_std)
+            if isinstance(config.position_std, str)
+            else config.position_std
+        )
         height, width = config.test_size
         for name, size in (("test_size", config.test_size), ("train_size", config.train_size)):
             if size is not None and config.patch > min(size):
@@ -153,7 +160,7 @@ class PatchViews:
         """Cut n patches at Gaussian-distributed positions around the centres of random images.
 
         Positions follow a Gaussian truncated to those that lie inside the image, so that none pile up
-        at the border; uniform positions are its limit for a large spread.
+        at the border; uniform positions are its limit for a large one.
         """
         which = torch.randint(len(images), (n,), generator=generator)
         u = torch.rand((n, 2), generator=generator, dtype=torch.float64)
@@ -162,9 +169,9 @@ class PatchViews:
         for index, (ux, uy) in zip(which.tolist(), u.tolist(), strict=True):
             pixels, (scale_y, scale_x) = images[index]
             height, width = pixels.shape[-2:]
-            # The spread is in pixels of the original image, as in the thesis.
-            left = _truncated_offset(ux, width - patch, self._spread and self._spread[0] * scale_x)
-            top = _truncated_offset(uy, height - patch, self._spread and self._spread[1] * scale_y)
+            # The standard deviation is in pixels of the original image, as in the thesis.
+            left = _truncated_offset(ux, width - patch, self._std and self._std[0] * scale_x)
+            top = _truncated_offset(uy, height - patch, self._std and self._std[1] * scale_y)
             row = round(top / max(1, height - patch) * (self._config.grid - 1))
             column = round(left / max(1, width - patch) * (self._config.grid - 1))
             if self._on_grid:
@@ -196,16 +203,16 @@ def _cover(starts: Tensor, patch: int, side: int) -> Tensor:
     return ((pixel >= starts) & (pixel < starts + patch)).float()
 
 
-def _truncated_offset(u: float, room: int, spread: float | None) -> int:
+def _truncated_offset(u: float, room: int, std: float | None) -> int:
     """An offset in 0..room: a Gaussian around room / 2, truncated, by inversion of u in [0, 1)."""
     if room <= 0:
         return 0
-    if spread is None:
+    if std is None:
         return int(u * (room + 1))
-    half = torch.tensor(room / 2 / max(spread, 1e-6), dtype=torch.float64)
+    half = torch.tensor(room / 2 / max(std, 1e-6), dtype=torch.float64)
     low = torch.special.ndtr(-half)
     z = torch.special.ndtri(low + u * (1 - 2 * low))
-    return min(room, max(0, round(room / 2 + float(z) * spread)))
+    return min(room, max(0, round(room / 2 + float(z) * std)))
 
 
 class ImageViews:
