@@ -96,7 +96,7 @@ class Network(nn.Module):
         return self.head(h + nn.functional.silu(self.fc2(h))).squeeze(-1)
 
     def fit(self, x, steps, seed):
-        """Noise contrast: the energy goes down on cells, and up on cells plus noise of .2 to 1 of their width."""
+        """Noise contrast: the energy goes down on cells, and up on cells plus noise at scales of .2 to 1."""
         generator = torch.Generator().manual_seed(seed)
         adam = torch.optim.Adam(self.parameters(), lr=3e-3)
         low, high = math.log(0.2), math.log(1.0)
@@ -178,7 +178,7 @@ def fit_image(views, fold, steps):
 
 
 class Standardiser:
-    """Mean and deviation of held-out energies `(N, P)` at each position; a fifth of the variance is pooled."""
+    """Mean and deviation of energies `(N, P)` at each position; a fifth of the variance is pooled."""
 
     def __init__(self, values):
         self.values = values
