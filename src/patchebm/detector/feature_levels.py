@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from patchebm.detector.fit_task import FitTask
 from patchebm.detector.level import Level, TrainingSet, average, under
 from patchebm.energy import CellsEnergy, Energy, ResidualEnergy, TiltedEnergy, WhitenedEnergy, Whitening
 from patchebm.energy.fused import Affine, Evidence, cells_of
@@ -56,18 +54,10 @@ class FeatureLevel(Level):
         self.linear = nn.ModuleList()
         self.rests = nn.ModuleList()
 
-    def fit_energy(
-        self,
-        training: TrainingSet,
-        chosen: NDArray[np.int64],
-        seed: int,
-        label: str,
-        folder: Path | None,
-        device: torch.device,
-    ) -> WhitenedEnergy:
+    def fit_energy(self, training: TrainingSet, task: FitTask) -> WhitenedEnergy:
         """Fit the whitening, the base and the network on the views of the chosen images."""
-        generator = torch.Generator().manual_seed(seed)
-        views = torch.cat([training.views[i] for i in chosen]).float()
+        generator = torch.Generator().manual_seed(task.seed)
+        views = torch.cat([training.views[i] for i in task.chosen]).float()
         whitening: Whitening | None = None
         if self.config.whitening is not None:
             # Of these images alone: with a whitening of all, images that an energy was not fitted on scored
@@ -80,13 +70,13 @@ class FeatureLevel(Level):
         if self.config.network is None:
             assert base is not None
             return WhitenedEnergy(base, whitening).eval()
-        fit = _NetworkFit(self.config.network, len(chosen), seed, label, folder, device)
         if self.whole:
             # Noise on all cells at once would be too easy to tell from data: the network trains cell by cell.
-            network: Energy = CellsEnergy(fit(cells_of(views), None, generator))
+            cells = _train_network(self.config.network, cells_of(views), None, task, generator)
+            network: Energy = CellsEnergy(cells)
             energy = network if base is None else TiltedEnergy(base, network, 0.0)
         else:
-            energy = fit(views, base, generator)
+            energy = _train_network(self.config.network, views, base, task, generator)
         return WhitenedEnergy(energy, whitening).eval()
 
     def use(self, energies: Sequence[Energy]) -> None:
@@ -186,54 +176,24 @@ class FeatureImageLevel(FeatureLevel):
         return resize(image[None], self.grid)[0]
 
 
-class _NetworkFit:
-    """Trains a network of views, alone or as a tilt of a base."""
+def _train_network(
+    config: CellNetworkConfig, views: Tensor, base: Energy | None, task: FitTask, generator: torch.Generator
+) -> Energy:
+    """Train a network of views, alone or as a tilt of a base."""
+    network = ResidualEnergy(views[0].numel(), config.hidden, config.activation, generator=generator)
+    energy: Energy = network
+    if base is not None:
+        weight, offset = 0.0, 0.0
+        if config.tilt:
+            with torch.no_grad():
+                values = torch.cat([base(chunk) for chunk in torch.split(views, CHUNK)])
+            weight, offset = 1 / float(values.std().clamp(min=1e-6)), float(values.mean())
+        energy = TiltedEnergy(base, network, weight, offset)
 
-    def __init__(
-        self,
-        config: CellNetworkConfig,
-        images: int,
-        seed: int,
-        label: str,
-        folder: Path | None,
-        device: torch.device,
-    ) -> None:
-        self._config, self._images, self._seed = config, images, seed
-        self._label, self._folder, self._device = label, folder, device
+    def draw(n: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
+        chosen = torch.randint(len(views), (n,), generator=own)
+        return views[chosen], torch.zeros(n, dtype=torch.long)
 
-    def __call__(self, views: Tensor, base: Energy | None, generator: torch.Generator) -> Energy:
-        from patchebm.training.fit import fit_network
-        from patchebm.training.negatives import build_negatives
-
-        config = self._config
-        network = ResidualEnergy(views[0].numel(), config.hidden, config.activation, generator=generator)
-        energy: Energy = network
-        if base is not None:
-            weight, offset = 0.0, 0.0
-            if config.tilt:
-                with torch.no_grad():
-                    values = torch.cat([base(chunk) for chunk in torch.split(views, CHUNK)])
-                weight, offset = 1 / float(values.std().clamp(min=1e-6)), float(values.mean())
-            energy = TiltedEnergy(base, network, weight, offset)
-
-        def draw(n: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
-            chosen = torch.randint(len(views), (n,), generator=own)
-            return views[chosen], torch.zeros(n, dtype=torch.long)
-
-        negatives = build_negatives(
-            config.negatives, draw, shape=tuple(views.shape[1:]), sample=views.clone, bound=math.inf
-        )
-        fit_network(
-            energy,
-            draw,
-            negatives,
-            training=config.training,
-            sampler=config.sampler,
-            bound=math.inf,
-            images=self._images,
-            seed=self._seed,
-            label=self._label,
-            folder=self._folder,
-            device=self._device,
-        )
-        return energy
+    shape = tuple(views.shape[1:])
+    task.train(energy, draw, config, shape=shape, sample=views.clone, bound=math.inf)
+    return energy

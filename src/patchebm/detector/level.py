@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from patchebm.detector.fit_task import FitTask
 from patchebm.detector.positions import PositionStandardiser
 from patchebm.energy import Energy
 from patchebm.energy.fused import Evidence
@@ -130,16 +131,8 @@ class Level(nn.Module, ABC):
         """Return what is kept of an image `(C, H, W)` to score it later."""
 
     @abstractmethod
-    def fit_energy(
-        self,
-        training: TrainingSet,
-        chosen: NDArray[np.int64],
-        seed: int,
-        label: str,
-        folder: Path | None,
-        device: torch.device,
-    ) -> Energy:
-        """Fit one energy on the chosen images."""
+    def fit_energy(self, training: TrainingSet, task: FitTask) -> Energy:
+        """Fit one energy on the images that the task chooses."""
 
     @abstractmethod
     def use(self, energies: Sequence[Energy]) -> None:
@@ -282,7 +275,8 @@ class Level(nn.Module, ABC):
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         own_folder = folder / ("all" if left_out is None else f"member{left_out}") if folder else None
         chosen = np.flatnonzero(training.folds != number)
-        return self.fit_energy(training, chosen, seed, f"{self.name} {label}".strip(), own_folder, device)
+        task = FitTask(chosen, seed, f"{self.name} {label}".strip(), own_folder, device)
+        return self.fit_energy(training, task)
 
 
 def average(evidence: Sequence[Evidence]) -> Evidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from patchebm.detector.fit_task import FitTask
 from patchebm.detector.folds import assign_folds
 from patchebm.detector.level import Level, TrainingSet, average, under
 from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
@@ -63,20 +64,11 @@ class PixelLevel(Level):
         """Return the image resized for scoring."""
         return resize(image[None], self.views.test_size)[0]
 
-    def fit_energy(
-        self,
-        training: TrainingSet,
-        chosen: NDArray[np.int64],
-        seed: int,
-        label: str,
-        folder: Path | None,
-        device: torch.device,
-    ) -> Energy:
+    def fit_energy(self, training: TrainingSet, task: FitTask) -> Energy:
         """Fit the base and the network on the chosen images."""
-        parts = [training.parts[i] for i in chosen]
-        folds = assign_folds(parts, max(2, int(training.folds.max())), np.random.default_rng(seed))
-        images = [training.views[i] for i in chosen]
-        return _Fit(self, images, folds, seed, label, folder, device)().eval()
+        parts = [training.parts[i] for i in task.chosen]
+        folds = assign_folds(parts, max(2, int(training.folds.max())), np.random.default_rng(task.seed))
+        return _Fit(self, [training.views[i] for i in task.chosen], folds, task)().eval()
 
     def use(self, energies: Sequence[Energy]) -> None:
         """Score by the mean over these energies."""
@@ -186,30 +178,19 @@ class _Fit:
         level: whose energy it is.
         images: the training images of this energy.
         folds: `(N,)` inner fold of each, for the cross-fitted Gaussians that the network trains on.
-        seed: decides everything random.
-        label: for the progress bar.
-        folder: for checkpoints and logs; None keeps nothing.
-        device: where the network trains.
+        task: what decides the fit.
     """
 
     def __init__(
-        self,
-        level: PixelLevel,
-        images: list[Resized],
-        folds: NDArray[np.int64],
-        seed: int,
-        label: str,
-        folder: Path | None,
-        device: torch.device,
+        self, level: PixelLevel, images: list[Resized], folds: NDArray[np.int64], task: FitTask
     ) -> None:
         self._level, self._views, self._config = level, level.views, level.config
-        self._images, self._folds, self._seed = images, folds, seed
-        self._label, self._folder, self._device = label, folder, device
+        self._images, self._folds, self._task = images, folds, task
         self._channels = images[0].pixels.shape[0]
 
     def __call__(self) -> Energy:
         """Fit the energy, ready to score. Raises TrainingError if it diverged for good."""
-        generator = torch.Generator().manual_seed(self._seed)
+        generator = torch.Generator().manual_seed(self._task.seed)
         config = self._config.network
         everything = list(range(len(self._images)))
         if config is None:
@@ -294,28 +275,8 @@ class _Fit:
         return float(energy.mean()), float(energy.std().clamp(min=1e-6)), scale
 
     def _train(self, energy: Energy, draw: Any, generator: torch.Generator) -> None:
-        from patchebm.training.fit import fit_network
-        from patchebm.training.negatives import build_negatives
-
         config = self._config.network
         assert config is not None
-        negatives = build_negatives(
-            config.negatives,
-            draw,
-            shape=(self._channels, *self._views.view_size),
-            sample=lambda: self._many_views(self._images, generator),
-            bound=1.0,
-        )
-        fit_network(
-            energy,
-            draw,
-            negatives,
-            training=config.training,
-            sampler=config.sampler,
-            bound=1.0,
-            images=len(self._images),
-            seed=self._seed,
-            label=self._label,
-            folder=self._folder,
-            device=self._device,
-        )
+        shape = (self._channels, *self._views.view_size)
+        sample = partial(self._many_views, self._images, generator)
+        self._task.train(energy, draw, config, shape=shape, sample=sample, bound=1.0)
