@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
-from scipy.stats import binom
 
 # Neighbours on either side. A part is seldom photographed more often in a row.
 REACH = 3
@@ -49,6 +47,10 @@ def measure_order(vectors: NDArray[np.float64]) -> Order:
     Args:
         vectors: `(N, d)` what images look like, in their order, N >= 2; the first `MAX_IMAGES` count.
     """
+    # Imported here, so that scoring, which needs no order, does not take the time.
+    from scipy.spatial.distance import cdist
+    from scipy.stats import binom
+
     x = vectors[:MAX_IMAGES]
     n = len(x)
     std = x.std(0)
