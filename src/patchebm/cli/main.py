@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "safetensors",
             "scipy",
             "sklearn",
+            "jinja2",
+            "matplotlib",
         ):
             return _fail(f"'{verb}' needs {error.name}; install it with: pip install 'patchebm[train]'")
         raise
