@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from patchebm.errors import DataError, ImageError
-from patchebm.images.folders import ImageFile, ImageSet, check_images, find_images, open_image_set
+from patchebm.images.checking import check_images
+from patchebm.images.folders import ImageFile, ImageSet, find_images, open_image_set
 
 
 def image(path: Path, size: tuple[int, int] = (6, 4)) -> Path:
@@ -72,7 +73,7 @@ def test_mvtec_layout(mvtec: Path) -> None:
     assert not found.has_masks
     assert found.kinds == {}
     assert [p.anomalous for p in found.test] == [True, True, True, False]
-    assert all(p.group is None and p.mask is None for p in found.train + found.test)
+    assert all(p.group is None and not p.masks for p in found.train + found.test)
     assert open_image_set(str(mvtec)) == found
 
 
@@ -129,7 +130,7 @@ def test_neighbours_of_good_are_defects(tmp_path: Path) -> None:
     found = open_image_set(tmp_path)
     assert names(found.train, tmp_path) == [("good/a.png", "good")]
     assert names(found.test, tmp_path) == [("dent/c.png", "dent"), ("scratch/b.png", "scratch")]
-    assert [p.mask for p in found.test] == [tmp_path / "ground_truth/dent/c.png", None]
+    assert [p.masks for p in found.test] == [(tmp_path / "ground_truth/dent/c.png",), ()]
 
 
 class TestMasks:
@@ -137,7 +138,7 @@ class TestMasks:
         first = image(mvtec / "ground_truth/bent/0_mask.png")
         second = image(mvtec / "ground_truth/bent/1.png")
         found = open_image_set(mvtec)
-        assert [p.mask for p in found.test] == [first, second, None, None]
+        assert [p.masks for p in found.test] == [(first,), (second,), (), ()]
         assert found.has_masks
 
     def test_a_image_may_be_called_mask(self, mvtec: Path) -> None:
@@ -145,7 +146,7 @@ class TestMasks:
             image(mvtec / name)
         masks = [image(mvtec / f"ground_truth/hole/{name}.png") for name in ("a_mask", "a")]
         holes = [p for p in open_image_set(mvtec).test if p.defect == "hole"]
-        assert [(p.path.stem, p.mask) for p in holes] == [("a", masks[1]), ("a_mask", masks[0])]
+        assert [(p.path.stem, p.masks) for p in holes] == [("a", (masks[1],)), ("a_mask", (masks[0],))]
 
     @pytest.mark.parametrize("name", ["bent/7_mask.png", "rust/0_mask.png", "0_mask.png"])
     def test_a_mask_without_a_image(self, mvtec: Path, name: str) -> None:
@@ -173,7 +174,7 @@ class TestMasks:
         image(tmp_path / "later/cut/9.png")
         mask = image(tmp_path / "later/ground_truth/cut/9_mask.png")
         assert open_image_set(mvtec, test=tmp_path / "later").test == (
-            ImageFile(tmp_path / "later/cut/9.png", "cut", mask),
+            ImageFile(tmp_path / "later/cut/9.png", "cut", (mask,)),
         )
         # A ground_truth beside a folder that is not called test may belong to other images.
         image(tmp_path / "ground_truth/other/1.png")
@@ -208,8 +209,8 @@ class TestBadFolders:
 
     def test_empty_test(self, mvtec: Path, tmp_path: Path) -> None:
         empty = tmp_path / "empty"
-        image(empty / "cut/rgb/0.png")  # MVTec 3D-AD has one folder more
-        refused(mvtec, str(empty), "holds no test images", test=empty)
+        text(empty / "cut/rgb/0.txt", "x")
+        refused(mvtec, str(empty), "holds no test images", "1 files that do not end in", "0.txt", test=empty)
 
 
 class TestGroups:
@@ -361,7 +362,7 @@ def test_real_sets(real_data: Path, name: str) -> None:
     labels = Counter(p.anomalous for p in found.test)
     assert (found.name, len(found.train), labels) == (name, train, Counter({False: good, True: bad}))
     assert found.has_masks == masks
-    assert all((p.mask is not None) == (masks and bool(p.anomalous)) for p in found.test)
+    assert all(bool(p.masks) == (masks and bool(p.anomalous)) for p in found.test)
     start = time.process_time()
     assert check_images(found.train) == (list(found.train), [])
     assert check_images(found.test) == (list(found.test), [])

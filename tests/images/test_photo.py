@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from patchebm.errors import ImageError
+from patchebm.images.checking import readable_photos
 from patchebm.images.fingerprints import FingerprintTaker, take_fingerprints
-from patchebm.images.folders import ImageFile, readable_photos
+from patchebm.images.folders import ImageFile
 from patchebm.images.photo import Photo
 from patchebm.images.reading import read_image
 from patchebm.provenance import combined_hash, data_hash
@@ -25,7 +26,8 @@ COUNT_OPENINGS = """
 import json, sys
 from pathlib import Path
 from patchebm.images.fingerprints import FingerprintTaker
-from patchebm.images.folders import ImageFile, readable_photos
+from patchebm.images.checking import readable_photos
+from patchebm.images.folders import ImageFile
 from patchebm.provenance import combined_hash
 
 root = Path(sys.argv[1])

@@ -1,188 +1,236 @@
-"""This module decodes an image file and reads its header, or says in a sentence why it cannot.
-
-Pillow decodes. Where it returns numbers that are not those of the file (signed or planar 16-bit TIFF, for
-instance) the file is refused rather than read wrongly.
-"""
+"""This module says how the numbers of an image file become pixels: one value, which a model keeps."""
 
 from __future__ import annotations
 
-import io
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageColor
 
-from patchebm.errors import ImageError
+from patchebm.errors import ConfigError, ImageError
+from patchebm.images.samples import DEEP_WHITE, Samples
 
-MAX_PIXELS = 175_000_000
-"""Largest image that is read, in pixels.
+BITS = range(8, 17)
+"""The bit depths that 16-bit files may be said to hold."""
 
-An image this size takes 2 GB as RGB float32. It is above the 151 megapixels of the largest industrial
-sensors and just below 178,956,970, where Pillow itself refuses a file as a decompression bomb.
-"""
+UNKNOWN_DEPTH = "deep"
+"""The kind of misfit of a 16-bit image where nobody has said how many of its bits are used."""
 
-MAX_BYTES = 2 * 2**30
-"""Largest file that is read: above what `MAX_PIXELS` of four 16-bit channels take without compression."""
-
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-_MAGIC = {
-    b"\x89PNG": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-}
-_TAG_BITS, _TAG_PHOTOMETRIC, _TAG_ORIENTATION, _TAG_PLANAR, _TAG_SAMPLE_FORMAT = 258, 262, 274, 284, 339
-_WHITE_IS_ZERO, _SEPARATE_PLANES = 0, 2
-_PNG_GREY, _PNG_GREY_ALPHA = 0, 4
-# What Pillow warns of when it has to leave out a TIFF tag. Each may be the one that says how to read the
-# pixels, so an image read without it may be wrong, and the file is truncated or damaged anyway.
-_LOST_TAGS = ("Corrupt EXIF data", "Tag data larger than file", "Tag offset too large")
+# What ITU-R BT.601 counts of red, green and blue in the brightness of a colour, as Pillow does.
+_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """This class holds a decoded image and what the header says that Pillow's mode does not."""
+class Decoding:
+    """This class is the rule by which numbers of image files become pixels in [0, 1].
 
-    image: Image.Image
-    kind: str
-    white: int = 255
-    inverted: bool = False
-    deep_colour: bool = False
-    grey_alpha: bool = False
-    orientation: int = 1
+    A model is trained with one, keeps it, and reads everything by it afterwards.
 
+    Attributes:
+        white_level: what 16-bit numbers are divided by, 4095 for 12-bit data; what is brighter is white.
+            None, which means 65535, where no image of 16 bits has told: training then looks at the set.
+        page: which page of files that hold several is read, from 1 on; None refuses such files.
+        background: red, green and blue, 0 to 255, that shine through where an image is transparent; None
+            takes the colours that the file has there, whatever they are.
+        range: the numbers that are black and white in files of floating-point or signed numbers; None takes
+            floating-point numbers in [0, 1] as they are and refuses all others.
+    """
 
-def read_file(path: Path) -> bytes:
-    """Returns the content of an image file; every failure becomes an ImageError that names it."""
-    # Asked before opening, since opening a pipe would wait for its other end for ever.
-    try:
-        if path.is_dir():
-            raise ImageError(f"{path} is a folder, not an image; name a file in it")
-        if not path.exists():
-            raise ImageError(f"{path} does not exist; check the path")
-        if not path.is_file():
-            raise ImageError(f"{path} is not a regular file; name an image")
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(
-                f"{path} has more than {MAX_BYTES >> 30} GiB; scale it down or cut it into parts"
+    white_level: int | None = None
+    page: int | None = None
+    background: tuple[int, int, int] | None = (255, 255, 255)
+    range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.white_level is not None and not 1 <= self.white_level <= DEEP_WHITE:
+            raise ConfigError(f"the white level is {self.white_level}; give 1 to {DEEP_WHITE}")
+        if self.page is not None and self.page < 1:
+            raise ConfigError(f"page {self.page} is no page; the first is 1")
+        if self.range is not None and not -np.inf < self.range[0] < self.range[1] < np.inf:
+            raise ConfigError(
+                f"the range {self.range[0]:g} to {self.range[1]:g} holds no numbers; give what is black, "
+                "then what is white, which is larger"
             )
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+
+    @property
+    def white(self) -> int:
+        """Returns what 16-bit numbers are divided by."""
+        return self.white_level or DEEP_WHITE
+
+    def pixels(self, samples: Samples, name: str | Path) -> NDArray[np.float32]:
+        """Returns the pixels `(H, W, 1 or 3)` float32 in [0, 1], C-contiguous, that samples stand for.
+
+        Args:
+            samples: of an image.
+            name: what messages call it.
+
+        Raises:
+            ImageError: numbers that need a range and have none, or that are not finite.
+        """
+        if samples.white is None:
+            low, high = self._ends(samples, name)
+            # In 64 bits: heights in micrometres may differ in the last digits of 32 alone.
+            pixels = ((samples.values.astype(np.float64) - low) / (high - low)).clip(0, 1).astype(np.float32)
+            if samples.inverted:
+                np.subtract(1, pixels, out=pixels)
+        else:
+            white = self.white if samples.is_deep else samples.white
+            values = np.minimum(samples.values, white) if samples.is_deep else samples.values
+            pixels = (white - values if samples.inverted else values).astype(np.float32)
+            pixels /= np.float32(white)
+        if samples.alpha is not None and self.background is not None:
+            largest = np.iinfo(samples.alpha.dtype).max
+            opaque = samples.alpha.astype(np.float32)[:, :, np.newaxis] / np.float32(largest)
+            colour = np.array(self.background, dtype=np.float32) / 255
+            if pixels.shape[2] == 1:
+                colour = colour @ np.array(_LUMA, dtype=np.float32)
+            pixels = opaque * pixels + (1 - opaque) * colour
+        return pixels
+
+    def _ends(self, samples: Samples, name: str | Path) -> tuple[float, float]:
+        """Returns the numbers that are black and white in an image of which the file does not tell."""
+        values = samples.values
+        # One comparison is false for NaN, too.
+        finite = bool(np.isfinite(values).all())
+        if not finite:
+            raise ImageError(f"{name} has numbers that are not finite; replace NaN and infinity in it")
+        if self.range is not None:
+            return self.range
+        if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
+            return 0, 1
+        what = "floating-point numbers" if values.dtype.kind == "f" else f"{values.dtype} numbers"
         raise ImageError(
-            f"{path!s:.200} cannot be read: {reason}; check the path, its permissions and the disk"
+            f"{name} holds {what}, from {values.min():.6g} to {values.max():.6g}, of which nothing says what "
+            "is black and what is white; train with --range LOW HIGH, or save 8 or 16 bits per channel"
+        )
+
+    def misfit(self, samples: Samples, name: str | Path) -> Misfit | None:
+        """Returns what makes samples doubtful under this rule, if anything does."""
+        if samples.white is None:
+            return self._beyond_range(samples, name)
+        if not samples.is_deep:
+            if samples.white == 255 < self.white < DEEP_WHITE // 2:
+                return Misfit(
+                    "shallow",
+                    f"{name} has 8 bits per channel, and others come in 16-bit files with white at "
+                    f"{self.white}; let all come from a camera with the same settings",
+                )
+            return None
+        brightest = samples.brightest
+        if brightest > self.white:
+            return Misfit(
+                "bright",
+                f"{name} has values up to {brightest}, above {self.white}, from where on all is read as "
+                "white; if the camera gives more bits than before, set it back or train with --bits "
+                f"{max(BITS.start, brightest.bit_length())}",
+            )
+        if self.white_level is None:
+            return Misfit(
+                UNKNOWN_DEPTH,
+                f"{name} has 16 bits per channel, and no training image had: it is read with white at "
+                f"{DEEP_WHITE}, and its brightest value is {brightest}; if that is not right, train on such "
+                "images or with --bits",
+            )
+        if 16 * brightest <= self.white:
+            return Misfit(
+                "dark",
+                f"{name} has no value above {brightest}, and is read as nearly black, with white at "
+                f"{self.white}; if the camera gives fewer bits than before, set it back",
+            )
+        return None
+
+    def _beyond_range(self, samples: Samples, name: str | Path) -> Misfit | None:
+        if self.range is None:
+            return None
+        low, high = self.range
+        darkest, brightest = float(samples.values.min()), float(samples.values.max())
+        if low <= darkest and brightest <= high:
+            return None
+        return Misfit(
+            "range",
+            f"{name} has numbers from {darkest:.6g} to {brightest:.6g}, beyond the range of {low:g} to "
+            f"{high:g}: what is below is read as black, what is above as white",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the rule as JSON can hold it."""
+        return {
+            "white_level": self.white_level,
+            "page": self.page,
+            "background": None if self.background is None else list(self.background),
+            "range": None if self.range is None else list(self.range),
+        }
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any] | None) -> Decoding:
+        """Returns the rule that `to_dict` wrote.
+
+        Args:
+            facts: None for that of models which keep none: white is 65535, and transparent pixels have the
+                colours that the file has there.
+
+        Raises:
+            KeyError, TypeError, ValueError, ConfigError: facts that are no rule.
+        """
+        if facts is None:
+            return cls(white_level=DEEP_WHITE, background=None)
+        white, page, background, ends = (facts[key] for key in ("white_level", "page", "background", "range"))
+        return cls(
+            None if white is None else int(white),
+            None if page is None else int(page),
+            None if background is None else _triple(background),
+            None if ends is None else _pair(ends),
+        )
+
+
+STANDARD = Decoding()
+"""The rule by which files are read where no model says another one."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """This class says in which way an image does not fit the rule by which it is read.
+
+    Attributes:
+        kind: short, the same for all images that are doubtful in the same way.
+        sentence: names the image, and what to do.
+    """
+
+    kind: str
+    sentence: str
+
+
+def colour_of(text: str) -> tuple[int, int, int] | None:
+    """Returns the background that a name such as white, or a code such as #ff8000, stands for.
+
+    Args:
+        text: `keep` for the colours that the file has.
+
+    Raises:
+        ConfigError: no colour.
+    """
+    if text == "keep":
+        return None
+    try:
+        return _triple(ImageColor.getrgb(text)[:3])
+    except ValueError as error:
+        raise ConfigError(
+            f"background '{text:.40}' is no colour; give a name such as white, a code such as #ff8000, "
+            "or keep"
         ) from error
 
 
-def decode(content: bytes, path: Path) -> Decoded:
-    """Decodes the content of a file completely; every failure becomes an ImageError that calls it `path`."""
-    if not content:
-        raise ImageError(f"{path} is empty (0 bytes); copy it again or leave it out")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            loaded = _decode(path, content)
-        except ImageError:
-            raise
-        except UnidentifiedImageError as error:
-            raise ImageError(_unidentified(path, content[:4])) from error
-        except Image.DecompressionBombError as error:
-            raise ImageError(too_large(path)) from error
-        except MemoryError as error:
-            raise ImageError(f"{path} needs more memory than there is; scale it down") from error
-        except Exception as error:
-            # Damaged files make Pillow's plugins raise nearly anything: SyntaxError, KeyError, struct.error.
-            raise ImageError(damaged(path)) from error
-    if loaded.kind == "TIFF" and any(str(w.message).startswith(_LOST_TAGS) for w in caught):
-        raise ImageError(damaged(path))
-    return loaded
+def _triple(values: Any) -> tuple[int, int, int]:
+    red, green, blue = map(int, values)
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError("a colour has three numbers from 0 to 255")
+    return red, green, blue
 
 
-def _decode(path: Path, content: bytes) -> Decoded:
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(too_large(path))
-    if image.width == 0 or image.height == 0:
-        raise ImageError(damaged(path))
-    # An MPO is a JPEG with more images behind it; the first is the photograph.
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
-    pages = int(getattr(image, "n_frames", 1))
-    if kind != "JPEG" and pages > 1:
-        raise ImageError(f"{path} holds {pages} pages; save the one that is meant as a file of its own")
-    if kind == "TIFF":
-        return _decode_tiff(path, image)
-    depth, colour = 8, _PNG_GREY
-    if kind == "PNG":
-        # Bit depth and colour type stand here in every PNG; Pillow's mode does not tell 16-bit colour from 8.
-        depth, colour = content[24:26]
-    image.load()
-    deep = depth == 16
-    return Decoded(
-        image,
-        kind,
-        white=65535 if deep and colour == _PNG_GREY else 255,
-        deep_colour=deep and colour != _PNG_GREY,
-        grey_alpha=colour == _PNG_GREY_ALPHA,
-        orientation=orientation_of(image),
-    )
-
-
-def _decode_tiff(path: Path, image: Image.Image) -> Decoded:
-    tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    bits = max(tags.get(_TAG_BITS, (1,)))
-    colour = image.mode not in ("1", "L") and not image.mode.startswith("I")
-    what = None
-    if any(sample in (2, 3) for sample in tags.get(_TAG_SAMPLE_FORMAT, (1,))):
-        what = "signed or floating-point numbers"
-    elif bits > 8 and tags.get(_TAG_PLANAR, 1) == _SEPARATE_PLANES and colour:
-        what = "16-bit colours in separate planes"
-    elif bits > 8 and image.mode == "CMYK":
-        what = "16-bit CMYK"
-    if what is not None:
-        raise ImageError(unsupported(path, what))
-    inverted = bits == 16 and tags.get(_TAG_PHOTOMETRIC) == _WHITE_IS_ZERO
-    # Pillow turns a TIFF upright itself while it loads it, so its orientation stays 1 here.
-    image.load()
-    deep = bits > 8 and colour
-    white = 255 if deep else {12: 4095, 16: 65535}.get(bits, 255)
-    return Decoded(image, "TIFF", white=white, inverted=inverted, deep_colour=deep)
-
-
-def orientation_of(image: Image.Image) -> int:
-    """Returns the EXIF orientation; 1, which is upright, where there is none."""
-    try:
-        return int(image.getexif().get(_TAG_ORIENTATION, 1))
-    except Exception:
-        # A damaged EXIF block does not spoil the pixels; every viewer shows such an image as it is stored.
-        return 1
-
-
-def _unidentified(path: Path, start: bytes) -> str:
-    kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
-    if kind is None:
-        return f"{path} is not a PNG, JPEG, BMP or TIFF image; convert it to one of these or leave it out"
-    return (
-        f"{path} starts as {kind} but is truncated or of a kind that cannot be read; "
-        "copy it again or convert it to 8-bit PNG"
-    )
-
-
-def damaged(path: Path) -> str:
-    """Returns the sentence on a file whose pixels cannot all be read."""
-    return f"{path} is truncated or damaged; copy it again or leave it out"
-
-
-def too_large(path: Path) -> str:
-    """Returns the sentence on a file of more than `MAX_PIXELS`."""
-    limit = MAX_PIXELS // 1_000_000
-    return f"{path} claims to have more than {limit} million pixels; scale it down or cut it into parts"
-
-
-def unsupported(path: Path, what: str) -> str:
-    """Returns the sentence on a file of numbers that would be read wrongly."""
-    return f"{path} holds {what}, which cannot be read; save it with 8 bits per channel or as 16-bit grey"
+def _pair(values: Any) -> tuple[float, float]:
+    low, high = map(float, values)
+    return low, high

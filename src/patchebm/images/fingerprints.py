@@ -20,6 +20,7 @@ from PIL import Image
 
 from patchebm.errors import DataError
 from patchebm.files import replacing
+from patchebm.images.decoding import STANDARD, Decoding
 from patchebm.images.photo import Photo
 from patchebm.provenance import name_below
 
@@ -34,6 +35,13 @@ image (cubes, a scene photographed every ten seconds; in four of the sets none i
 copies of training images, all at half the size and 98 % as JPEG of quality 60 are beyond it, 90 % with
 noise of 5/255, 85 % a tenth brighter (not where that washes white out); a copy shifted by 1 % is another
 image, and of images of hardly more than 64 px JPEG changes the very detail that is compared.
+"""
+
+SAME_FRAME = 0.998
+"""Similarity from which two images of one set count as one photograph though all its images are much alike.
+
+What a set's images share is not taken away here: of a set that is one frame saved again and again, nothing
+else would be left. The nearest two photographs of the eight development sets reach .9952 (cubes).
 """
 
 _CHUNK = 256
@@ -103,15 +111,20 @@ class FingerprintTaker:
         return Fingerprints(self._names, self._sha256, details)
 
 
-def take_fingerprints(paths: Iterable[Path], root: Path) -> Fingerprints:
+def take_fingerprints(paths: Iterable[Path], root: Path, decoding: Decoding = STANDARD) -> Fingerprints:
     """Returns the fingerprints of image files, each of which is opened once; names start at `root`.
+
+    Args:
+        paths: of the files.
+        root: the folder that names start at.
+        decoding: what the numbers of the files mean.
 
     Raises:
         ImageError: an image cannot be read.
     """
     taker = FingerprintTaker(root)
     for path in paths:
-        taker.add(Photo(path))
+        taker.add(Photo(path, decoding))
     return taker.fingerprints()
 
 
@@ -155,6 +168,37 @@ def find_duplicates(train: Fingerprints, test: Fingerprints) -> list[Duplicate]:
             elif row[i] >= NEAR:
                 found.append(Duplicate(name, train.names[i], False, round(float(row[i]), 4)))
     return found
+
+
+def find_originals(images: Fingerprints) -> NDArray[np.int64]:
+    """Returns for each image `(N,)` the index of the first that shows the same photograph; mostly its own.
+
+    Files that are equal byte by byte are one photograph, and so are images as similar as `NEAR` says. What
+    all photographs share is taken away first, each of them counted once, or twenty copies would be what is
+    shared.
+    """
+    first = {digest: i for i, digest in reversed(list(enumerate(images.sha256)))}
+    original = np.array([first[digest] for digest in images.sha256], dtype=np.int64)
+    flat = _normed(images.details)
+    while True:
+        distinct = np.unique(original)
+        own = flat[distinct]
+        nearest = np.arange(len(distinct))
+        centred = _directions(own - own.mean(0)) if len(distinct) > 1 else own
+        for begin in range(0, len(distinct), _CHUNK):
+            part = slice(begin, begin + _CHUNK)
+            alike = (centred[part] @ centred.T >= NEAR) | (own[part] @ own.T >= SAME_FRAME)
+            # The first that is alike; an image is like itself but for one without any detail.
+            index = np.arange(len(alike)) + begin
+            alike[np.arange(len(alike)), index] = True
+            nearest[part] = alike.argmax(1)
+        merged = distinct[nearest][np.searchsorted(distinct, original)]
+        # A chain of copies ends at its first.
+        while (following := merged[merged]).tolist() != merged.tolist():
+            merged = following
+        if (merged == original).all():
+            return original
+        original = merged
 
 
 def _details(image: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -1,48 +1,52 @@
 """This module finds the images, labels, masks and groups of an image set in a folder, and checks them.
 
 Only `check_images` and `readable_photos` open images. Folders are listed in sorted order, so that the same
-files give the same set on every machine; hidden files and files that are not images are left out.
+files give the same set on every machine; what is left out is counted.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from patchebm.errors import DataError, ImageError
+from patchebm.errors import DataError
+from patchebm.files import as_unicode
 from patchebm.images.groups import read_csv, read_groups
-from patchebm.images.photo import Photo
-from patchebm.images.reading import IMAGE_SUFFIXES, read_mask
+from patchebm.images.image_file import ImageFile
+from patchebm.images.listing import (
+    LeftOut,
+    LeftOutTally,
+    Seen,
+    endings,
+    folders_in,
+    images_below,
+    images_in,
+    left_out_sentence,
+    list_images,
+    seen_folder,
+)
+from patchebm.images.names import (
+    GOOD,
+    GOOD_NAMES,
+    MASKS,
+    is_unclear,
+    means_defective,
+    means_good,
+    means_masks,
+)
+from patchebm.images.pairing import mask_folder, with_masks
 
-GOOD = "good"
-"""Folder name and label of normal images."""
-
-MASKS = "ground_truth"
-"""Name of the folder of masks."""
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """This class names an image file and what is known of it.
-
-    Attributes:
-        path: the file.
-        defect: 'good', the name of a defect, or '' if nobody said.
-        mask: file of the defect mask, if there is one.
-        group: name of the physical object shown; images of one group belong on one side of a split.
-    """
-
-    path: Path
-    defect: str = ""
-    mask: Path | None = None
-    group: str | None = None
-
-    @property
-    def anomalous(self) -> bool | None:
-        """Returns False for 'good', None for unknown, else True."""
-        return None if self.defect == "" else self.defect != GOOD
+__all__ = [
+    "GOOD",
+    "MASKS",
+    "ImageFile",
+    "ImageSet",
+    "find_images",
+    "open_image_set",
+    "open_test_set",
+]
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,10 @@ class ImageSet:
     Attributes:
         name: name of the root folder.
         root: the root folder.
-        train: good images to fit on, sorted by path; never empty.
+        train: good images to fit on, sorted by path; empty only where `open_test_set` found none.
         test: images to evaluate on, sorted by defect and file name; may be empty.
         kinds: 'local' or 'global' for each defect that kinds.csv lists, with images of it or not.
+        left_out: what lies in the folders of the set and is not in it, to be said to the user.
     """
 
     name: str
@@ -62,11 +67,12 @@ class ImageSet:
     train: tuple[ImageFile, ...]
     test: tuple[ImageFile, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = field(default=(), compare=False)
 
     @property
     def has_masks(self) -> bool:
         """Whether any test image has a mask."""
-        return any(image.mask is not None for image in self.test)
+        return any(image.masks for image in self.test)
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -74,16 +80,25 @@ class ImageSet:
         return tuple(sorted({image.defect for image in self.test if image.anomalous}))
 
 
-def open_image_set(root: str | Path, test: str | Path | None = None, groups: str | None = None) -> ImageSet:
-    """Lists an image set; the images themselves are not opened (`check_images` does).
+def open_image_set(
+    root: str | Path,
+    test: str | Path | None = None,
+    groups: str | None = None,
+    *,
+    good: Collection[str] = (),
+) -> ImageSet:
+    """Lists an image set; the images themselves are not opened (see `patchebm.images.checking`).
 
     The good images to train on lie in `train/good` (the layout of MVTec AD), else in `good`, else directly
     in `root`; the first of these that exists counts. The test images lie in `test`, in one folder for each
     defect and `good` for normal ones; images directly in the test folder are unlabelled (''). Without a
-    test folder, the neighbours of `root/good` that hold images are taken as defects.
+    test folder, the neighbours of `root/good` that hold images are taken as defects. Sub-folders of all of
+    these are searched, too, linked ones as well. Any name of `patchebm.images.names.GOOD_NAMES` will do for
+    `good`, and any of `MASK_NAMES` for `ground_truth`.
 
-    Masks are optional, for each defect too: `ground_truth/<defect>/<stem>_mask.png` or `<stem>.png` beside a
-    folder named `test` (any image ending will do), or `ground_truth` inside a test folder of another name.
+    Masks are optional, for each defect too: `ground_truth/<defect>/<stem>_mask.png` or `<stem>.png`, or
+    several in a folder `ground_truth/<defect>/<stem>/`, beside a folder named `test` (any image ending will
+    do), or `ground_truth` inside a test folder of another name or inside a defect's folder.
     Optional files in `root`: `groups.csv` with the columns file,group (paths below `root`, with forward
     slashes) and `kinds.csv` with the columns defect,kind (kind is local or global).
 
@@ -91,221 +106,240 @@ def open_image_set(root: str | Path, test: str | Path | None = None, groups: str
         root: folder of the set.
         test: folder of test images to use instead of `root/test`.
         groups: a file like groups.csv elsewhere, or a pattern; see `patchebm.images.groups`.
+        good: the names of folders that hold good parts beside 'good', in place of `GOOD_NAMES`.
 
     Raises:
         DataError: a folder is missing or is a file; there are no images to train on; a test folder holds
-            no images; a mask has no image, two masks fit one image, or an image has no mask while
-            others of its defect have; a csv file is malformed; groups.csv names a file that does not exist.
+            no images; it is not clear whether a folder holds good parts; a mask has no image, two masks fit
+            one image, or an image has no mask while others of its defect have; a csv file is malformed;
+            groups.csv names a file that does not exist.
     """
     root = Path(root)
     _require_folder(root)
-    train_folder = _train_folder(root)
-    train = [ImageFile(path, GOOD) for path in _images_in(train_folder)]
-    if not train:
-        raise DataError(f"{train_folder} holds no images; put the images of good parts there")
-
+    tally = LeftOutTally()
+    train, beside_good = _train_images(root, good, tally)
     if test is not None:
-        images = _test_images(Path(test))
-    elif (root / "test").is_dir():
-        images = _test_images(root / "test")
-    elif train_folder == root / GOOD:
-        others = [folder for folder in _folders_in(root) if folder.name not in (GOOD, MASKS)]
-        images = _with_masks([_labelled(folder) for folder in others], root / MASKS)
+        images = _test_images(Path(test), good, tally)
+    elif (own := _folder_called(root, "test")) is not None:
+        images = _test_images(own, good, tally)
+    elif beside_good:
+        others = [folder for folder in _labelled_folders(root) if not means_good(folder.name, good)]
+        images = _labelled(others, mask_folder(root), good, tally)
     else:
         images = []
+    return _image_set(root, train, images, tally, groups)
 
+
+def open_test_set(root: str | Path, *, good: Collection[str] = ()) -> ImageSet:
+    """Lists the test images of a set for a model that was trained elsewhere, perhaps.
+
+    They lie in `root/test`, or, as in a folder of test images, in one folder for each defect and `good`
+    directly in `root`. Good images that lie there are in `test` then, and in `train`, too: whether the model
+    was trained on these is for the caller to find out.
+
+    Args:
+        root: folder of the set, or of its test images.
+        good: as for `open_image_set`.
+
+    Raises:
+        DataError: as `open_image_set`, but for missing training images.
+    """
+    root = Path(root)
+    _require_folder(root)
+    tally = LeftOutTally()
+    own = _folder_called(root, "test")
+    trained = _folder_called(root, "train")
+    if own is not None:
+        images = _test_images(own, good, tally)
+        train = (
+            _train_images(root, good, LeftOutTally())[0]
+            if trained is not None or _good_in(root, good)
+            else []
+        )
+    elif (
+        trained is not None
+        or any(_folder_called(folder, "test") for folder in folders_in(root))
+        or not any(images_below(folder, LeftOutTally()) for folder in _labelled_folders(root))
+    ):
+        raise _no_test(root)
+    else:
+        images = _test_images(root, good, tally)
+        train = [] if _is_test(root) else [replace(p, masks=()) for p in images if p.anomalous is False]
+    return _image_set(root, train, images, tally, None)
+
+
+def _no_test(root: Path) -> DataError:
+    sets = [folder for folder in folders_in(root) if _folder_called(folder, "test") is not None]
+    if sets:
+        return DataError(f"{root} is a folder of {len(sets)} image sets; name one of them, such as {sets[0]}")
+    if images_in(root, LeftOutTally()):
+        # A folder of one kind of images, such as test/good: what they show stands above.
+        above = root.resolve().parent
+        return DataError(
+            f"{root} has no test images of known truth, but images of one kind alone; name the folder that "
+            f"holds it, such as {above}, with folders {GOOD} and <defect>"
+        )
+    return DataError(
+        f"{root} has no test images of known truth; put them in {root / 'test' / GOOD} and "
+        f"{root / 'test'}/<defect>, or name a folder that has folders {GOOD} and <defect>"
+    )
+
+
+def _image_set(
+    root: Path, train: list[ImageFile], test: list[ImageFile], tally: LeftOutTally, groups: str | None
+) -> ImageSet:
     parts = read_groups([p.path for p in train], root, groups)
 
     def grouped(own: Iterable[ImageFile]) -> tuple[ImageFile, ...]:
         return tuple(replace(image, group=parts.get(image.path)) for image in own)
 
     return ImageSet(
-        name=root.resolve().name,
+        name=as_unicode(root.resolve().name),
         root=root,
         train=grouped(train),
-        test=grouped(images),
+        test=grouped(test),
         kinds=_read_kinds(root),
+        left_out=tally.found(),
     )
 
 
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Expands files and folders to image files, sorted by path, each once.
-
-    Folders are searched through all their sub-folders (hidden ones and links to folders left out) for
-    files with an ending in `IMAGE_SUFFIXES`. A file that is named itself is taken whatever its ending.
+    """Returns the images of `patchebm.images.listing.list_images`, where what is left out does not matter.
 
     Raises:
-        DataError: a path does not exist, a folder holds no images or cannot be read, `paths` is empty.
+        DataError: as `list_images`.
     """
-    found: set[Path] = set()
-    named = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not named:
-        raise DataError("no images were named; name image files or folders of images")
-    for path in map(Path, named):
-        if not os.path.isdir(path):
-            if not os.path.exists(path):
-                raise DataError(f"{path} does not exist; name an image or a folder of images")
-            found.add(path)
-            continue
-        inside: list[Path] = []
-        for folder, subfolders, _ in os.walk(path, onerror=_refuse_walk):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            inside += _images_in(Path(folder))
-        if not inside:
-            raise DataError(f"{path} holds no {_endings()} files; name a folder of images")
-        found.update(inside)
-    return sorted(found)
+    return list(list_images(paths).images)
 
 
-def check_images(
-    images: Iterable[ImageFile], *, skip_bad: bool = False
-) -> tuple[list[ImageFile], list[tuple[ImageFile, str]]]:
-    """Reads every image and its mask to the end, so that a bad file is found before hours of training.
-
-    Args:
-        images: what to check.
-        skip_bad: whether bad images are returned; otherwise they are an error.
-
-    Returns:
-        The good images, in their order, and the bad ones, each with the sentence that says why.
-
-    Raises:
-        ImageError: without `skip_bad`, if any image or mask is bad; names the first, counts the others.
-        DataError: with `skip_bad`, if there are images and not one of them is good.
-    """
-    bad: list[tuple[ImageFile, str]] = []
-    good = [image for image, _ in readable_photos(images, bad)]
-    refuse_bad(bad, len(good), skip_bad=skip_bad)
-    return good, bad
-
-
-def readable_photos(
-    images: Iterable[ImageFile], bad: list[tuple[ImageFile, str]]
-) -> Iterator[tuple[ImageFile, Photo]]:
-    """Yields each image that can be read, and whose mask can, with its photo, decoded.
-
-    The photo is released when the next one is asked for, so that one image at a time is in memory.
-
-    Args:
-        images: in the order in which they are read.
-        bad: gets each of the other images with the sentence that says why it cannot be used.
-    """
-    for image in images:
-        photo = Photo(image.path)
-        try:
-            height, width, _ = photo.pixels.shape
-            if image.mask is not None:
-                read_mask(image.mask, (height, width))
-        except ImageError as error:
-            bad.append((image, str(error)))
+def _train_images(root: Path, good: Collection[str], tally: LeftOutTally) -> tuple[list[ImageFile], bool]:
+    """Returns the images to train on, and whether they lie in folders beside which those of defects lie."""
+    train = _folder_called(root, "train")
+    above = root if train is None else train
+    folders = _good_in(above, good)
+    if not folders and train is not None:
+        raise DataError(
+            f"{train} has no folder '{GOOD}'; put the images of good parts there"
+            f"{_or_good_option(_labelled_folders(train))}"
+        )
+    if folders:
+        seen: Seen = set()
+        links_last = sorted(folders, key=lambda folder: folder.is_symlink())
+        images = sorted(image for folder in links_last for image in images_below(folder, tally, seen=seen))
+        if not images:
+            raise DataError(f"{folders[0]} holds no images; put the images of good parts there{_but(tally)}")
+        if train is not None:
+            # These lie where no one would look for them, and are nothing that training can use.
+            others = [folder for folder in _labelled_folders(train) if folder not in folders]
+            for folder in others:
+                tally.add(f"images in {folder.name}, which does not mean good", images_below(folder, tally))
+            tally.add(f"images beside {folders[0].name}", images_in(train, tally))
+            known = {train, _folder_called(root, "test"), mask_folder(root)}
+            for folder in folders_in(root):
+                if folder not in known:
+                    tally.add(f"images in {folder.name}", images_below(folder, LeftOutTally()))
+            tally.add("images beside train", images_in(root, LeftOutTally()))
         else:
-            yield image, photo
-        photo.release()
+            tally.add(f"images beside {folders[0].name}", images_in(root, tally))
+        return [ImageFile(path, GOOD) for path in images], train is None
+    return [ImageFile(path, GOOD) for path in _loose_images(root, tally)], False
 
 
-def refuse_bad(bad: Sequence[tuple[ImageFile, str]], good: int, *, skip_bad: bool) -> None:
-    """Raises an error if images cannot be used and were not to be skipped, or if no other is left.
-
-    Args:
-        bad: images that cannot be used, each with the sentence that says why.
-        good: the number of the other images.
-        skip_bad: whether bad images may be left out.
-
-    Raises:
-        ImageError: without `skip_bad`, if any image is bad; names the first, counts the others.
-        DataError: with `skip_bad`, if no image is good.
-    """
-    if not bad:
-        return
-    first, others = bad[0][1], len(bad) - 1
-    more = f" ({others} more of {good + len(bad)} images cannot be used either)" if others else ""
-    if not skip_bad:
-        raise ImageError(f"{first}{more}")
-    if not good:
-        raise DataError(f"no image is left after skipping the bad ones: {first}{more}")
-
-
-def _train_folder(root: Path) -> Path:
-    if (root / "train").is_dir():
-        folder = root / "train" / GOOD
-        if not folder.is_dir():
-            raise DataError(f"{root / 'train'} has no folder 'good'; put the images of good parts there")
-        return folder
-    if (root / GOOD).is_dir():
-        return root / GOOD
-    if _images_in(root):
-        return root
-    sets = [folder for folder in _folders_in(root) if (folder / "train" / GOOD).is_dir()]
+def _loose_images(root: Path, tally: LeftOutTally) -> list[Path]:
+    """Returns the images of a folder that holds nothing but good parts."""
+    loose = images_in(root, tally)
+    test = _folder_called(root, "test")
+    # Linked folders come last, so that each image has the path that it has without them.
+    inner = [folder for folder in folders_in(root) if folder != test and not means_masks(folder.name)]
+    if loose:
+        seen = seen_folder(root)
+        for folder in inner:
+            found = images_below(folder, tally, seen=seen)
+            if means_defective(folder.name):
+                tally.add(f"images in {folder.name}", found)
+            else:
+                loose += found
+        if test is None and (masks := mask_folder(root)) is not None:
+            tally.add("masks", images_below(masks, LeftOutTally()))
+        return sorted(loose)
+    sets = [folder for folder in folders_in(root) if (_folder_called(folder, "train") or folder) != folder]
     if sets:
         raise DataError(f"{root} is a folder of {len(sets)} image sets; name one of them, such as {sets[0]}")
+    unclear = [folder for folder in inner if images_below(folder, LeftOutTally())]
     raise DataError(
-        f"{root} holds no images of good parts; put {_endings()} files there or in its train/good"
+        f"{root} holds no images of good parts; put {endings()} files there or in its train/good"
+        f"{_or_good_option(unclear)}{_but(tally)}"
     )
 
 
-def _test_images(folder: Path) -> list[ImageFile]:
+def _test_images(folder: Path, good: Collection[str], tally: LeftOutTally) -> list[ImageFile]:
     _require_folder(folder)
     # Beside `test` as in MVTec AD. Beside a folder of any other name a ground_truth may belong to others.
-    masks = folder / MASKS
-    if folder.name == "test" and not masks.is_dir():
-        masks = folder.parent / MASKS
-    defects = [_labelled(sub) for sub in _folders_in(folder) if sub.name != MASKS]
-    loose = [ImageFile(path) for path in _images_in(folder)]
-    if not loose and not any(defects):
+    masks = mask_folder(folder)
+    if masks is None and _is_test(folder):
+        masks = mask_folder(folder.parent)
+    loose = [ImageFile(path) for path in images_in(folder, tally)]
+    labelled = _labelled(_labelled_folders(folder), masks, good, tally)
+    if not loose and not labelled:
         raise DataError(
-            f"{folder} holds no test images; put {_endings()} files there or in a folder for each defect, "
-            "or remove the empty folder"
+            f"{folder} holds no test images; put {endings()} files there or in a folder for each defect, "
+            f"or remove the empty folder{_but(tally)}"
         )
-    return loose + _with_masks(defects, masks)
+    return loose + labelled
 
 
-def _labelled(folder: Path) -> list[ImageFile]:
-    return [ImageFile(path, folder.name) for path in _images_in(folder)]
-
-
-def _with_masks(defects: Sequence[list[ImageFile]], masks: Path) -> list[ImageFile]:
-    """Returns the images of all defects, each with its mask; every mask must find an image."""
-    by_defect = {images[0].defect: images for images in defects if images}
-    if masks.is_dir():
-        stray = _images_in(masks)
-        for folder in _folders_in(masks):
-            files = _images_in(folder)
-            if files and folder.name in by_defect:
-                by_defect[folder.name] = _pair(by_defect[folder.name], files)
-            else:
-                stray += files
-        if stray:
-            raise DataError(f"mask {stray[0]} has no image; {_mask_fix(stray[0])}")
-    return [image for images in by_defect.values() for image in images]
-
-
-def _pair(images: list[ImageFile], masks: list[Path]) -> list[ImageFile]:
-    by_stem: dict[str, Path] = {}
-    for image in images:
-        if image.path.stem in by_stem:
-            raise DataError(f"{by_stem[image.path.stem]} and {image.path} fit the same mask; rename one")
-        by_stem[image.path.stem] = image.path
-    mask_of: dict[Path, Path] = {}
-    for mask in masks:
-        # The exact stem first: an image may itself be called <something>_mask.
-        path = by_stem.get(mask.stem) or by_stem.get(mask.stem.removesuffix("_mask"))
-        if path is None:
-            raise DataError(f"mask {mask} has no image; {_mask_fix(mask)}")
-        if path in mask_of:
-            raise DataError(f"{mask_of[path]} and {mask} are both masks of {path}; remove one")
-        mask_of[path] = mask
-    for image in images:
-        if image.path not in mask_of:
+def _labelled(
+    folders: Sequence[Path], masks: Path | None, good: Collection[str], tally: LeftOutTally
+) -> list[ImageFile]:
+    """Returns the images of folders that are called like a defect or like good parts, with their masks."""
+    found = []
+    for folder in folders:
+        defect = GOOD if means_good(folder.name, good) else as_unicode(folder.name)
+        images = [ImageFile(path, defect) for path in images_below(folder, tally, masks_count=False)]
+        if not images:
+            continue
+        if defect != GOOD and not good and is_unclear(folder.name):
+            known = [other.name for other in folders if means_good(other.name)] or [GOOD]
             raise DataError(
-                f"{image.path} has no mask while {len(mask_of)} other images of '{image.defect}' have; "
-                f"add {masks[0].parent / (image.path.stem + '_mask.png')} or remove those of this defect"
+                f"{folder} may hold good parts or a defect; say --good {' '.join([*known, folder.name])} "
+                f"if they are good, or --good {' '.join(known)} if they are not"
             )
-    return [replace(image, mask=mask_of[image.path]) for image in images]
+        found.append((folder, images))
+    return with_masks(found, masks, tally)
 
 
-def _mask_fix(mask: Path) -> str:
-    stem = mask.stem.removesuffix("_mask")
-    return f"add the image {stem} to the test folder of its defect or remove the mask"
+def _labelled_folders(folder: Path) -> list[Path]:
+    """Returns the folders in a folder, without those of masks."""
+    return [inner for inner in sorted(folders_in(folder)) if not means_masks(inner.name)]
+
+
+def _good_in(folder: Path, good: Collection[str]) -> list[Path]:
+    return [inner for inner in _labelled_folders(folder) if means_good(inner.name, good)]
+
+
+def _folder_called(root: Path, name: str) -> Path | None:
+    """Returns the folder of a name in a folder, whatever its case."""
+    if (root / name).is_dir():
+        return root / name
+    return next((inner for inner in folders_in(root) if inner.name.casefold() == name), None)
+
+
+def _is_test(folder: Path) -> bool:
+    return folder.resolve().name.casefold() == "test"
+
+
+def _or_good_option(folders: Sequence[Path]) -> str:
+    """Returns how to say that folders of other names hold good parts."""
+    if not folders:
+        return ""
+    clear = ", ".join(GOOD_NAMES[:5])
+    return f", or say --good {folders[0].name} if {folders[0]} holds them (clear names are {clear}, ...)"
+
+
+def _but(tally: LeftOutTally) -> str:
+    """Returns what was left out, in brackets: it may explain why there is nothing else."""
+    sentence = left_out_sentence(tally.found())
+    return f" ({sentence})" if sentence else ""
 
 
 def _read_kinds(root: Path) -> dict[str, str]:
@@ -328,27 +362,3 @@ def _require_folder(path: Path) -> None:
     if os.path.exists(path):
         raise DataError(f"{path} is a file, not a folder; name the folder that holds the images")
     raise DataError(f"folder {path} does not exist; check the path")
-
-
-def _images_in(folder: Path) -> list[Path]:
-    # A dangling link counts as an image, so that it is reported when it is read and not silently left out.
-    return [p for p in _entries(folder) if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir()]
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.is_dir()]
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"folder {folder} cannot be read: {error.strerror}; check its permissions") from error
-
-
-def _refuse_walk(error: OSError) -> None:
-    raise DataError(f"folder {error.filename} cannot be read: {error.strerror}; check its permissions")
-
-
-def _endings() -> str:
-    return ", ".join(sorted(IMAGE_SUFFIXES))
