@@ -61,7 +61,7 @@ def test_records_are_known_again(tmp_path: Path) -> None:
     assert rows(tmp_path)[0]["score_image"] == "2.0"
     assert list(rows(tmp_path)[0]) == [
         *("time", "image", "anomalous", "score", "threshold", "tail_probability", "extrapolated"),
-        *("score_patch", "score_image", "overlay", "error", "model", "id"),
+        *("score_patch", "score_image", "region_count", "overlay", "error", "model", "id"),
     ]
 
 

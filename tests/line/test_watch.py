@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from patchebm.line import watch as module
-from patchebm.line.watch import PATIENCE, Arrival, FileState, FolderWatch
+from patchebm.line.watch import PATIENCE, RESTLESS, Arrival, FileState, FolderWatch
 
 SETTLE = 0.05
 
@@ -64,7 +64,7 @@ def test_a_growing_file_is_waited_for(tmp_path: Path) -> None:
         with file.open("ab") as stream:
             stream.write(b"x")
         assert watch.scan() == []
-    assert watch.waiting == 1
+    assert watch.waiting == {"a.png"}
     time.sleep(1.5 * SETTLE)
     assert [arrival.state.size for arrival in watch.scan()] == [file.stat().st_size]
 
@@ -87,7 +87,7 @@ def test_what_is_recorded_is_found_again_only_if_it_changes(tmp_path: Path) -> N
     (arrival,) = settled(watch)
     known.states["a.png"] = arrival.state
     assert settled(watch) == []
-    assert watch.waiting == 0
+    assert not watch.waiting
     file.write_bytes(b"xy")
     assert [a.name for a in settled(watch)] == ["a.png"]
 
@@ -158,3 +158,67 @@ def test_ten_thousand_recorded_files_are_looked_through_fast(tmp_path: Path) -> 
     assert watch.scan() == []
     # Some 60 ms on an idle machine.
     assert time.process_time() - began < 1.0
+
+
+def test_a_file_that_is_replaced_without_rest_is_read_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock))
+    watch = Known().watch(tmp_path, settle=1)
+    file = tmp_path / "latest.png"
+    ready = []
+    for i in range(10):
+        clock = 0.5 * i
+        (tmp_path / "next.tmp").write_bytes(b"x" * (5 + i))
+        (tmp_path / "next.tmp").replace(file)
+        ready.append([arrival.restless for arrival in watch.scan()])
+    assert ready == [[]] * (2 * RESTLESS) + [[True]] * (10 - 2 * RESTLESS)
+    # One that settles after all is an ordinary one.
+    clock += 1
+    watch.scan()
+    clock += 1
+    assert [arrival.restless for arrival in watch.scan()] == [False]
+
+
+def test_a_file_that_only_grows_is_never_read_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock))
+    watch = Known().watch(tmp_path, settle=1)
+    for i in range(4 * PATIENCE):
+        clock = 0.5 * i
+        (tmp_path / "a.bmp").write_bytes(b"x" * (5 + i))
+        assert watch.scan() == []
+        assert watch.never_settles("a.bmp") == (clock >= PATIENCE)
+
+
+def test_linked_folders_are_watched_and_masks_are_not(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name in ("archive/a.png", "in/ground_truth/cut/b.png", "in/sub/c.png", "in/d.raw", "in/e.raw"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (folder / "linked").symlink_to(tmp_path / "archive")
+    (folder / "again").symlink_to(folder / "sub")
+    (tmp_path / "archive" / "up").symlink_to(tmp_path)
+    known = Known()
+    watch = known.watch(folder)
+    assert {a.name for a in settled(watch)} == {"linked/a.png", "sub/c.png"}
+    assert len(known.said) == 3
+    assert any("links to what is watched" in sentence for sentence in known.said)
+    assert any("folders of masks" in sentence for sentence in known.said)
+    assert any("'.raw'" in sentence for sentence in known.said)
+
+
+def test_what_was_written_is_known_by_the_clock_of_the_file_system(tmp_path: Path) -> None:
+    """Cameras and copying programs set the time of a file to what they like."""
+    file = tmp_path / "a.png"
+    file.write_bytes(b"x")
+    os.utime(file, ns=(0, 1000))
+    before = FileState.of(file)
+    time.sleep(0.02)
+    file.write_bytes(b"y")
+    os.utime(file, ns=(0, 1000))
+    after = FileState.of(file)
+    assert (after.size, after.mtime_ns) == (before.size, before.mtime_ns)
+    assert not after.is_recorded_as(before)
+    assert after.is_recorded_as(FileState(1, 1000)), "records of older versions do not know it"

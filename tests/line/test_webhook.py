@@ -15,7 +15,8 @@ import pytest
 from patchebm.errors import ConfigError, DataError
 from patchebm.line import webhook as module
 from patchebm.line.journal import Journal
-from patchebm.line.webhook import ATTEMPTS, Webhook, check_url
+from patchebm.line.poster import check_url
+from patchebm.line.webhook import ATTEMPTS, Webhook
 from tests.line.test_journal import record
 
 
@@ -247,7 +248,7 @@ def test_a_hanging_receiver_does_not_delay_the_end(journal: Journal) -> None:
 )  # fmt: skip
 def test_only_plain_web_addresses_are_taken(url: str) -> None:
     with pytest.raises(ConfigError, match="--webhook"):
-        check_url(url)
+        check_url(url, "--webhook")
 
 
 def test_a_damaged_state_is_named(journal: Journal) -> None:

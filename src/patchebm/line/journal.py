@@ -22,12 +22,12 @@ from patchebm.files import replacing
 from patchebm.line.watch import FileState
 
 Record = dict[str, Any]
-"""One image's line: `id`, `time`, `image`, `size`, `mtime_ns`, `sha256`, `model`, and either `error` or
-what `Prediction.record` holds."""
+"""One image's line: `id`, `time`, `image`, `size`, `mtime_ns`, `ctime_ns`, `sha256`, `model`, and either
+`error` or what `Prediction.record` holds."""
 
 # Columns of the table before and behind those of the levels, `score_patch` for instance.
 FIRST_COLUMNS = ("time", "image", "anomalous", "score", "threshold", "tail_probability", "extrapolated")
-LAST_COLUMNS = ("overlay", "error", "model", "id")
+LAST_COLUMNS = ("region_count", "overlay", "error", "model", "id")
 
 
 class _Recorded(NamedTuple):
@@ -105,7 +105,7 @@ class Journal:
     def knows(self, name: str, state: FileState) -> bool:
         """Says whether a file is recorded in this state."""
         recorded = self._recorded.get(name)
-        return recorded is not None and recorded.state == state
+        return recorded is not None and state.is_recorded_as(recorded.state)
 
     def is_same(self, name: str, state: FileState, sha256: str) -> bool:
         """Says whether a file that has another state than the recorded one holds the same bytes.
@@ -217,7 +217,11 @@ class Journal:
 def _recorded(record: Record) -> tuple[str, _Recorded]:
     """Returns the name of a record's image, and which version of it is recorded."""
     sha256 = bytes.fromhex(record["sha256"] or "")
-    return str(record["image"]), _Recorded(FileState(int(record["size"]), int(record["mtime_ns"])), sha256)
+    ctime_ns = record.get("ctime_ns")
+    state = FileState(
+        int(record["size"]), int(record["mtime_ns"]), None if ctime_ns is None else int(ctime_ns)
+    )
+    return str(record["image"]), _Recorded(state, sha256)
 
 
 def _levels_of(record: Record) -> dict[str, None]:

@@ -111,7 +111,7 @@ def _measure_here(began: float, settings: dict[str, Any], model: str, images: Se
     deadline = time.monotonic() + SECONDS
     for i in range(MAX_IMAGES):
         start = time.perf_counter()
-        image = read_image(images[i % len(images)])
+        image = read_image(images[i % len(images)], predictor.decoding_)
         decoded = time.perf_counter()
         predictor.predict([image], heat_maps=False)
         read.append(decoded - start)

@@ -6,20 +6,16 @@ and nothing else; every record arrives at least once, with the same `Idempotency
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
-from patchebm._version import __version__
-from patchebm.errors import ConfigError, DataError, PatchebmError
+from patchebm.errors import DataError, PatchebmError
 from patchebm.files import write_text
 from patchebm.line.journal import Journal
+from patchebm.line.poster import Poster, Problem
 
 # Times that a record is sent while the receiver answers with an error, before it is set aside for later.
 ATTEMPTS = 5
@@ -37,7 +33,7 @@ class Webhook:
     """This class sends the records of a journal, each as the JSON body of a POST.
 
     Args:
-        url: of http or https. Redirects are not followed: they would turn the POST into a GET.
+        url: of http or https; see `Poster`.
         journal: its records from the first use of a webhook on are sent, those of earlier runs included.
         timeout: seconds to wait for the receiver.
         say: takes messages.
@@ -50,14 +46,12 @@ class Webhook:
     def __init__(
         self, url: str, journal: Journal, *, say: Callable[[str], None], timeout: float = 10.0
     ) -> None:
-        self._host = check_url(url)
-        self._url = url
+        self._poster = Poster(url, "--webhook", timeout)
+        self._host = self._poster.host
         self._journal = journal
-        self._timeout = timeout
         self._say = say
         self._file = journal.path.parent / "webhook.json"
         self._sent, self._set_aside = self._read()
-        self._opener = urllib.request.build_opener(_NoRedirects)
         self._stop = threading.Event()
         self._news = threading.Event()
         self._failing = False
@@ -137,33 +131,14 @@ class Webhook:
             self._say(f"webhook: {self._host} takes records again")
         return True
 
-    def _note(self, problem: _Problem) -> None:
+    def _note(self, problem: Problem) -> None:
         if not self._failing:
             self._failing = True
             self._say(f"webhook: {self._host} {problem}; trying again in the background")
 
-    def _post(self, line: bytes) -> _Problem | None:
+    def _post(self, line: bytes) -> Problem | None:
         """Sends a record once. Returns None if it has arrived."""
-        request = urllib.request.Request(
-            self._url,
-            data=line.rstrip(b"\n"),
-            method="POST",
-            headers={
-                "Content-Type": "application/json",
-                "Idempotency-Key": str(json.loads(line)["id"]),
-                "User-Agent": f"patchebm/{__version__}",
-            },
-        )
-        try:
-            with self._opener.open(request, timeout=self._timeout):
-                return None
-        except urllib.error.HTTPError as error:
-            error.close()
-            return _Problem(f"answers {error.code}", answered=True)
-        except urllib.error.URLError as error:
-            return _Problem(f"cannot be reached ({error.reason})", answered=False)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            return _Problem(f"does not answer properly ({error or type(error).__name__})", answered=False)
+        return self._poster.post(line.rstrip(b"\n"), {"Idempotency-Key": str(json.loads(line)["id"])})
 
     def _read(self) -> tuple[int, list[int]]:
         """Returns how far the journal was sent, and the offsets of the lines that were set aside."""
@@ -193,45 +168,3 @@ class Webhook:
             write_text(self._file, json.dumps({"sent": self._sent, "set_aside": self._set_aside}) + "\n")
         except PatchebmError as error:
             self._say(f"webhook: {error}")
-
-
-class _Problem:
-    """This class says why a record has not arrived, and whether the receiver answered at all."""
-
-    def __init__(self, sentence: str, *, answered: bool) -> None:
-        self._sentence = sentence
-        self.answered = answered
-
-    def __str__(self) -> str:
-        return self._sentence
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """This class makes a redirect an error."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """Follows no redirect."""
-        return
-
-
-def check_url(url: str) -> str:
-    """Returns the host of an address of http or https, with its port: all that messages show, for paths hold
-    secrets.
-
-    Raises:
-        ConfigError: the address cannot be used.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"--webhook is no web address ({error}); use https://host/path") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
-        raise ConfigError(
-            "--webhook must be an address of http or https in plain ASCII, such as https://host/path"
-        )
-    if parts.username is not None:
-        raise ConfigError(
-            "--webhook must not hold a user or password before the host; use a token in its path"
-        )
-    return parts.hostname if port is None else f"{parts.hostname}:{port}"

@@ -1,0 +1,116 @@
+"""This module keeps the sources of images."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from patchebm.station.arrival import Missed, Outcome
+from patchebm.station.database.base import now
+from patchebm.station.database.products import Product, Source
+from patchebm.station.errors import ConflictError, NotFoundError
+from patchebm.station.notices import SOURCES, notify
+from patchebm.station.roles import Actor
+from patchebm.station.services import audit, names, products
+from patchebm.station.sources import open_source
+from patchebm.station.sources.base import Context, OpenSession
+from patchebm.station.sources.options import without_secrets
+
+
+def add(
+    session: Session,
+    actor: Actor,
+    open_session: OpenSession,
+    name: str,
+    product: str,
+    kind: str,
+    settings: dict[str, Any],
+) -> Source:
+    """Adds a source; it begins to work once this is committed.
+
+    Raises:
+        NotFoundError: there is no such product.
+        ConflictError: there is a source of that name.
+        ConfigError: the kind or a setting cannot be used.
+    """
+    names.slug(name, "source")
+    found = products.get(session, product)
+    if session.scalar(select(Source.id).where(Source.name == name)) is not None:
+        raise ConflictError(f"there is a source '{name}' already; choose another name")
+    _require_usable(open_session, name, found, kind, settings)
+    source = Source(name=name, product_id=found.id, kind=kind, settings=settings, enabled=True, created=now())
+    session.add(source)
+    session.flush()
+    audit.record(
+        session,
+        actor,
+        "source.add",
+        f"source:{name}",
+        {"product": product, "kind": kind, **without_secrets(settings)},
+    )
+    notify(session, SOURCES)
+    return source
+
+
+def get(session: Session, name: str) -> Source:
+    """Returns a source. Raises NotFoundError if there is none of that name."""
+    source = session.scalar(select(Source).where(Source.name == name))
+    if source is None:
+        raise NotFoundError(f"there is no source '{name:.64}'")
+    return source
+
+
+def change(
+    session: Session, actor: Actor, open_session: OpenSession, name: str, settings: dict[str, Any]
+) -> Source:
+    """Replaces the settings of a source, which then begins anew.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        ConfigError: a setting cannot be used.
+    """
+    source = get(session, name)
+    _require_usable(open_session, name, source.product, source.kind, settings)
+    source.settings = settings
+    session.flush()
+    audit.record(session, actor, "source.change", f"source:{name}", without_secrets(settings))
+    notify(session, SOURCES)
+    return source
+
+
+def enable(session: Session, actor: Actor, name: str, enabled: bool) -> Source:
+    """Lets a source work, or rest. Raises NotFoundError if there is none of that name."""
+    source = get(session, name)
+    source.enabled = enabled
+    session.flush()
+    audit.record(session, actor, "source.enable", f"source:{name}", {"enabled": enabled})
+    notify(session, SOURCES)
+    return source
+
+
+def everything(session: Session) -> Sequence[Source]:
+    """Returns all sources by name, with their products."""
+    return session.scalars(select(Source).options(joinedload(Source.product)).order_by(Source.name)).all()
+
+
+def _require_usable(
+    open_session: OpenSession, name: str, product: Product, kind: str, settings: dict[str, Any]
+) -> None:
+    """Opens a source to see that it can be; it is never run. Raises ConfigError."""
+    context = Context(
+        0, name, product.id, product.name, _receive_nothing, _miss_nothing, open_session, threading.Event()
+    )
+    open_source(kind, context, settings)
+
+
+def _receive_nothing(*_: Any, **__: Any) -> Future[Outcome]:
+    raise NotImplementedError
+
+
+def _miss_nothing(missed: Missed) -> None:
+    raise NotImplementedError

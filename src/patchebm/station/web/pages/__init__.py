@@ -1,0 +1,1 @@
+"""This folder holds the pages; each module has a `router` that `web.app` includes."""

@@ -1,0 +1,228 @@
+"""This module stores inspected parts: all that wait in one transaction, so that the disk is waited for once.
+
+A part's image lies on the disk before its row is committed, and its sender hears of the verdict after that.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+
+from sqlalchemy import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from patchebm.station.arrival import Arrival, Inspected, Missed, Outcome
+from patchebm.station.database.base import table_of, time_id
+from patchebm.station.database.history import Inspection, MissedPart, SourceFile
+from patchebm.station.errors import UnavailableError
+from patchebm.station.services import drift, inspections, messages
+from patchebm.station.storage import Storage
+
+_log = logging.getLogger(__name__)
+
+# Parts in one transaction, at most.
+BATCH = 64
+# Files that are written at once.
+AT_ONCE = 16
+# Seconds between two attempts to store what cannot be sent again: parts that were missed.
+RETRY = 1.0
+# Missed parts that wait for a database or a disk that is full, at most.
+MOST_OWED = 10_000
+
+# Of the table, not of the class: nothing is to become an object.
+_INSERT = insert(table_of(Inspection))
+
+Entry = Inspected | Missed
+OpenSession = Callable[[], AbstractContextManager[Session]]
+
+
+class Writer:
+    """This class is the thread that stores what was inspected, in the order in which it was handed over.
+
+    Args:
+        open_session: opens the database for writing.
+        storage: gets images and maps.
+        stored: called with what a transaction stored, after its commit.
+    """
+
+    def __init__(
+        self,
+        open_session: OpenSession,
+        storage: Storage,
+        stored: Callable[[Sequence[Outcome]], None],
+    ) -> None:
+        self._open_session = open_session
+        self._storage = storage
+        self._stored = stored
+        self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        # Missed parts that could not be stored yet: nobody sends them again.
+        self._owed: list[Missed] = []
+        self._thread = threading.Thread(target=self._run, name="writer")
+        self._disk = ThreadPoolExecutor(AT_ONCE, "disk")
+
+    def start(self) -> None:
+        """Begins to store."""
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Hands over something to store."""
+        self._entries.put(entry)
+
+    def stop(self) -> None:
+        """Stores what was handed over, and ends."""
+        self._entries.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+        self._disk.shutdown()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch: list[Inspected | Missed] = []
+            try:
+                entry = self._entries.get(timeout=RETRY if self._owed else None)
+                while entry is not None:
+                    batch.append(entry)
+                    if len(batch) == BATCH:
+                        break
+                    entry = self._entries.get_nowait()
+                going = entry is not None
+            except queue.Empty:
+                pass
+            self._store(batch)
+        if self._owed:
+            _log.error("%d missed parts could not be stored", len(self._owed))
+
+    def _store(self, batch: Sequence[Entry]) -> None:
+        inspected = self._with_files([entry for entry in batch if isinstance(entry, Inspected)])
+        missed = self._owed + [entry for entry in batch if isinstance(entry, Missed)]
+        self._owed = []
+        try:
+            outcomes = self._commit(inspected, missed)
+        # Whatever fails here, the thread must go on with the next part.
+        except Exception as error:
+            # Two parts under one key, as after a backup was restored; or a commit without an answer, of
+            # which nobody knows whether it happened. Each is looked for, and stored alone if it is absent.
+            _log.error("storing %d parts failed: %s", len(inspected), getattr(error, "orig", error))
+            outcomes = [self._alone(one) for one in inspected]
+            self._store_missed(missed)
+        done: list[Outcome] = []
+        for one, outcome in zip(inspected, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self._fail(one, outcome)
+            else:
+                one.arrival.outcome.set_result(outcome)
+                done.append(outcome)
+        if done:
+            self._stored(done)
+
+    def _with_files(self, inspected: Sequence[Inspected]) -> list[Inspected]:
+        """Writes images and maps. Returns those for which that worked; the others fail."""
+        # All are waited for together, which takes the disk hardly longer than one.
+        writing = [(one, self._begin_files(one.arrival, one.heat_map)) for one in inspected]
+        written = []
+        for one, files in writing:
+            errors = [error for file in files if (error := file.exception()) is not None]
+            if errors:
+                self._fail(one, errors[0])
+            else:
+                written.append(one)
+        return written
+
+    def _begin_files(self, arrival: Arrival, heat_map: bytes) -> list[Future[None]]:
+        image = self._storage.image(arrival.id, arrival.header.kind)
+        files = [(image, arrival.content), (self._storage.map(arrival.id), heat_map)]
+        return [self._disk.submit(self._storage.put_new, path, content) for path, content in files]
+
+    def _commit(self, inspected: Sequence[Inspected], missed: Sequence[Missed]) -> list[Outcome | Exception]:
+        outcomes: list[Outcome | Exception] = []
+        if not inspected and not missed:
+            return outcomes
+        with self._open_session() as session:
+            if inspected:
+                drift.take_in(session, [one.row for one in inspected])
+                session.execute(_INSERT, [one.row for one in inspected])
+                told = [inspections.from_row(one.row, one.arrival.product, one.version) for one in inspected]
+                messages.enqueue(session, [one.row["product_id"] for one in inspected], told)
+                outcomes += told
+                keyed = [one for one in inspected if one.arrival.key is not None]
+                inspections.resolve_missed(
+                    session,
+                    [(one.row["product_id"], one.arrival.key or "", one.row["id"]) for one in keyed],
+                )
+            for entry in missed:
+                session.add(_missed_row(entry))
+            marks = [(one.arrival.file, one.arrival.sha256) for one in inspected]
+            marks += [(entry.file, entry.sha256) for entry in missed]
+            for mark, sha256 in marks:
+                if mark is not None:
+                    session.merge(
+                        SourceFile(source_id=mark.source_id, state=mark.state, name=mark.name, sha256=sha256)
+                    )
+        return outcomes
+
+    def _alone(self, one: Inspected) -> Outcome | Exception:
+        """Stores one part, or returns why it cannot be stored, or what is stored already."""
+        try:
+            if (there := self._find(one)) is not None:
+                return there
+            return self._commit([one], [])[0]
+        except Exception as error:
+            return error
+
+    def _find(self, one: Inspected) -> Outcome | None:
+        with self._open_session() as session:
+            query = inspections.shown().where(Inspection.id == one.row["id"])
+            found = session.scalar(query)
+            if found is None and one.arrival.key is not None:
+                found = inspections.by_key(session, one.row["product_id"], one.arrival.key)
+            return None if found is None else inspections.as_dict(found)
+
+    def _store_missed(self, missed: list[Missed]) -> None:
+        """Stores missed parts, or keeps them for the next attempt, so that no part waits for them."""
+        try:
+            self._commit([], missed)
+        except Exception as error:
+            if len(missed) > MOST_OWED:
+                lost = len(missed) - MOST_OWED
+                _log.error("%d missed parts are not listed: %s", lost, getattr(error, "orig", error))
+            self._owed = missed[-MOST_OWED:]
+
+    def _is_surely_absent(self, one: Inspected, error: BaseException) -> bool:
+        """Says whether a part is not stored, and will not be by a commit that was under way."""
+        if not isinstance(error, DBAPIError):
+            return True
+        try:
+            return not error.connection_invalidated and self._find(one) is None
+        except Exception:
+            return False
+
+    def _fail(self, one: Inspected, error: BaseException) -> None:
+        # A row that promises an image which is gone would be worse than a file too many.
+        if self._is_surely_absent(one, error):
+            self._storage.delete(one.arrival.id, one.arrival.header.kind)
+        reason = getattr(error, "orig", error)
+        _log.error("part %s was inspected and could not be stored: %s", one.arrival.id, reason)
+        one.arrival.outcome.set_exception(
+            UnavailableError(
+                "the verdict could not be stored: the disk is full or the database fails; send the part again"
+            )
+        )
+
+
+def _missed_row(entry: Missed) -> MissedPart:
+    return MissedPart(
+        id=time_id(entry.time),
+        time=entry.time,
+        product_id=entry.product_id,
+        source=entry.source,
+        part=entry.part,
+        idempotency_key=entry.key,
+        reason=entry.reason,
+        message=entry.message,
+    )

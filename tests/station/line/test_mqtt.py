@@ -1,0 +1,208 @@
+"""MQTT, against mosquitto from Debian."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patchebm.errors import ConfigError
+from patchebm.station.outputs import open_sender
+from tests.station.line.conftest import Serve
+from tests.station.running import free_port, wait_for
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
+pytestmark = [
+    pytest.mark.line,
+    pytest.mark.skipif(MOSQUITTO is None, reason="no mosquitto (apt-get install mosquitto)"),
+    pytest.mark.skipif(find_spec("paho") is None, reason="paho-mqtt not installed (extra line)"),
+]
+
+
+class Broker:
+    """A mosquitto that keeps its sessions on the disk."""
+
+    def __init__(self, folder: Path, *lines: str) -> None:
+        folder.mkdir()
+        folder.chmod(0o777)
+        self.port = free_port()
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(
+            "\n".join(
+                [f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {folder}/",
+                 "log_type error", "user root", *(lines or ("allow_anonymous true",))]
+            )
+        )  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        command = [str(MOSQUITTO), "-c", str(self._config)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        """With SIGTERM: it writes what it has taken charge of to the disk."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(10)
+
+
+class Receiver:
+    """A subscriber whose session the broker keeps."""
+
+    def __init__(self, port: int) -> None:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        self.messages: list[tuple[str, Any]] = []
+        self.client = Client(CallbackAPIVersion.VERSION2, "receiver", clean_session=False)
+        self.subscribed = threading.Event()
+        topics = [(f"patchebm/plc/{word}", 1) for word in ("results", "state", "errors")]
+        self.client.on_connect = lambda *_: self.client.subscribe(topics)
+        self.client.on_subscribe = lambda *_: self.subscribed.set()
+        self.client.on_message = lambda _, __, m: self.messages.append((m.topic, json.loads(m.payload)))
+        self.client.reconnect_delay_set(0.1, 1)
+
+        def connected() -> bool:
+            try:
+                self.client.connect("127.0.0.1", port)
+            except OSError:
+                return False
+            return True
+
+        wait_for(connected, 30)
+        self.client.loop_start()
+        assert self.subscribed.wait(30)
+
+    def of(self, word: str) -> list[Any]:
+        return [body for topic, body in list(self.messages) if topic == f"patchebm/plc/{word}"]
+
+    def command(self, word: str, text: str | bytes) -> None:
+        self.client.publish(f"patchebm/plc/{word}", text, qos=1)
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def numbers(receiver: Receiver) -> set[int]:
+    return {one["number"] for one in receiver.of("results")}
+
+
+@contextmanager
+def broker(folder: Path, *lines: str) -> Iterator[Broker]:
+    found = Broker(folder, *lines)
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+def test_triggers_results_birth_and_last_will(tmp_path: Path, served_line: Serve) -> None:
+    with broker(tmp_path / "broker") as found:
+        receiver = Receiver(found.port)
+        settings = {"host": "127.0.0.1", "port": found.port, "products": ["flange"]}
+        with served_line("mqtt", settings) as station:
+            wait_for(lambda: receiver.of("state"), 30)
+            wait_for(lambda: receiver.of("state")[-1].get("can_inspect"), 30)
+            for i in range(3):
+                receiver.command("trigger", json.dumps({"part": f"F-{i}"}))
+            wait_for(lambda: len(receiver.of("results")) == 3, 60)
+            with station.client("engineer") as client:
+                stored = client.get("/api/v1/inspections").json()["items"][::-1]
+            # What cannot be is said, and the station goes on.
+            for text in ("{", b"\xff", '{"product": "gear"}', '["part"]', "x" * 5000):
+                receiver.command("trigger", text)
+            receiver.command("product", "gear")
+            wait_for(lambda: len(receiver.of("errors")) == 6, 60)
+            receiver.command("trigger", "")
+            wait_for(lambda: len(receiver.of("results")) == 4, 60)
+        wait_for(lambda: receiver.of("state")[-1] == {"online": False}, 30)
+        receiver.close()
+    results = receiver.of("results")
+    assert [one["data"] for one in results[:3]] == sorted(stored, key=lambda part: part["part"])
+    assert [one["number"] for one in results] == [1, 2, 3, 4]
+    assert [part["part"] for part in stored] == ["F-0", "F-1", "F-2"]
+
+
+def test_results_wait_while_the_broker_is_away(tmp_path: Path, served_line: Serve) -> None:
+    with broker(tmp_path / "broker") as found:
+        receiver = Receiver(found.port)
+        settings = {"host": "127.0.0.1", "port": found.port, "products": ["flange"]}
+        with served_line("mqtt", settings) as station:
+            wait_for(lambda: receiver.of("state"), 30)
+            sent = 0
+            for _ in range(3):
+                found.stop()
+                for _ in range(3):
+                    station.station.sources.trigger_product("flange", f"F-{sent}", None).result(60)
+                    sent += 1
+                with station.client("engineer") as client:
+                    wait_for(lambda: client.get("/api/v1/outputs").json()[0]["failure"], 30)
+                found.start()
+                # Under load while it comes back.
+                station.station.sources.trigger_product("flange", f"F-{sent}", None).result(60)
+                sent += 1
+                wait_for(lambda: numbers(receiver) == set(range(1, sent + 1)), 60)  # noqa: B023
+        receiver.close()
+    results = {one["number"]: one for one in receiver.of("results")}
+    # At least once: a number that comes again is the same message.
+    assert all(results[one["number"]] == one for one in receiver.of("results"))
+    assert list(results) == list(range(1, sent + 1))
+    assert [one["data"]["part"] for one in results.values()] == [f"F-{i}" for i in range(sent)]
+
+
+def test_a_flood_of_triggers_is_said_and_survived(tmp_path: Path, served_line: Serve) -> None:
+    with broker(tmp_path / "broker") as found:
+        receiver = Receiver(found.port)
+        settings = {"host": "127.0.0.1", "port": found.port, "products": ["flange"]}
+        with served_line("mqtt", settings):
+            wait_for(lambda: receiver.of("state"), 30)
+            for i in range(500):
+                receiver.command("trigger", json.dumps({"part": f"F-{i}"}))
+            answered = lambda: len(receiver.of("results")) + len(receiver.of("errors"))  # noqa: E731
+            wait_for(lambda: answered() == 500, 120)
+            receiver.command("trigger", json.dumps({"part": "last"}))
+            wait_for(lambda: receiver.of("results")[-1]["data"]["part"] == "last", 60)
+            parts = [one["data"]["part"] for one in receiver.of("results")]
+        receiver.close()
+    # In order, each once.
+    assert parts[-1] == "last"
+    assert [int(part[2:]) for part in parts[:-1]] == sorted({int(part[2:]) for part in parts[:-1]})
+    assert receiver.of("errors")
+
+
+def test_passwords_are_asked_for_and_never_shown(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    tool = shutil.which("mosquitto_passwd")
+    if tool is None:
+        pytest.skip("no mosquitto_passwd")
+    subprocess.run([tool, "-b", "-c", str(passwords), "station", "right"], check=True, capture_output=True)
+    with broker(tmp_path / "broker", "allow_anonymous false", f"password_file {passwords}") as found:
+        place = {"host": "127.0.0.1", "port": found.port, "username": "station"}
+        right = open_sender("mqtt", place | {"password": "right"})
+        wait_for(lambda: right.check() is None, 30)
+        wrong = open_sender("mqtt", place | {"password": "wrong"}).check()
+        assert wrong is not None
+        assert "refuses" in wrong
+        assert "right" not in json.dumps(right.shown)
+    gone = right.check()
+    assert gone is not None
+    assert "cannot be reached" in gone
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"host": "a b"}, {"host": "h", "port": 0}, {"host": "h", "base": "a/#"}, {"host": "h", "ca": "/x"},
+     {"host": "h", "password": "x"}, {"host": "h", "products": []}, {"host": "h", "hots": 1}],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        open_sender("mqtt", settings)
