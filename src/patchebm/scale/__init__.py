@@ -1,0 +1,1 @@
+"""This package does the same work as on one machine, for millions of images and hundreds of products."""

@@ -1,0 +1,119 @@
+"""`patchebm fleet train`: a model for each product; one that fails concerns no other; what is done stays."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from patchebm.cli.main import main
+from patchebm.loading import load
+from patchebm.runtime.bundle import read_bundle
+from tests.failing import failure
+from tests.scale.processes import started, wait_until_gone, workers_of
+from tests.tiny import write_good
+
+pq = pytest.importorskip("pyarrow.parquet", reason="the extra `scale` is not installed")
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "fleet.csv").open(encoding="utf-8", newline="") as file:
+        return {row["product"]: row for row in csv.DictReader(file)}
+
+
+def test_one_line_for_each_product(fleet: Path, plant: Path) -> None:
+    rows = table(fleet)
+    assert list(rows) == ["flange <b>", "good alone", "too few"]
+    tested, good, failed = rows.values()
+    card = read_bundle(fleet / "flange <b>" / "part.patchebm").card
+    assert (tested["images"], tested["good_tested"]) == ("9", "3")
+    assert float(tested["threshold"]) == card["threshold"]["value"]
+    assert float(tested["expected_alarms"]) == pytest.approx(0.15)
+    tests = sorted((plant / "flange <b>" / "test" / "good").iterdir())
+    alarms = sum(p.anomalous for p in load(fleet / "flange <b>" / "run", device="cpu").predict(tests))
+    assert tested["observed_alarms"] == str(alarms)
+    assert (good["images"], good["observed_alarms"], good["error"]) == ("8", "", "")
+    assert failed["threshold"] == ""
+    assert "1 good image is too few to train" in failed["error"]
+    page = (fleet / "fleet.html").read_text()
+    assert "flange &lt;b&gt;" in page
+    assert "3 of 3 products are done; 1 of them failed" in page
+    typed = pq.read_table(fleet / "fleet.parquet").to_pylist()
+    assert [row["images"] for row in typed] == [9, 8, None]
+    assert typed[0]["threshold"] == card["threshold"]["value"]
+
+
+def test_what_is_done_stays_and_changed_products_are_made_again(
+    fleet: Path, plant: Path, tiny_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Copies keep the times of their files, and so what was made of them.
+    root = Path(shutil.copytree(plant, tmp_path / "plant"))
+    fleet = Path(shutil.copytree(fleet, tmp_path / "fleet"))
+    command = ["fleet", "train", str(root), "--out", str(fleet), "--config", str(tiny_yaml)]
+    models = {name: fleet / name / "part.patchebm" for name in ("flange <b>", "good alone")}
+    before = {name: file.stat().st_mtime_ns for name, file in models.items()}
+    write_good(root / "good alone" / "good", 9)
+    write_good(root / "too few" / "good", 8)
+    assert main(command) == 0
+    after = {name: file.stat().st_mtime_ns for name, file in models.items()}
+    assert [name for name in models if after[name] != before[name]] == ["good alone"]
+    assert [row["images"] for row in table(fleet).values()] == ["9", "9", "8"]
+    assert not any(row["error"] for row in table(fleet).values())
+    sentence = failure(capsys, *command, "--false-alarm-rate", "0.1")
+    assert "was made with other options" in sentence
+
+
+def test_wrong_options_are_said_once(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["fleet", "train", str(plant), "--out", str(tmp_path / "out")]
+    assert "unknown option '--pressets'" in failure(capsys, *command, "--pressets", "a")
+    assert "would delete models of the fleet" in failure(capsys, *command, "--overwrite")
+    assert "--num-gpus is for --engine ray" in failure(capsys, *command, "--num-gpus", "1")
+    assert "features.smallest_defect is 'x'" in failure(capsys, *command, "--smallest-defect", "x")
+    empty = ["fleet", "train", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert "holds no image sets" in failure(capsys, *empty)
+    assert "is not empty and holds no fleet" in failure(capsys, *command[:-1], str(plant))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.timeout(900)
+def test_killed_and_started_again(plant: Path, tiny_yaml: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "patchebm.cli.main", "fleet", "train", str(plant), "--out", str(out),
+        "--products", "flange <b>", "good alone", "--config", str(tiny_yaml),
+    ]  # fmt: skip
+    with started(command) as process:
+        deadline = time.monotonic() + 400
+        while not list(out.glob("*/run/run.json")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        children = workers_of(process.pid)
+        assert children
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    # Nobody trains on for a driver that is gone.
+    wait_until_gone(children)
+    assert not list(out.glob("*/result.json"))
+    subprocess.run(command, check=True, capture_output=True)
+    assert list(table(out)) == ["flange <b>", "good alone"]
+    assert not any(row["error"] for row in table(out).values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_same_models_on_ray(fleet: Path, plant: Path, tiny_yaml: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra `scale` is not installed")
+    out = tmp_path / "out"
+    command = ["fleet", "train", str(plant), "--out", str(out), "--config", str(tiny_yaml), "--engine", "ray"]
+    assert main([*command, "--products", "flange <b>"]) == 0
+    here, there = (table(folder)["flange <b>"] for folder in (fleet, out))
+    assert here | {"seconds": ""} == there | {"seconds": ""}

@@ -1,0 +1,163 @@
+"""`patchebm score --engine ray`: parts as on one machine, though nodes, actors and drivers are killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray", reason="the extra `scale` is not installed")
+pytest.importorskip("pyarrow", reason="the extra `scale` is not installed")
+
+import ray
+from ray.cluster_utils import Cluster
+
+from patchebm.errors import ConfigError, PatchebmError
+from patchebm.scale.local import LocalEngine
+from patchebm.scale.model import open_model
+from patchebm.scale.ray_engine import RayEngine
+from patchebm.scale.score import Begun, begin, score
+from patchebm.scale.source import open_source
+from tests.scale.processes import started
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+ROWS = 2400
+# Ray takes its time to start on a busy machine.
+PATIENCE = 400
+
+
+@pytest.fixture(scope="module")
+def manifest(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of 2400 rows, one in a hundred of which names no file."""
+    file = tmp_path_factory.mktemp("source") / "list.csv"
+    names = [str(images[i % len(images)]) if i % 100 else f"/gone/{i}.png" for i in range(ROWS)]
+    file.write_text("\n".join(["path,n", *(f"{name},{i}" for i, name in enumerate(names))]))
+    return file
+
+
+def begun(manifest: Path, bundle: Path, out: Path) -> Begun:
+    predictor, sha256 = open_model(str(bundle))
+    return begin(open_source(str(manifest)), predictor, sha256, str(out))
+
+
+@pytest.fixture(scope="module")
+def expected(manifest: Path, bundle_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes of it."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    summary = score(begun(manifest, bundle_file, out), LocalEngine(1))
+    assert (summary.images, summary.errors) == (ROWS, ROWS // 100)
+    return content_of(out)
+
+
+def content_of(out: Path) -> dict[str, bytes]:
+    """All results, byte by byte: parts that are equal hold the same rows, each once."""
+    return {file.relative_to(out).as_posix(): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three nodes on loopback, with one core each."""
+    # Else they starve beside other programs; nodes take it from here.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    nodes = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args={**nodes, "include_dashboard": False})
+    for _ in range(2):
+        made.add_node(**nodes)
+    yield made
+    made.shutdown()
+    del os.environ["RAY_worker_niceness"]  # noqa: SIM112
+
+
+def command(manifest: Path, bundle: Path, out: Path, cluster: Cluster) -> list[str]:
+    return [
+        sys.executable, "-m", "patchebm.cli.main", "score", str(manifest), "--model", str(bundle),
+        "--out", str(out), "--engine", "ray", "--address", cluster.address,
+    ]  # fmt: skip
+
+
+def parts(out: Path) -> int:
+    return len(list((out / "parts").glob("part-*.parquet")))
+
+
+def wait_for_parts(out: Path, count: int, driver: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while parts(out) < count:
+        assert driver.poll() is None, driver.stderr.read() if driver.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def actors(cluster: Cluster) -> list[int]:
+    """The processes of a cluster that score: children of its raylets, whose commands name its address."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if b"ray::MapWorker" in (status.parent / "cmdline").read_bytes():
+                parent = status.read_text().rsplit(")", 1)[1].split()[1]
+                if cluster.address.encode() in Path(f"/proc/{parent}/cmdline").read_bytes():
+                    found.append(int(status.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_an_actor_and_a_node_are_killed(
+    manifest: Path, bundle_file: Path, expected: dict[str, bytes], cluster: Cluster, tmp_path: Path
+) -> None:
+    with started(command(manifest, bundle_file, tmp_path / "out", cluster)) as driver:
+        wait_for_parts(tmp_path / "out", 20, driver)
+        os.kill(actors(cluster)[0], signal.SIGKILL)
+        wait_for_parts(tmp_path / "out", 60, driver)
+        # Not gracefully: its raylet is killed, and its actors with it.
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        _, said = driver.communicate(timeout=PATIENCE)
+        assert driver.returncode == 0, said
+    assert content_of(tmp_path / "out") == expected
+
+
+def test_the_driver_is_killed(
+    manifest: Path, bundle_file: Path, expected: dict[str, bytes], cluster: Cluster, tmp_path: Path
+) -> None:
+    with started(command(manifest, bundle_file, tmp_path / "out", cluster)) as driver:
+        wait_for_parts(tmp_path / "out", 30, driver)
+        driver.kill()
+        driver.communicate()
+    assert 30 <= parts(tmp_path / "out") < len(expected) - 2
+    with started(command(manifest, bundle_file, tmp_path / "out", cluster)) as again:
+        _, said = again.communicate(timeout=PATIENCE)
+        assert again.returncode == 0, said
+    assert "images are left to score" in said
+    assert content_of(tmp_path / "out") == expected
+
+
+def test_what_cannot_work_is_one_sentence(
+    manifest: Path, bundle_file: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    run: Any = begun(manifest, bundle_file, tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"has 0 GPUs and a worker wants 1; set --num-gpus lower"):
+        score(run, RayEngine(address=cluster.address, num_gpus=1))
+    assert not ray.is_initialized()
+    older = dataclasses.replace(run, task=dataclasses.replace(run.task, version="0.0.1"))
+    with pytest.raises(PatchebmError, match=r"worker \S+ has patchebm \S+ and the driver 0\.0\.1; install"):
+        score(older, RayEngine(address=cluster.address))
+    (tmp_path / "out" / "run.json").unlink()
+    with pytest.raises(PatchebmError, match=r"does not find .*; give an --out that all machines share"):
+        score(run, RayEngine(address=cluster.address))
+    assert parts(tmp_path / "out") == 0
+
+
+def test_ray_on_this_machine(
+    manifest: Path, bundle_file: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    summary = score(begun(manifest, bundle_file, tmp_path / "out"), RayEngine(2))
+    assert summary.images == ROWS
+    assert content_of(tmp_path / "out") == expected
