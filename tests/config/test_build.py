@@ -102,8 +102,8 @@ def test_null_can_be_filled_again() -> None:
     assert config.patch.network.hidden == 5
     assert config.patch.network.negatives == NoisedConfig()
     # With the defaults of the level, not those of the class.
-    nothing: dict[str, Any] = {"image": {"network": None}}
-    refilled = features(nothing, {"image": {"network": {"hidden": 5}}}).image.network
+    nothing: dict[str, Any] = {"position": {"network": None}}
+    refilled = features(nothing, {"position": {"network": {"hidden": 5}}}).position.network
     assert refilled is not None
     assert (refilled.hidden, refilled.training.steps) == (5, 300)
     assert config.patch.whitening == DiagonalConfig()
@@ -159,21 +159,26 @@ def test_parts_without_a_default_need_a_kind() -> None:
         ("seed", -1, "seed is -1; it must be a whole number of at least 0"),
         ("seed", 2**70, "which is too large a number"),
         ("false_alarm_rate", 2, "false_alarm_rate is 2; it must be a number above 0 and below 1"),
-        ("levels", [], "levels [] must name one or more of patch, image, once each"),
+        ("levels", [], "levels [] must name one or more of position, patch, image, once each"),
         ("levels", ["patch", "patch"], "once each"),
-        ("levels", ["patch", "part"], "must name one or more of patch, image"),
+        ("levels", ["patch", "part"], "must name one or more of position, patch, image"),
         ("calibration.folds", 1, "calibration.folds is 1; it must be a whole number of at least 2"),
-        ("calibration.members", 9, "calibration.members is 9; use 1 to calibration.folds, which is 4"),
-        ("calibration.refit", ["part"], "calibration.refit ['part'] must name levels, of patch, image"),
+        ("calibration.members", 19, "calibration.members is 19; use 1 to calibration.folds, which is 5"),
+        ("calibration.refit", ["part"], "['part'] must name levels, of position, patch, image"),
         ("patch.network.negatives.scale", [1, 0.5], "patch.network.negatives.scale [1.0, 0.5] must ascend"),
         ("patch.network.negatives.kind", "uniform", "kind uniform is for pixels; use noised or informative"),
         ("patch", {"base": None, "network": None}, "patch.base and patch.network are both null"),
         ("patch", {"base": None, "network": {"tilt": True}}, "patch.network.tilt needs patch.base"),
+        ("patch.network.negatives.kind", "synthetic", "kind synthetic is for the position level"),
+        ("position.network.negatives.kind", "informative", "use synthetic or noised"),
+        ("position.network.negatives.scale", [1, 0.5], "position.network.negatives.scale [1.0, 0.5] must"),
+        ("position.network.tilt", True, "position.network.tilt is true, but the Gaussians"),
         ("image.network.tilt", True, "image.network.tilt needs a network of the whole view"),
     ],
 )  # fmt: skip
 def test_refusals_on_features_name_the_key(key: str, value: Any, words: str) -> None:
-    assert words in refusal(nested(key, value))
+    # Only levels that are fitted are looked at.
+    assert words in refusal({"levels": ["position", "patch", "image"]}, nested(key, value))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +256,7 @@ def test_configurations_made_in_python_are_checked() -> None:
         (NamelessConfig(), "set kind to 'tests.config.external:NamelessConfig'"),
         (None, "patch.network.tilt needs patch.base"),
     ):
-        config = FeaturesConfig()
+        config = FeaturesConfig(levels=["patch"])
         assert config.patch.network is not None
         config.patch.network.tilt = True
         config.patch.base = wrong  # type: ignore[assignment]

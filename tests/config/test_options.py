@@ -101,12 +101,12 @@ def test_values_of_every_type() -> None:
 
 
 def test_a_file_may_extend_a_preset(tmp_path: Path) -> None:
-    file = write(tmp_path / "c.yaml", extends="features-max", seed=1)
-    expected = load_preset("features-max", {"seed": 1})
+    file = write(tmp_path / "c.yaml", extends="features-fast", seed=1)
+    expected = load_preset("features-fast", {"seed": 1})
     assert configured("--config", file) == expected
-    assert configured("--preset", "features-max", "--config", file) == expected
+    assert configured("--preset", "features-fast", "--config", file) == expected
     words = refusal("--preset", "thesis", "--config", file)
-    assert words == f"{file} extends features-max, and the preset is thesis; leave one of them out"
+    assert words == f"{file} extends features-fast, and the preset is thesis; leave one of them out"
     other = write(tmp_path / "d.yaml", seed=2)
     assert f"{other} comes before it" in refusal("--config", other, "--config", file)
     assert configured("--config", file, "--config", other).seed == 2
@@ -207,15 +207,15 @@ def test_help_all_names_every_key(
 
 
 def test_help_all_shows_the_defaults_in_use(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--preset", "features-fast", "--patch.top", "17", "--patch.base.kind", "gaussian"]
+    words = ["--preset", "features", "--patch.top", "17", "--patch.base.kind", "gaussian"]
     lines = printed(capsys, *words, "--help-all").splitlines()
     for line in (
         "  --patch.top N  (default: 17)",
-        "  --patch.whitening.clusters N  (default: 64)",
+        "  --patch.whitening.clusters N  (default: 128)",
         "  --patch.base.kind TEXT  (default: gaussian)",
         "  --patch.base.rank N|null  (default: 32)",
         "  --patch.network.sampler null  (default: null)",
-        '  --levels [A,B]  (default: ["patch", "image"])',
+        '  --levels [A,B]  (default: ["position"])',
     ):
         assert line in lines
 

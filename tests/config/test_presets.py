@@ -39,7 +39,8 @@ def differences(config: RunConfig, other: RunConfig) -> dict[str, Any]:
 
 def test_names() -> None:
     assert preset_names() == [
-        "features", "features-fast", "features-max", "image-baseline", "jempp", "pixel-cpu", "thesis",
+        "features", "features-fast", "image-baseline", "jempp", "pixel-cpu", "thesis",
+        "thesis-small",
     ]  # fmt: skip
     for name in preset_names():
         assert 20 < len(preset_summary(name)) < 84
@@ -58,16 +59,9 @@ def test_a_preset_goes_round() -> None:
 def test_presets_of_features() -> None:
     assert load_preset() == load_preset("features") == FeaturesConfig()
     assert differences(load_preset("features-fast"), FeaturesConfig()) == {
-        "calibration.refit": ["patch", "image"],
-        "patch.whitening.clusters": 64,
-        "patch.base.components": 64,
-        "patch.network.activation": "leaky_relu",
-    }
-    assert differences(load_preset("features-max"), FeaturesConfig()) == {
-        "calibration.folds": 8,
-        "calibration.members": 8,
-        "calibration.refit": [],
-        "patch.network.training.steps": 500,
+        "features.size": (256, 256),
+        "position.network": None,
+        "defects.local_checks": 80,
     }
 
 
@@ -113,6 +107,26 @@ def test_presets_of_pixels() -> None:
             "sampler.buffer_size": 10_000,
             "training.data_noise": 0.03,
         }.items()
+    }
+    # What the file says departs from the thesis, and nothing else.
+    assert differences(load_preset("thesis-small"), load_preset("thesis")) == {
+        **{
+            f"{level}.network.{key}": value
+            for level in ("patch", "image")
+            for key, value in {
+                "depth": 10,
+                "width": 2,
+                "sampler.outer": 10,
+                "sampler.inner": 5,
+                "training.steps": 1500,
+                "training.batch_size": 16,
+                "training.checkpoint_every": 50,
+            }.items()
+        },
+        "patch.view.train_size": (128, 128),
+        "patch.view.test_size": (128, 128),
+        "patch.view.patch": 32,
+        "image.view.size": (32, 32),
     }
     baseline = load_preset("image-baseline")
     assert baseline.levels == ["image"]

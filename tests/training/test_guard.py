@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from patchebm.errors import TrainingError
+from patchebm.errors import DivergedError
 from patchebm.training.guard import DivergenceGuard
 
 
@@ -35,7 +35,7 @@ def test_a_bad_step_goes_back_and_halves_the_learning_rate_until_the_guard_gives
     assert guard.check(2, 1.0, -1e9)
     assert network.weight.item() == 1
     assert guard.learning_rate_factor == 0.25
-    with pytest.raises(TrainingError, match="diverged 3 times"):
+    with pytest.raises(DivergedError, match="diverged 3 times"):
         guard.check(3, float("inf"), 0.0)
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 
 from patchebm.config.choice import Choice, Targeted
-from patchebm.config.numbers import AtLeastTwo
+from patchebm.config.numbers import AtLeastTwo, PixelRate
 
 
 @dataclass
@@ -27,13 +27,14 @@ class CalibrationConfig:
         refit: the levels that score new images by one more energy, fitted on all good images, while the
             members calibrate only; else the score is the mean over the members, at that many times the cost.
         consecutive: where groups are not known, hold out images that follow each other (in order of their
-            file names) together: they often show the same part, or were taken under the same light.
+            file names) together: they often show the same part, or were taken under the same light. Null does
+            so where most images look most like a neighbour.
     """
 
     folds: AtLeastTwo = 4
     members: PositiveInt = 4
     refit: list[str] = field(default_factory=list)
-    consecutive: bool = False
+    consecutive: bool | None = False
 
 
 @dataclass
@@ -45,12 +46,14 @@ class RunConfig(Choice):
         seed: decides everything random.
         levels: which levels are fitted; several make an ensemble.
         false_alarm_rate: share of good parts that may be called anomalous.
+        false_pixel_rate: share of the pixels of good parts that may be marked as a region.
         calibration: hold-out or cross-fitting.
     """
 
     seed: NonNegativeInt = 0
     levels: list[str] = field(default_factory=lambda: ["patch", "image"])
     false_alarm_rate: OpenUnitInterval = 0.05
+    false_pixel_rate: PixelRate = 0.001
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
 
     def level(self, name: str) -> Any:

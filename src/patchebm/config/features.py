@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from patchebm.config.base import CalibrationConfig, LevelConfig, RunConfig
 from patchebm.config.choice import Choice
-from patchebm.config.numbers import GridSide, Side, Window
-from patchebm.config.training import NegativesConfig, NoisedConfig, SamplerConfig, TrainingConfig
+from patchebm.config.numbers import AtLeastTwo, GridSide, Side, Window
+from patchebm.config.training import (
+    NegativesConfig,
+    NoisedConfig,
+    SamplerConfig,
+    SyntheticConfig,
+    TrainingConfig,
+)
 
 
 @dataclass
@@ -21,17 +33,25 @@ class ExtractorConfig:
         backbone: `efficientnet-lite0`, `-lite1`, `-lite2`, or `timm:NAME`.
         weights: a safetensors file for a timm model; null takes the weights that come with the backbone.
         blocks: numbers of the blocks whose outputs are taken, ascending.
-        size: height and width to which images are resized, multiples of 32 for EfficientNet-Lite.
-        grid: rows and columns of the map to which all blocks' outputs are resized; each cell is a patch.
+        size: height and width to which images are resized, multiples of 32 for EfficientNet-Lite; null
+            chooses 384 where good images have as many pixels themselves, and 256 where they have fewer.
+        grid: rows and columns of the map to which all blocks' outputs are resized; each cell is a patch. Null
+            makes cells of 8 pixels.
+        smallest_defect: extent in pixels of the images of the smallest defect that must be found: a larger
+            size is taken where it finds clearly more synthetic defects of about this extent. Null for none.
         pool: side of the window over which features are averaged; odd, 1 for none.
+        crop: whether only the box in which good images have structure is inspected, if it leaves out a
+            quarter of the image or more.
     """
 
     backbone: str = "efficientnet-lite0"
     weights: str | None = None
     blocks: list[NonNegativeInt] = field(default_factory=lambda: [2, 4, 10])
-    size: tuple[Side, Side] = (256, 256)
-    grid: tuple[GridSide, GridSide] = (32, 32)
+    size: tuple[Side, Side] | None = None
+    grid: tuple[GridSide, GridSide] | None = None
+    smallest_defect: PositiveFloat | None = None
     pool: Window = 3
+    crop: bool = True
 
 
 @dataclass
@@ -125,6 +145,37 @@ class CellNetworkConfig:
 
 
 @dataclass
+class FeaturePositionConfig(LevelConfig):
+    """The position level: every position of the extractor's grid has a Gaussian of its own.
+
+    Args:
+        folds: the Gaussians are fitted without each of so many folds, by group where groups are known; the
+            more, the nearer a held-out image's energy is to that of a new one.
+        zones: the grid has so many rows and columns of zones, at most, whose positions share a
+            covariance.
+        network: is trained on the Gaussians' residuals against synthetic defects; null for the Gaussians
+            alone.
+        smooth: standard deviation in cells of the Gaussian window that smooths the grid of values; 0 for
+            none.
+        top: the score is the mean of so many largest values.
+        background: times the mean of all values is subtracted from it: what all of an image has in common,
+            such as its light, is less of a defect than what a place has for itself; 0 for none.
+    """
+
+    folds: AtLeastTwo = 40
+    zones: PositiveInt = 16
+    network: CellNetworkConfig | None = field(
+        default_factory=lambda: CellNetworkConfig(
+            hidden=256, negatives=SyntheticConfig(), training=TrainingConfig(steps=300, lr=2e-3)
+        )
+    )
+    smooth: NonNegativeFloat = 0.7
+    top: PositiveInt = 3
+    background: ClosedUnitInterval = 0.5
+    target: ClassVar[str] = "patchebm.detector.position_level:PositionLevel"
+
+
+@dataclass
 class FeaturePatchConfig(LevelConfig):
     """The patch level: every cell of the extractor's grid is a patch.
 
@@ -166,11 +217,28 @@ class FeatureImageConfig(LevelConfig):
     grid: tuple[GridSide, GridSide] = (8, 8)
     whitening: WhiteningConfig | None = field(default_factory=lambda: WithinConfig(clusters=256))
     base: EnergyConfig | None = field(default_factory=GaussianConfig)
-    network: CellNetworkConfig | None = field(
-        default_factory=lambda: CellNetworkConfig(training=TrainingConfig(steps=300))
-    )
+    network: CellNetworkConfig | None = None
     map_positions: bool = False
     target: ClassVar[str] = "patchebm.detector.feature_levels:FeatureImageLevel"
+
+
+@dataclass
+class DefectsConfig:
+    """Synthetic defects, which are drawn into good images; never a test image.
+
+    Args:
+        learn: images that networks learn from, each with three local defects; spread over all good images.
+        local_checks: further images with one local defect each. The more of them a level, or a part of one,
+            tells from good images that it was not fitted on, the more it counts.
+        global_checks: the same with one global defect each: a piece missing, turned, doubled or discoloured;
+            by which levels are weighed, too, where there are several.
+        extents: smallest and largest extent of a local defect, in 512ths of the side of what is inspected.
+    """
+
+    learn: NonNegativeInt = 300
+    local_checks: NonNegativeInt = 150
+    global_checks: NonNegativeInt = 50
+    extents: tuple[PositiveFloat, PositiveFloat] = (8.0, 90.0)
 
 
 @dataclass
@@ -179,14 +247,21 @@ class FeaturesConfig(RunConfig):
 
     Args:
         features: how features are extracted.
+        defects: synthetic defects.
+        position: the position level.
         patch: the patch level.
         image: the image level.
     """
 
     kind: str = "features"
+    levels: list[str] = field(default_factory=lambda: ["position"])
     calibration: CalibrationConfig = field(
-        default_factory=lambda: CalibrationConfig(refit=["patch"], consecutive=True)
+        default_factory=lambda: CalibrationConfig(
+            folds=5, members=5, refit=["patch", "image"], consecutive=None
+        )
     )
     features: ExtractorConfig = field(default_factory=ExtractorConfig)
+    defects: DefectsConfig = field(default_factory=DefectsConfig)
+    position: FeaturePositionConfig = field(default_factory=FeaturePositionConfig)
     patch: FeaturePatchConfig = field(default_factory=FeaturePatchConfig)
     image: FeatureImageConfig = field(default_factory=FeatureImageConfig)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Width = int
     Window = int
     Decay = float
+    PixelRate = float
 else:
 
     def _whole(name: str, low: int, high: int) -> type[int]:
@@ -35,6 +36,10 @@ else:
     Side = _whole("Side", 4, 4096)
     Width = _whole("Width", 1, 100)
     Window = _whole("Window", 1, 101)
+    # As `runtime.pixel_threshold` knows thresholds for.
+    PixelRate = restricted_number_type(
+        "PixelRate", float, [(">=", 1e-5), ("<=", 0.1)], docstring="a number from 0.00001 to 0.1"
+    )
     Decay = restricted_number_type(
         "Decay", float, [(">=", 0), ("<", 1)], docstring="a number of at least 0 and below 1"
     )

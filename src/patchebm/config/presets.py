@@ -16,6 +16,7 @@ from patchebm.errors import ConfigError
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "features"
+QUICK_PRESET = "features-fast"
 
 
 def preset_names(folder: Path = PRESETS) -> list[str]:
@@ -72,7 +73,9 @@ def read_config_file(path: str | Path) -> tuple[str | None, dict[str, Any]]:
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror or error}); name a YAML file") from error
+        # A name may hold a line break, and a complaint is one line.
+        name = " ".join(str(path).split()) or repr(str(path))
+        raise ConfigError(f"{name} cannot be read ({error.strerror or error}); name a YAML file") from error
     # PyYAML raises errors of many types, also where a value does not fit its tag.
     except Exception as error:
         reason = " ".join(str(error).split())

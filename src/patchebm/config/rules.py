@@ -7,9 +7,21 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from patchebm.config.base import RunConfig
-from patchebm.config.features import CellNetworkConfig, FeatureImageConfig, FeaturePatchConfig, FeaturesConfig
+from patchebm.config.features import (
+    CellNetworkConfig,
+    FeatureImageConfig,
+    FeaturePatchConfig,
+    FeaturePositionConfig,
+    FeaturesConfig,
+)
 from patchebm.config.pixels import PatchViewConfig, WideResNetConfig
-from patchebm.config.training import CorruptedConfig, NoisedConfig, UniformConfig
+from patchebm.config.training import (
+    CorruptedConfig,
+    InformativeConfig,
+    NoisedConfig,
+    SyntheticConfig,
+    UniformConfig,
+)
 from patchebm.errors import ConfigError
 
 
@@ -34,6 +46,14 @@ def check_rules(config: RunConfig) -> None:
         )
     if isinstance(config, FeaturesConfig):
         _odd("features.pool", config.features.pool)
+        if config.features.smallest_defect is not None and config.features.size is not None:
+            raise ConfigError(
+                f"features.smallest_defect chooses the size, and features.size is "
+                f"{list(config.features.size)}; leave one of them out (--quick sets the size, too)"
+            )
+        low, high = config.defects.extents
+        if low > high:
+            raise ConfigError(f"defects.extents {[low, high]} must ascend; use for instance [8, 90]")
         blocks = config.features.blocks
         if not blocks or blocks != sorted(set(blocks)):
             raise ConfigError(
@@ -41,12 +61,12 @@ def check_rules(config: RunConfig) -> None:
             )
     for name in config.levels:
         level = config.level(name)
-        if level.base is None and level.network is None:
+        if getattr(level, "base", level) is None and level.network is None:
             raise ConfigError(f"{name}.base and {name}.network are both null; a level needs one of them")
         for key, part in _parts(level, name):
             _check_part(key, part)
         network = level.network
-        if network is not None and level.base is None:
+        if network is not None and getattr(level, "base", level) is None:
             for switch in ("tilt", "gradient_input"):
                 if getattr(network, switch, False):
                     raise ConfigError(f"{name}.network.{switch} needs {name}.base; set it to false")
@@ -56,7 +76,7 @@ def check_rules(config: RunConfig) -> None:
 
 def _check_part(key: str, part: Any) -> None:
     """Refuse what does not go together within a section."""
-    if isinstance(part, NoisedConfig) and part.scale[0] > part.scale[1]:
+    if isinstance(part, (NoisedConfig, SyntheticConfig)) and part.scale[0] > part.scale[1]:
         raise ConfigError(f"{key}.scale {list(part.scale)} must ascend; use for instance [0.2, 1]")
     if isinstance(part, WideResNetConfig) and (part.depth < 10 or (part.depth - 4) % 6):
         raise ConfigError(f"{key}.depth {part.depth} is not 6n + 4; use 10, 16, 22 or 28")
@@ -80,6 +100,20 @@ def _check_on_features(name: str, level: Any, network: CellNetworkConfig) -> Non
         raise ConfigError(
             f"{name}.network.negatives.kind {network.negatives.kind} is for pixels; use noised or "
             "informative on features"
+        )
+    position = isinstance(level, FeaturePositionConfig)
+    if position and isinstance(network.negatives, InformativeConfig):
+        raise ConfigError(
+            f"{name}.network.negatives.kind informative is for other levels; use synthetic or noised"
+        )
+    if not position and isinstance(network.negatives, SyntheticConfig):
+        raise ConfigError(
+            f"{name}.network.negatives.kind synthetic is for the position level; use noised or informative"
+        )
+    if position and network.tilt:
+        raise ConfigError(
+            f"{name}.network.tilt is true, but the Gaussians and the network of a position level meet in the "
+            "score; set it to false"
         )
     if isinstance(level, FeatureImageConfig) and network.tilt:
         raise ConfigError(

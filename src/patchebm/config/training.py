@@ -38,6 +38,22 @@ class NoisedConfig(NegativesConfig):
 
 
 @dataclass
+class SyntheticConfig(NegativesConfig):
+    """Views of synthetic defects, and normal views plus Gaussian noise; of the position level only.
+
+    Args:
+        noised: share of the negatives that are noised normal views. They make the energy rise in every
+            direction; with defects alone a network learns to tell drawing from photograph.
+        scale: as of `noised`.
+    """
+
+    kind: str = "synthetic"
+    noised: ClosedUnitInterval = 0.5
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.3, 1.5)
+    target: ClassVar[str] = "patchebm.training.negatives:SyntheticNegatives"
+
+
+@dataclass
 class InformativeConfig(NegativesConfig):
     """Samples of the informative Gaussian, N(mean, Cov + 1e-4 I) of the training views, as in JEM++."""
 
@@ -125,6 +141,10 @@ class TrainingConfig:
         data_noise: standard deviation of Gaussian noise added to data views and, so that noise tells nothing,
             to negatives that are changed data views.
         energy_penalty: alpha of the objective.
+        negatives_statistics: what batch norm normalises the negatives by in the loss: `data`, the running
+            statistics of the data; `own`, their own, which leave no trace; or `shared`, their own, which are
+            mixed into the running statistics that chains and scores are normalised by, as in the published
+            code of JEM++ and of the thesis. Chains always move by the running statistics.
         gradient_clip: largest norm of the parameters' gradient; 0 for no clipping.
         averaging: decay of the weights' exponential moving average, which is what scores; 0 for none.
         checkpoint_every: steps between checkpoints, at most; resuming starts at the last one.
@@ -140,6 +160,7 @@ class TrainingConfig:
     decay_from: ClosedUnitInterval = 0.4
     data_noise: NonNegativeFloat = 0.0
     energy_penalty: NonNegativeFloat = 1e-3
+    negatives_statistics: Literal["data", "own", "shared"] = "data"
     gradient_clip: NonNegativeFloat = 0.0
     averaging: Decay = 0.0
     checkpoint_every: PositiveInt = 200

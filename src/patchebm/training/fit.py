@@ -11,7 +11,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from patchebm.config.training import SamplerConfig, TrainingConfig
 from patchebm.energy.base import Energy
-from patchebm.errors import TrainingError
+from patchebm.errors import DivergedError
+from patchebm.training.batch_statistics import batch_statistics
 from patchebm.training.checkpoint import Checkpoint
 from patchebm.training.guard import DivergenceGuard, Stateful
 from patchebm.training.log import TrainingLog
@@ -57,7 +58,8 @@ def fit_network(
         device: where the energy is trained.
 
     Raises:
-        TrainingError: the energy diverged for good, or the checkpoint cannot be used.
+        DivergedError: the energy diverged for good.
+        TrainingError: the checkpoint cannot be used.
         PatchebmError: the folder cannot be written or the disk is full.
         KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
     """
@@ -112,7 +114,7 @@ def fit_network(
             else:
                 init, position, indices = buffer.sample(training.batch_size, generator)
             init, position = init.to(device), position.to(device)
-            # Evaluation mode: negatives meet the data's batch statistics and leave no trace in them.
+            # Evaluation mode: chains meet the running batch statistics and leave no trace in them.
             energy.eval()
             moved = init
             if move is not None:
@@ -120,7 +122,8 @@ def fit_network(
             if negatives.from_data:
                 # With noise on the data alone, nothing but the noise would be learnt.
                 moved = noisy(moved)
-            negative_energy = energy.at(position)(moved)
+            with batch_statistics(energy, training.negatives_statistics):
+                negative_energy = energy.at(position)(moved)
             energy.train()
             data_energy = energy.at(data_position)(data)
 
@@ -166,7 +169,7 @@ def fit_network(
         learner.load_state_dict(averaged.module.state_dict())
     energy.eval()
     if not all(torch.isfinite(tensor).all() for tensor in energy.state_dict().values()):
-        raise TrainingError("the energy diverged at the last step; lower training.lr")
+        raise DivergedError("the energy diverged at the last step; lower training.lr")
 
 
 def schedule(step: int, steps: int, training: TrainingConfig) -> float:

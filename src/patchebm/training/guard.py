@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from patchebm.errors import TrainingError
+from patchebm.errors import DivergedError
 
 
 class Stateful(Protocol):
@@ -67,7 +67,7 @@ class DivergenceGuard:
             gap: mean energy of negatives less that of data.
 
         Raises:
-            TrainingError: the energy diverged more than `max_rollbacks` times.
+            DivergedError: the energy diverged more than `max_rollbacks` times.
         """
         if math.isfinite(loss) and abs(gap) <= self._max_gap:
             self._good_steps += 1
@@ -78,7 +78,7 @@ class DivergenceGuard:
         self.rollbacks += 1
         self._good_steps = 0
         if self.rollbacks > self._max_rollbacks:
-            raise TrainingError(
+            raise DivergedError(
                 f"the energy diverged {self.rollbacks} times, last at step {step} (loss {loss:.3g}, "
                 f"energy gap {gap:.3g}); lower training.lr or raise training.energy_penalty"
             )

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from patchebm.errors import PatchebmError
-from patchebm.files import replacing
+from patchebm.files import as_unicode, replacing
 from patchebm.progress import progress_bar
 
 LOG_EVERY = 10
@@ -39,11 +39,14 @@ class TrainingLog:
             from lightning.fabric.loggers.csv_logs import CSVLogger
             from torch.utils.tensorboard import SummaryWriter
 
+            # TensorBoard cannot write to a folder whose name is no Unicode; the curves are in the table, too.
+            has_name = as_unicode(str(folder)) == str(folder)
             with self._writing():
                 # CSVLogger would empty a table that is there.
                 part = len(list((folder / "csv").glob("part*")))
                 self._csv = CSVLogger(folder, "csv", f"part{part}", flush_logs_every_n_steps=1)
-                self._tensorboard = SummaryWriter(folder / "tensorboard")
+                if has_name:
+                    self._tensorboard = SummaryWriter(folder / "tensorboard")
         self._bar = progress_bar(steps, label, "step", initial=done)
 
     def __enter__(self) -> TrainingLog:
@@ -62,22 +65,24 @@ class TrainingLog:
         """Moves the bar on by one step, and adds the values to the curves where a point is due."""
         self._bar.set_postfix_str(f"energy gap {gap:.3g}", refresh=False)
         self._bar.update(1)
-        if self._csv is not None and self._tensorboard is not None and (step + 1) % LOG_EVERY == 0:
+        if self._csv is not None and (step + 1) % LOG_EVERY == 0:
             numbers: dict[str, Any] = {name: float(value) for name, value in values.items()}
             with self._writing():
                 self._csv.log_metrics(numbers, step)
-                for name, number in numbers.items():
-                    self._tensorboard.add_scalar(name, number, step)
+                if self._tensorboard is not None:
+                    for name, number in numbers.items():
+                        self._tensorboard.add_scalar(name, number, step)
 
     def show(self, step: int, rows: Sequence[Tensor]) -> None:
         """Keeps the latest views `(B, C, H, W)` of each row as an image, unless they are features."""
-        if self._folder is None or self._tensorboard is None or rows[0].shape[1] not in (1, 3):
+        if self._folder is None or rows[0].shape[1] not in (1, 3):
             return
         image = view_grid(rows, columns=8)
         with replacing(self._folder / "negatives.png") as temporary:
             Image.fromarray(image.numpy()).save(temporary, format="PNG")
-        with self._writing():
-            self._tensorboard.add_image("negatives", image, step, dataformats="HWC")
+        if self._tensorboard is not None:
+            with self._writing():
+                self._tensorboard.add_image("negatives", image, step, dataformats="HWC")
 
     def say(self, sentence: str) -> None:
         """Prints a sentence above the bar."""

@@ -1,0 +1,134 @@
+"""The benchmark of the thesis: runs that go on where they stopped, and tables of what its log says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.thesis.__main__ import UNFINISHED, main
+from benchmarks.thesis.tables import results, tables
+from benchmarks.thesis.variants import CHANGES, configuration
+from tests.tiny import write_set
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_that_was_stopped_goes_on_and_is_not_repeated(tmp_path: Path) -> None:
+    write_set(tmp_path / "data")
+    words = [
+        "--data",
+        f"{tmp_path / 'data'}",
+        "--sets",
+        "flange",
+        "--seeds",
+        "0",
+        "--out",
+        f"{tmp_path / 'out'}",
+    ]
+    words += ["--quick", "--device", "cpu", "--variants", "thesis-small"]
+    # In a process of its own: where the time ends amid an import, that module is broken from then on.
+    stopped = subprocess.run([sys.executable, "-m", "benchmarks.thesis", *words, "--minutes", "0.01"])
+    assert stopped.returncode == UNFINISHED
+    assert [row["variant"] for row in logged(tmp_path / "out")] in ([], ["controls"])
+    assert main(words) == 0
+    assert main(words) == 0
+    controls, row = logged(tmp_path / "out")
+    assert controls["variant"] == "controls"
+    assert (row["set"], row["variant"], row["seed"], row["steps"]) == ("flange", "thesis-small", 0, 5)
+    assert set(row["levels"]) == set(row["oracle"]) == {"patch", "image", "ensemble"}
+    assert row["rollbacks"] == 0
+    assert row["step_cpu_seconds"] > 0
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["full_size"].startswith("not run")
+    assert "| thesis-small ensemble | " in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_every_variant_is_a_configuration() -> None:
+    """Those that train have one length, and each differs from the recipe."""
+    recipe = configuration("thesis-small", 0, 40)
+    for variant in CHANGES:
+        config = configuration(variant, 0, 40)
+        assert (config == recipe) == (variant == "thesis-small")
+        for name in config.levels:
+            network = config.level(name).network
+            if variant == "Gaussian alone":
+                assert network is None
+            else:
+                assert network.training.steps == (0 if variant == "untrained" else 40)
+    own = configuration("image-baseline", 0, None).level("image").network
+    small = configuration("thesis-small", 0, None).level("image").network
+    assert (own.depth, own.width) == (small.depth, small.width)
+    assert own.training == small.training.__class__(
+        **{**vars(small.training), "data_noise": 0.03, "weight_decay": small.training.weight_decay}
+    )
+
+
+def made_up(variant: str, name: str, seed: int, steps: int, **levels: float) -> dict[str, Any]:
+    """A row as the benchmark logs it."""
+    chains = {"distance": 0.1, "gradient_norm": 0.2, "gap": -0.3, "largest_gap": 4.0}
+    return {
+        "set": name,
+        "variant": variant,
+        "seed": seed,
+        "steps": steps,
+        "chains": {level: chains for level in levels if level != "ensemble"},
+        "rollbacks": seed,
+        "step_cpu_seconds": 0.5,
+        "levels": levels,
+        "oracle": levels,
+        "device": "cpu",
+    }
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    found = []
+    for seed in (0, 1):
+        found.append(
+            made_up("thesis-small", "bottle", seed, 40, patch=0.6, image=0.7, ensemble=0.8 + seed / 10)
+        )
+        found.append(made_up("image-baseline", "bottle", seed, 40, image=0.5))
+    found.append(made_up("thesis-small", "screw", 0, 40, patch=0.6, image=0.7, ensemble=0.1))
+    found.append(made_up("thesis-small", "bottle", 0, 80, patch=0.6, image=0.7, ensemble=0.9))
+    found.append(made_up("no batch norm", "bottle", 0, 40, patch=0.1, image=0.2, ensemble=0.3))
+    given_up = made_up("SGLD, as far", "bottle", 0, 40, patch=0.1)
+    del given_up["levels"], given_up["oracle"]
+    return [*found, {**given_up, "diverged": "the energy diverged"}]
+
+
+def test_points_are_counted_over_what_both_have(rows: list[dict[str, Any]]) -> None:
+    found = results(rows)["lengths"]
+    assert list(found) == ["80", "40"]
+    # Of screw there is no baseline.
+    assert found["40"]["points"] == {
+        "ours": pytest.approx(0.85),
+        "baseline": 0.5,
+        "points": pytest.approx(35),
+        "sets": ["bottle"],
+        "seeds": [0, 1],
+        "pairs": 2,
+    }
+    assert found["80"]["points"] == {}
+
+
+def test_tables_keep_lengths_apart_and_name_what_gave_up(rows: list[dict[str, Any]]) -> None:
+    found = tables(rows)
+    longest, shorter = found["table.md"].split("**40 steps**")
+    assert "0.900" in longest
+    assert "image-baseline" not in longest
+    assert "| thesis-small ensemble | 0.850 ± 0.071 |" in shorter
+    assert "| no batch norm | 0.100 | 0.200 | 0.300 | 0.300 | 0.50 |" in found["ablation.md"]
+    assert "| SGLD, as far | – | – | – | – | 0.50 |" in found["ablation.md"]
+    assert "| SGLD, as far patch | 1 | 0.100 | 0.200 | -0.30 | 4.0 | 0 of 1 | 1 of 1 |" in found["chains.md"]
+    assert "means over bottle seed 0:" in found["ablation.md"]
+
+
+def test_nothing_that_was_run_is_a_table_too() -> None:
+    assert set(tables([]).values()) == {"Nothing has been run yet.\n"}
+    assert results([])["lengths"] == {}
