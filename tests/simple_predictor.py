@@ -15,6 +15,7 @@ from patchebm.evaluation.evaluate import Results, evaluate
 from patchebm.images.folders import ImageSet, open_image_set
 from patchebm.images.reading import read_image
 from patchebm.runtime.prediction import Prediction
+from patchebm.runtime.regions import find_regions
 from patchebm.runtime.tail import Tail
 
 Image = NDArray[np.float32]
@@ -25,6 +26,10 @@ VALUES: dict[str, Callable[[Image], float]] = {
     "colour": lambda image: float(image.std(axis=2).mean()),
 }
 """Levels by name: three of them, and none has a name that the product uses."""
+
+
+HOT = 0.1
+"""What is hotter than this is marked."""
 
 
 class SimplePredictor:
@@ -61,6 +66,8 @@ class SimplePredictor:
                 brighter = (image.mean(axis=2) - self.grey).astype(np.float32)
                 ways = (np.abs(brighter), brighter, -2 * brighter)
                 maps = dict(zip(self.level_names, ways, strict=False))
+            heat = np.mean(list(maps.values()), axis=0) if maps else None
+            regions, mask = (None, None) if heat is None else find_regions(heat, HOT)
             yield Prediction(
                 image=str(path),
                 score=score,
@@ -69,8 +76,10 @@ class SimplePredictor:
                 tail_probability=self.tail_.probability(score),
                 extrapolated=self.tail_.extrapolated(score),
                 levels=dict(zip(self.level_names, map(float, levels), strict=True)),
-                heat_map=np.mean(list(maps.values()), axis=0) if maps else None,
+                heat_map=heat,
                 level_maps=maps,
+                mask=mask,
+                regions=regions,
             )
 
     def heat_range(self, heat_map: Image) -> tuple[float, float]:

@@ -22,7 +22,9 @@ import pytest
 import yaml
 
 import patchebm
+from patchebm.cli.fleet_file import read_fleet
 from patchebm.cli.main import VERBS
+from patchebm.cli.train import check_options
 from patchebm.config.features import FeaturesConfig
 from patchebm.config.pixels import PixelsConfig
 from tests.browser import open_browser
@@ -74,14 +76,24 @@ COMMANDS = list(dict.fromkeys((page, tuple(words)) for page, words in commands()
 
 @cache
 def help_of(verb: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "patchebm.cli.main", verb, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"COLUMNS": "200"},
-    )
-    return done.stdout
+    """All that the verb says of its options, the rare ones included."""
+
+    def printed(option: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "patchebm.cli.main", verb, *option.split()],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"COLUMNS": "200"},
+        ).stdout
+
+    text = printed("--help")
+    if verb in ("station", "fleet"):
+        # They have commands, each with options of its own.
+        commands = re.findall(r"^  ([a-z]+(?: add)?) ", text, re.MULTILINE)
+        texts = [printed(f"{command} --help") for command in commands]
+        return "\n".join([text, *texts])
+    return text + printed("--help-all") if "--help-all" in text else text
 
 
 @cache
@@ -139,6 +151,8 @@ def configurations() -> list[Any]:
         pytest.param(yaml.safe_load(code), id=f"{name_of(page)}: {code.splitlines()[0]}")
         for page in PAGES
         for code in fences(page, "yaml")
+        # What is for Kubernetes, or names products, is no configuration of a run.
+        if not code.startswith(("apiVersion:", "products:"))
     ]
 
 
@@ -151,6 +165,24 @@ def test_keys_of_configurations_exist(values: dict[str, Any]) -> None:
                 check(value, f"{prefix}{key}.")
 
     check(values, "")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_fleets_can_be_read(page: Path, tmp_path: Path) -> None:
+    for code in fences(page, "yaml"):
+        if code.startswith("products:"):
+            (tmp_path / "FLEET.yaml").write_text(code)
+            for entry in read_fleet(tmp_path / "FLEET.yaml"):
+                check_options(["DATA", "--out", "OUT", *entry.options])
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_files_that_a_page_includes_exist(page: Path) -> None:
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if re.match(r"\s*-+8\s*<", line):
+            mark = re.fullmatch(r'\s*--8<-- ?"(.+)"', line)
+            assert mark is not None, f"{line} includes nothing"
+            assert (ROOT / mark[1]).exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

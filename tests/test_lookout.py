@@ -72,8 +72,8 @@ def test_manifests_become_an_image_set(tmp_path: Path) -> None:
     assert len(found.train) == 2
     assert sorted(image.defect for image in found.test) == ["anomaly", "good", "scratch"]
     (scratch,) = (image for image in found.test if image.defect == "scratch")
-    assert scratch.mask is not None
-    marked = read_mask(scratch.mask, (8, 10))
+    assert scratch.masks
+    marked = read_mask(scratch.masks[0], (8, 10))
     # The background of these masks is white: copied as it is, it would count as a defect.
     assert marked.sum() == 6
     assert marked[2:4, 3:6].all()

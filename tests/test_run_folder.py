@@ -31,13 +31,15 @@ def finish(run: RunFolder, data: Path, images: list[Path]) -> dict[str, object]:
     taker = FingerprintTaker(data)
     for image in images:
         taker.add(Photo(image))
-    run.remember(taker)
+    run.remember(taker.fingerprints())
     for level in ("patch", "image", "line"):
         for network in ("network0", "network1"):
             folder = run.training / level / network
             folder.mkdir(parents=True)
             (folder / CHECKPOINT).touch()
-    record = run.finish(command=["patchebm"], seconds=1.26, image_set=open_image_set(data), images=9)
+    record = run.finish(
+        command=["patchebm"], seconds=1.26, image_set=open_image_set(data), images={"images": 9}
+    )
     run.tensors_file("0123456789abcdef").touch()
     run.card_file.write_text("{}")
     run.results_file("part").parent.mkdir()

@@ -17,15 +17,17 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "patchebm"
 HEAVY = {"torch", "lightning", "safetensors", "scipy", "sklearn", "matplotlib", "tensorboard", "onnx"}
-ABOVE = ("images", "runtime", "line", "config", "cli")
+ABOVE = ("images", "runtime", "check", "line", "station", "config", "cli")
 BELOW = ("energy", "features", "training", "detector", "export", "anomalib")
 # A module may import from its own folder and from those that stand before it. Modules of the top level are
 # named; those that are not come first.
 ORDER = [
     ("images", "config"),
     ("runtime",),
+    ("check",),
     ("run_folder", "loading"),
     ("line",),
+    ("station",),
     ("energy",),
     ("features",),
     ("training",),
@@ -34,6 +36,7 @@ ORDER = [
     ("anomalib",),
     ("evaluation",),
     ("report",),
+    ("scale",),
     ("cli",),
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER, 1) for name in names}
@@ -41,7 +44,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER, 1) for name in names}
 LAZY = ("cli", "loading")
 MIXED = ("evaluation", "report")
 # They do not even ask for it when they are called.
-NEVER_HEAVY = ("images", "runtime", "line", "config")
+NEVER_HEAVY = ("images", "runtime", "check", "line", "station", "config", "scale")
 
 REFUSE = """
 import importlib, sys
@@ -136,7 +139,8 @@ def circle(source: Path) -> list[str] | None:
 
 
 def test_every_module_above_the_wall_is_imported_without_what_is_below() -> None:
-    files = modules_of(SOURCE).items()
+    # Alembic runs the files of its own; they are no modules of the package.
+    files = [(name, file) for name, file in modules_of(SOURCE).items() if "migrations" not in file.parts]
     modules = [name for name, file in files if folder_of(name) in ABOVE or file.parent == SOURCE]
     done = subprocess.run(
         [sys.executable, "-c", REFUSE, ",".join(HEAVY), *modules], capture_output=True, text=True, check=False

@@ -31,5 +31,5 @@ class ThreeLevelsConfig(FeaturesConfig):
     """
 
     kind: str = "tests.three_levels:ThreeLevelsConfig"
-    levels: list[str] = field(default_factory=lambda: ["patch", "image", "texture"])
+    levels: list[str] = field(default_factory=lambda: ["position", "image", "texture"])
     texture: TextureConfig = field(default_factory=TextureConfig)

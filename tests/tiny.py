@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from patchebm.config.features import FeaturesConfig
 from patchebm.config.pixels import PixelsConfig
@@ -41,9 +42,13 @@ def tiny_features(preset: str = "features", seed: int = 0) -> FeaturesConfig:
     changes = {
         "seed": seed,
         "features": {"size": [64, 64], "grid": [8, 8]},
+        # Two levels, so that what is done with several is done.
+        "levels": ["position", "image"],
+        "defects": {"learn": 6, "local_checks": 5, "global_checks": 3},
         "calibration": {"folds": 3, "members": 2},
+        "position": {"network": network},
         "patch": {"network": network},
-        "image": {"grid": [4, 4], "network": network},
+        "image": {"grid": [4, 4]},
     }
     config = load_preset(preset, changes)
     assert isinstance(config, FeaturesConfig)
@@ -56,6 +61,14 @@ def flanges(n: int, defect: str = "good", split: str = "train/good") -> list[NDA
         draw("flange", seed=0, split=split, index=i, defect=defect, size=64)[0].astype(np.float32) / 255
         for i in range(n)
     ]
+
+
+def write_good(folder: Path, n: int, split: str = "another day") -> Path:
+    """Writes n images of good parts that no set of `write_set` has, and returns their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(flanges(n, split=split)):
+        Image.fromarray(np.rint(255 * image).astype(np.uint8)).save(folder / f"{i:03d}.png")
+    return folder
 
 
 def write_set(root: Path, train: int = 9, test: int = 3, product: str = "flange") -> Path:

@@ -15,6 +15,7 @@ from patchebm._version import __version__
 
 # Imported when first used: the command line's help and the configuration need no torch.
 _HOMES = {
+    "Decoding": "patchebm.images.decoding",
     "FeaturesConfig": "patchebm.config.features",
     "EnsembleDetector": "patchebm.detector",
     "ImageDetector": "patchebm.detector",

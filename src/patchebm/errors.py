@@ -29,5 +29,9 @@ class TrainingError(PatchebmError):
     """Training cannot go on: the energy diverged for good, or there is no room for a checkpoint."""
 
 
+class DivergedError(TrainingError):
+    """An energy diverged for good."""
+
+
 class ExportError(PatchebmError):
     """An exported model would not score as the one that it was exported from."""

@@ -51,4 +51,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def write_text(path: str | Path, text: str) -> None:
     """Writes `text` as UTF-8 to `path`, atomically. Raises PatchebmError as `replacing` does."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(as_unicode(text), encoding="utf-8")
+
+
+def as_unicode(text: str) -> str:
+    """Returns text that can be written anywhere.
+
+    A name of a file that is no Unicode reaches Python as lone surrogates, at which encoders, fonts and
+    parsers of JSON fail; they become a backslash, `udc` and two digits.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""This module makes progress bars that suit a terminal as well as a log file."""
+"""This module makes progress bars for terminals, and none for log files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 def progress_bar(total: int, label: str, unit: str, **settings: Any) -> tqdm[Any]:
-    """Returns a bar on standard error; one inside another goes when it is full.
+    """Returns a bar on standard error, where that is a terminal; one inside another goes when it is full.
 
     Args:
         total: steps or images.
@@ -17,13 +17,13 @@ def progress_bar(total: int, label: str, unit: str, **settings: Any) -> tqdm[Any
         unit: what is counted.
         settings: further ones of tqdm.
     """
-    # In a log file a line every five seconds is enough.
-    interval = 0.2 if sys.stderr.isatty() else 5.0
     return tqdm(
         total=total,
         desc=label,
         unit=unit,
-        mininterval=interval,
+        mininterval=0.2,
+        # In a log file or a pipe a bar is nothing but noise.
+        disable=not sys.stderr.isatty(),
         dynamic_ncols=True,
         file=sys.stderr,
         **({"leave": None} | settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import yaml
 
 from patchebm.errors import DataError
 from patchebm.files import write_text
-from patchebm.images.fingerprints import FingerprintTaker
+from patchebm.images.fingerprints import Fingerprints, load_fingerprints
 from patchebm.images.folders import ImageSet
 from patchebm.provenance import versions
 
@@ -32,6 +32,9 @@ class RunFolder:
     | `config.yaml` | the configuration, for people and for `--config` |
     | `run.json` | the configuration, the hash of the images and, at the end, how the run was made |
     | `training_images.npz` | fingerprints of the training images |
+    | `calibration_images.npz` | fingerprints of the images of `patchebm calibrate`, if there were any |
+    | `training_scores.csv` | what training knows of each of its images, the oddest first |
+    | `training.html` | the same as a page, with the oddest images and their anomaly maps |
     | `training/LEVEL/NETWORK/` | logs and the checkpoint of each network |
     | `model-HASH.safetensors`, `model.json` | the model; `model.json` is written last |
     | `evaluation/SET.json` | results of `patchebm evaluate`, a file for each image set |
@@ -46,6 +49,9 @@ class RunFolder:
         self.config_file = self.path / "config.yaml"
         self.record_file = self.path / "run.json"
         self.fingerprints_file = self.path / "training_images.npz"
+        self.calibration_file = self.path / "calibration_images.npz"
+        self.scores_file = self.path / "training_scores.csv"
+        self.page_file = self.path / "training.html"
         self.training = self.path / "training"
         self.card_file = self.path / "model.json"
         self.evaluations = self.path / "evaluation"
@@ -73,6 +79,23 @@ class RunFolder:
         """Returns the files of all results that are there."""
         return sorted(self.evaluations.glob("*.json"))
 
+    def training_of(self, number: int) -> Path:
+        """Returns where a fit keeps checkpoints and logs; one that leaves images out again is another fit."""
+        return self.training if number == 0 else self.path / f"training-{number + 1}"
+
+    def keep_training_of(self, number: int) -> None:
+        """Makes the logs of a fit those of the run, and deletes those of the others. The model is written."""
+        if number:
+            shutil.rmtree(self.training, ignore_errors=True)
+            # Fits in closed form leave no logs.
+            if self.training_of(number).exists():
+                self.training_of(number).rename(self.training)
+        for folder in self._further_trainings():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _further_trainings(self) -> list[Path]:
+        return [folder for folder in self.path.glob("training-*/") if folder.name[9:].isdigit()]
+
     def networks(self, level: str) -> list[Path]:
         """Returns the folders of the networks that were trained for a level."""
         return sorted(folder for folder in (self.training / level).glob("*/") if folder.is_dir())
@@ -94,9 +117,10 @@ class RunFolder:
             return
         # The card first and the record last: what is left of a clearing that was killed holds no model, and
         # can be cleared again.
-        for file in [*self.model_files(), self.fingerprints_file]:
+        images = (self.fingerprints_file, self.calibration_file, self.scores_file, self.page_file)
+        for file in (*self.model_files(), *images):
             file.unlink(missing_ok=True)
-        for folder in (self.training, self.evaluations):
+        for folder in (self.training, *self._further_trainings(), self.evaluations):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.config_file, self.record_file):
             file.unlink(missing_ok=True)
@@ -114,12 +138,13 @@ class RunFolder:
                 f"{self.path} cannot be a run folder ({error.strerror}); choose another --out"
             ) from error
 
-    def begin(self, config: Any, data_sha256: str) -> bool:
+    def begin(self, config: Any, data_sha256: str, decoding: dict[str, Any] | None = None) -> bool:
         """Claims the folder, or recognises an interrupted run of the same configuration and images.
 
         Args:
             config: a dataclass.
             data_sha256: the hash of every file that the run depends on.
+            decoding: what the numbers of image files mean; see `Decoding.to_dict`.
 
         Returns:
             Whether an interrupted run goes on.
@@ -127,7 +152,7 @@ class RunFolder:
         Raises:
             DataError: the folder holds a finished or another run.
         """
-        facts = {"config": asdict(config), "data_sha256": data_sha256}
+        facts = {"config": asdict(config), "data_sha256": data_sha256, "decoding": decoding}
         try:
             return self._claim(facts)
         except OSError as error:
@@ -166,21 +191,45 @@ class RunFolder:
         write_text(self.config_file, readable)
         return False
 
-    def remember(self, taker: FingerprintTaker) -> None:
+    def remember(self, fingerprints: Fingerprints) -> None:
         """Keeps fingerprints of the training images, unless an interrupted run did."""
         if not self.fingerprints_file.exists():
-            taker.fingerprints().save(self.fingerprints_file)
+            fingerprints.save(self.fingerprints_file)
+
+    def remember_calibration(self, fingerprints: Fingerprints | None, run: RunFolder) -> None:
+        """Keeps fingerprints of what the model was calibrated on, and those of a run that it was copied from.
+
+        Args:
+            fingerprints: of the images of a calibration; None if there were none: an earlier one counts.
+            run: that was calibrated.
+        """
+        if self.path.resolve() != run.path.resolve():
+            for own, theirs in (
+                (self.fingerprints_file, run.fingerprints_file),
+                (self.calibration_file, run.calibration_file),
+            ):
+                if theirs.exists():
+                    load_fingerprints(theirs).save(own)
+        if fingerprints is not None:
+            fingerprints.save(self.calibration_file)
 
     def finish(
-        self, *, command: Sequence[str], seconds: float, image_set: ImageSet, images: int
+        self, *, command: Sequence[str], seconds: float, image_set: ImageSet, images: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Completes `run.json` and returns `record`, for the model's card."""
+        """Completes `run.json` and returns `record`, for the model's card.
+
+        Args:
+            command: that trained.
+            seconds: that training took.
+            image_set: of the training images.
+            images: how many were fitted on, as `images`, and what else is to be kept of them.
+        """
         facts = json.loads(self.record_file.read_text(encoding="utf-8")) | {
             "command": list(command),
             "image_set": image_set.name,
             # Where export finds images to compare on.
             "root": str(image_set.root.resolve()),
-            "images": images,
+            **images,
             "train_seconds": round(seconds, 1),
             "versions": versions(),
         }

@@ -98,10 +98,10 @@ def test_scores_verdicts_and_maps_are_those_of_the_detector(
         assert prediction.heat_map is not None
         calibration = detector.calibration_
         width = calibration.heat_high - calibration.heat_low
-        heat = torch.from_numpy((prediction.heat_map - calibration.heat_high) / width)
+        heat = torch.from_numpy((prediction.heat_map - calibration.pixels.value) / width)
         torch.testing.assert_close(torch.as_tensor(item.anomaly_map).squeeze(), squashed(heat))
         mask = torch.as_tensor(item.pred_mask).squeeze()
-        assert torch.equal(mask, torch.from_numpy(prediction.heat_map > calibration.heat_high))
+        assert torch.equal(mask, torch.from_numpy(prediction.mask))
 
 
 def test_the_evaluator_agrees_and_the_visualiser_draws(

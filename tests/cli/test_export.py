@@ -176,12 +176,15 @@ def test_a_region_of_interest_is_checked_before_anything_is_written(
     data: Path, tiny_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, size, white in (("black", 64, 0), ("dot", 1, 0), ("white", 64, 255)):
-        Image.new("L", (size, size), white).save(tmp_path / f"{name}.png")
+        mask = Image.new("L", (size, size), white)
+        # A mask that is white all over is refused for what it is.
+        mask.paste(0, (0, 0, size // 2, size))
+        mask.save(tmp_path / f"{name}.png")
     (tmp_path / "text.png").write_text("no image")
     features = ["--config", str(tiny_yaml)]
     for mask, options, words in (
-        ("black", features, "too few to inspect"),
-        ("dot", features, "too few to inspect"),
+        ("black", features, "black or transparent"),
+        ("dot", features, "black or transparent"),
         ("nowhere", features, "nowhere.png does not exist"),
         ("text", features, "text.png is not a PNG"),
         ("white", ["--preset", "pixel-cpu"], "needs features"),

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -81,6 +82,10 @@ def test_every_image_is_recorded_once_and_as_predict_scores_it(
     for record in records(out):
         assert record["score"] == pytest.approx(expected[record["image"]]["score"], abs=1e-4)
         assert record["levels"].keys() == {"patch", "image"}
+        assert record["region_count"] == expected[record["image"]]["region_count"]
+        for region, same in zip(record["regions"], expected[record["image"]]["regions"], strict=True):
+            assert region["area"] == pytest.approx(same["area"], abs=2)
+            assert region["peak"] == pytest.approx(same["peak"], abs=1e-3)
         assert record["size"] == (incoming / record["image"]).stat().st_size
         with Image.open(out / record["overlay"]) as overlay:
             assert overlay.size[1] == 64
@@ -99,6 +104,25 @@ def test_every_image_is_recorded_once_and_as_predict_scores_it(
     assert main(watch(incoming, run, out, "--once")) == 0
     assert [r["image"] for r in records(out)[4:]] == ["0.png"]
     assert len({r["id"] for r in records(out)}) == 5
+
+
+def test_regions_are_listed_where_they_are_asked_for(
+    run: Path, incoming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without, with_them = tmp_path / "without", tmp_path / "with"
+    assert main(watch(incoming, run, without, "--once")) == 0
+    assert not any("regions" in record for record in records(without))
+    lax = ("--false-pixel-rate", "0.1")
+    assert main(watch(incoming, run, with_them, "--once", "--regions", *lax, "--smallest-region", "9")) == 0
+    assert sum(record["region_count"] for record in records(with_them)) > 0
+    assert all(region["area"] >= 9 for record in records(with_them) for region in record["regions"])
+    assert not (with_them / "maps").exists()
+    with (with_them / "results.csv").open(newline="") as file:
+        counts = [int(row["region_count"]) for row in csv.DictReader(file)]
+    assert counts == [record["region_count"] for record in records(with_them)]
+    capsys.readouterr()
+    assert main(watch(incoming, run, tmp_path / "no", "--once", "--smallest-region", "9")) != 0
+    assert "--smallest-region needs --regions or --maps" in capsys.readouterr().err
 
 
 def test_a_truncated_image_is_an_error_record_and_the_others_are_scored(
@@ -232,3 +256,52 @@ def test_ctrl_c_ends_it_cleanly(bundle_file: Path, incoming: Path, tmp_path: Pat
         process.wait()
     assert process.returncode == 0, stderr.read_text()
     assert "stopped: " in stderr.read_text()
+
+
+def test_once_ends_although_files_keep_coming_and_changing(
+    bundle_file: Path, incoming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contents = [file.read_bytes() for file in sorted(incoming.iterdir())]
+    stop = threading.Event()
+
+    def write() -> None:
+        count = 0
+        while not stop.wait(0.01):
+            count += 1
+            # As a camera that shows its latest image, and one that never ends a file.
+            (tmp_path / "next").write_bytes(contents[count % 3])
+            (tmp_path / "next").replace(incoming / "latest.png")
+            with (incoming / "endless.bmp").open("ab") as file:
+                file.write(b"BM")
+            (incoming / f"new{count}.png").write_bytes(contents[0])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        while not (incoming / "new1.png").exists():
+            time.sleep(0.01)
+        assert main(watch(incoming, bundle_file, tmp_path / "out", "--once", "--settle", "0.2")) == 0
+    finally:
+        stop.set()
+        thread.join()
+    found = records(tmp_path / "out")
+    assert {"0.png", "1.png", "2.png", "latest.png"} <= {r["image"] for r in found}
+    assert all("score" in r for r in found)
+    told = capsys.readouterr().err
+    assert told.count("latest.png is replaced before it has settled") == 1
+    assert "endless.bmp never stopped changing" in told
+
+
+def test_other_content_of_the_same_name_size_and_time_is_scored(bundle_file: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for i in range(2):
+        Image.fromarray(np.full((64, 64, 3), 100 + i, np.uint8)).save(folder / "a.bmp")
+        os.utime(folder / "a.bmp", ns=(0, 10**9))
+        assert main(watch(folder, bundle_file, out, "--once")) == 0
+    first, second = records(out)
+    assert (first["size"], first["mtime_ns"]) == (second["size"], second["mtime_ns"])
+    assert first["sha256"] != second["sha256"]
+    # Nothing changed: nothing is scored again, in this run and the next.
+    assert main(watch(folder, bundle_file, out, "--once")) == 0
+    assert len(records(out)) == 2

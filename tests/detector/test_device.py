@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from patchebm.config.base import RunConfig
 from patchebm.config.build import build_config
-from patchebm.config.features import WithinConfig
+from patchebm.config.features import FeaturesConfig, WithinConfig
 from patchebm.detector import EnsembleDetector, load
 from patchebm.detector.level import TrainingSet
 from patchebm.energy import GaussianEnergy, Whitening
@@ -110,7 +110,8 @@ def test_pytorch_finds_no_operator_that_mixes_devices(
         scores, _, anomaly_map = functional_call(scorer, fake, images)
         assert scores.score.device == anomaly_map.device == DEVICE
         assert anomaly_map.shape == (2, 50, 40)
-        fake["levels.patch.scale"] = fake["levels.patch.scale"].to("cpu")
+        left = "levels.position.part_std" if which == "features" else "levels.patch.scale"
+        fake[left] = fake[left].to("cpu")
         with pytest.raises(RuntimeError, match="on the same device"):
             functional_call(scorer, fake, images)
 
@@ -118,12 +119,13 @@ def test_pytorch_finds_no_operator_that_mixes_devices(
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        ("levels.patch.linear.0", "weight0"),
-        ("levels.patch.join.operators.0", "rows"),
-        ("levels.patch.smooth", "columns"),
-        ("levels.patch", "scale"),
+        ("levels.position.gaussian", "whitening"),
+        ("levels.position.join.operators.0", "rows"),
+        ("levels.position.smooth", "columns"),
+        ("levels.position", "part_mean"),
         ("levels.image", "map_shift"),
-        ("levels.image.energies.1.energy.base", "axes"),
+        ("levels.image.linear.0", "weight0"),
+        ("levels.image.energies.0.energy", "axes"),
     ],
 )
 def test_a_tensor_that_stays_behind_is_found(owner: str, name: str, fitted: EnsembleDetector) -> None:
@@ -170,14 +172,23 @@ def test_all_of_a_life_on_another_device(
 @pytest.mark.parametrize("which", ["features", "pixels"])
 def test_a_level_that_was_fitted_stays_on_the_device(which: str) -> None:
     config = tiny_features() if which == "features" else tiny_config()
-    for level_config in (config.patch, config.image):
-        assert level_config.network is not None
-        level_config.network.training.steps = 0
+    if isinstance(config, FeaturesConfig):
+        config.levels = ["position", "patch", "image"]
+    for level_config in map(config.level, config.levels):
+        if level_config.network is not None:
+            level_config.network.training.steps = 0
     detector = EnsembleDetector(config)
     reading = detector.read(flanges(6), 6)
     for name, level in reading.levels.items():
         kept = reading.kept[name]
-        training = TrainingSet(kept.views, kept.held_out, [str(i) for i in range(6)], np.arange(6) % 3)
+        training = TrainingSet(
+            kept.views,
+            kept.held_out,
+            kept.damaged,
+            kept.versions,
+            [str(i) for i in range(6)],
+            np.arange(6) % 3,
+        )
         with PretendDevice():
             level.fit(training, members=2, refit=name == "patch", folder=None, device=DEVICE)
             assert {t.device for t in (*level.buffers(), *level.parameters())} == {DEVICE}

@@ -57,16 +57,15 @@ def damage(folder: Path, how: str) -> None:
     elif how == "unknown key":
         rewrite(folder, lambda own: own["config"]["patch"].update(bogus=1))
     elif how == "no whitening":
-        rewrite(folder, lambda own: own["config"]["patch"].update(whitening=None))
+        rewrite(folder, lambda own: own["config"]["image"].update(whitening=None))
     elif how == "another base":
         own, parts = load_model(folder)
-        own["config"]["patch"]["base"] = {"kind": "gaussian"}
-        # Of several tensors, the message names the one that comes first in the file.
-        for key in ("centres", "variance"):
-            del parts[f"patch.energy0.energy.base.{key}"]
+        own["config"]["image"]["base"] = {"kind": "mixture"}
         save_model(folder, own, parts)
     elif how == "another grid":
-        rewrite(folder, lambda own: own["config"]["features"].update(grid=[4, 4]))
+        rewrite(folder, lambda own: own["framing"].update(grid=[4, 4]))
+    elif how == "a bad box":
+        rewrite(folder, lambda own: own["framing"].update(box=[9, 3, 0, 64]))
     elif how == "no calibration":
         rewrite(folder, lambda own: own["calibration"].pop("tail"))
     elif how == "a tensor is missing":
@@ -84,7 +83,7 @@ def damage(folder: Path, how: str) -> None:
         ("no card", "holds no finished model .* train one with `patchebm train DATA --out RUN`"),
         (
             "old",
-            r"model format 3, written by patchebm 1\.2, and this patchebm \S+ reads format 4; "
+            r"model format 3, written by patchebm 1\.2, and this patchebm \S+ reads format 6; "
             "use that version or train the model again$",
         ),
         ("newer", "format 99, written by patchebm 9.9"),
@@ -93,9 +92,10 @@ def damage(folder: Path, how: str) -> None:
         ("a number changed", "was altered"),
         ("deep", "cannot be read"),
         ("unknown key", "bogus"),
-        ("no whitening", "does not fit its tensors .*patch has the tensors of another kind of energy"),
-        ("another base", "does not fit its tensors .*GaussianEnergy"),
-        ("another grid", "does not fit its tensors .*patch was calibrated on 64 positions"),
+        ("no whitening", "does not fit its tensors .*image has the tensors of another kind of energy"),
+        ("another base", "does not fit its tensors .*MixtureEnergy"),
+        ("another grid", "does not fit its tensors .*position was fitted on a grid of \\(8, 8\\)"),
+        ("a bad box", "bad framing .*box"),
         ("no calibration", "does not fit its tensors .*tail"),
         ("a tensor is missing", "does not fit its tensors .*scale"),
     ],

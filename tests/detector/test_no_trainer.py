@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from patchebm.detector import EnsembleDetector
+from tests.tiny import write_good
 
 # What only training needs. patchebm.training itself is small, but imports what is not.
 PROGRAM = """
@@ -74,7 +75,7 @@ def test_the_verbs_predict_calibrate_and_export(run_folder: Path, data: Path, tm
     good = data / "test" / "good"
     done = verbs(
         ["predict", run_folder, good],
-        ["calibrate", run_folder, data / "train" / "good", "--out", tmp_path / "out"],
+        ["calibrate", run_folder, write_good(tmp_path / "new", 6), "--out", tmp_path / "out"],
         ["export", run_folder, "--out", tmp_path / "part.patchebm", "--verify", good],
     )
     assert done.returncode == 0, done.stderr
@@ -84,4 +85,4 @@ def test_the_verbs_predict_calibrate_and_export(run_folder: Path, data: Path, tm
 def test_the_guard_stops_training(data: Path, tiny_yaml: Path, tmp_path: Path) -> None:
     done = verbs(["train", data, "--out", tmp_path / "run", "--config", tiny_yaml])
     assert done.returncode != 0
-    assert "'train' needs sklearn" in done.stderr
+    assert "'train' needs " in done.stderr

@@ -33,7 +33,7 @@ def test_its_energy_is_that_of_scikit_learn() -> None:
 
 @pytest.mark.parametrize("network", [False, True], ids=["alone", "tilted"])
 def test_it_goes_all_the_way(network: bool, images: list[Path], tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"patch": {"base": KNN}}
+    changes: dict[str, Any] = {"levels": ["patch", "image"], "patch": {"base": KNN}}
     if not network:
         changes["patch"]["network"] = None
     config = build_config(asdict(tiny_features()), changes)
@@ -61,7 +61,8 @@ def test_it_goes_all_the_way(network: bool, images: list[Path], tmp_path: Path) 
 
 def test_of_whole_maps_it_needs_a_network_to_be_exported(images: list[Path]) -> None:
     """Without one its map is its gradient by autograd, which no graph holds."""
-    config = build_config(asdict(tiny_features()), {"image": {"base": KNN}})
+    network = {"training": {"steps": 20, "batch_size": 64, "warmup": 2}}
+    config = build_config(asdict(tiny_features()), {"image": {"base": KNN, "network": network}})
     detector = EnsembleDetector(config).fit(flanges(9))
     assert detector.levels_["image"].scale.shape == (1, 2, 1, 1)
     assert build_bundle(detector, verify=images[:2]).parity.verdict_flips == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,20 @@ def test_the_thesis_network_trains_a_step_at_reduced_size(preset: str) -> None:
     assert config.patch.network.depth == 28
     scores = PatchDetector(config).fit(flanges(6)).score(flanges(1))
     assert np.isfinite(scores).all()
+
+
+def test_chains_of_the_small_thesis_move(tmp_path: Path) -> None:
+    training = {"steps": 10, "batch_size": 4}
+    changes = {
+        "levels": ["image"],
+        "image": {"network": {"sampler": {"buffer_size": 8}, "training": training}},
+    }
+    config = load_preset("thesis-small", changes)
+    scores = EnsembleDetector(config).fit(flanges(6), folder=tmp_path).score(flanges(2))
+    assert np.isfinite(scores).all()
+    (curves,) = tmp_path.rglob("metrics.csv")
+    (point,) = csv.DictReader(curves.open())
+    # A hundredth of what one grey level of 8 bits is.
+    assert float(point["chains/distance"]) > 1e-4
+    assert float(point["chains/gradient_norm"]) > 1e-3
+    assert float(point["chains/descent"]) > 0

@@ -77,13 +77,17 @@ def test_maps_are_grids_at_the_size_of_the_image(fitted: EnsembleDetector) -> No
         expected = interpolate(grid[None], (90, 50), mode="bilinear", antialias=True)[0]
         torch.testing.assert_close(one, expected)
         assert torch.equal(one, other)
-    torch.testing.assert_close(anomaly_map, (maps[0] + maps[1]) / 2)
+    # The coarse map does not localise.
+    assert torch.equal(anomaly_map, maps[0])
 
 
 def test_the_score_is_the_combined_levels_among_those_of_good_images(detector: EnsembleDetector) -> None:
     scorer = detector.scorer_
     score, levels, _, _ = run(scorer, np.stack(flanges(3, split="test/good")))
-    expected = (torch.logsumexp(levels, dim=1) - scorer.mean) / scorer.std
+    weights = scorer.weights
+    combined = torch.logsumexp(levels, dim=1) if weights is None else levels @ weights
+    assert weights is None or float(weights.sum()) == pytest.approx(1)
+    expected = (combined - scorer.mean) / scorer.std
     torch.testing.assert_close(score, expected)
 
 

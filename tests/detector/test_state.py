@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from patchebm.config.base import RunConfig
 from patchebm.config.build import build_config
+from patchebm.detector.energy_level import EnergyLevel
 from patchebm.detector.level import Level, TrainingSet
 from patchebm.detector.modelfile import load_model, save_model
 from patchebm.detector.scorer import PixelInputs
@@ -40,7 +41,14 @@ def fit(level: Level, images: Tensor, *, members: int, refit: bool) -> None:
     views = [level.training_views(image, 10_000, generator()) for image in images]
     held_out = [level.held_out_view(image) for image in images]
     parts = [str(i) for i in range(IMAGES)]
-    training = TrainingSet(views, list(held_out), parts, np.arange(IMAGES) % 3)
+    training = TrainingSet(
+        views,
+        list(held_out),
+        [[] for _ in range(IMAGES)],
+        [[] for _ in range(IMAGES)],
+        parts,
+        np.arange(IMAGES) % 3,
+    )
     level.fit(training, members=members, refit=refit, folder=None, device=CPU)
     own = generator(1)
     with torch.no_grad():
@@ -115,7 +123,7 @@ def test_levels_of_features(
     )
     extractor = FeatureExtractor(backbone, config.features)  # type: ignore[attr-defined]
     own = config.level(name)
-    level: Level = own.load_target()(name, own, 0, extractor)
+    level: EnergyLevel = own.load_target()(name, own, 0, extractor)
     images = torch.rand((IMAGES, 3, 32, 32), generator=generator()) * 2 - 1
     fit(level, extractor.join(extractor(images)), members=2, refit=name == "patch")
     assert len(level.energies) == (1 if name == "patch" else 2)

@@ -19,7 +19,7 @@ from patchebm.loading import load as load_any
 from tests.three_levels import ThreeLevelsConfig
 from tests.tiny import flanges, tiny_features
 
-NAMES = ["patch", "image", "texture"]
+NAMES = ["position", "image", "texture"]
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,17 @@ def test_it_is_fitted_beside_the_others(detector: EnsembleDetector, fitted: Ense
     (three,), (two,) = detector.predict([image]), fitted.predict([image])
     assert list(three.levels) == list(three.level_maps) == NAMES
     # The others are what they are without it.
-    for name in ("patch", "image"):
+    for name in ("position", "image"):
         assert three.levels[name] == two.levels[name]
         np.testing.assert_array_equal(three.level_maps[name], two.level_maps[name])
     assert three.heat_map is not None
-    np.testing.assert_allclose(three.heat_map, sum(three.level_maps.values()) / 3, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        three.heat_map, (three.level_maps["position"] + three.level_maps["texture"]) / 2, rtol=1e-5, atol=1e-5
+    )
     scorer = detector.scorer_
-    combined = (np.logaddexp.reduce(list(three.levels.values())) - float(scorer.mean)) / float(scorer.std)
+    assert scorer.weights is not None
+    total = float(np.dot(list(three.levels.values()), scorer.weights))
+    combined = (total - float(scorer.mean)) / float(scorer.std)
     assert three.score == pytest.approx(combined, abs=1e-4)
     assert detector.calibration_.level_names == tuple(NAMES)
 
@@ -81,7 +85,7 @@ def test_the_command_line_trains_and_predicts_with_it(
     assert main(["predict", str(out), good, "--json", str(tmp_path / "p.json")]) == 0
     assert all(list(one["levels"]) == NAMES for one in json.loads((tmp_path / "p.json").read_text()))
     # Its energy has no network, and so no log.
-    assert sorted(folder.name for folder in (out / "training").iterdir()) == ["image", "patch"]
+    assert sorted(folder.name for folder in (out / "training").iterdir()) == ["position"]
 
 
 def test_it_alone_makes_a_detector(config: ThreeLevelsConfig) -> None:

@@ -15,7 +15,7 @@ from patchebm.evaluation.metrics import (
     measure,
     pixel_metrics,
 )
-from patchebm.evaluation.pixel_curve import PixelCurve
+from patchebm.evaluation.pixels import MaskCounts, Pixels
 
 Floats = npt.NDArray[np.float64]
 
@@ -260,14 +260,14 @@ def test_pixel_metrics_know_only_the_order() -> None:
 def test_perfect_maps_reach_one() -> None:
     _, masks = random_maps(2, 5)
     measured = pixel_metrics([mask.astype(np.float32) for mask in masks], masks)
-    assert measured == pytest.approx({"pixel_auroc": 1.0, "aupro": 1.0, "aupro_05": 1.0})
+    assert measured == pytest.approx({"pixel_auroc": 1.0, "aupro": 1.0, "aupro_05": 1.0, "aupimo": 1.0})
 
 
 def test_constant_maps_know_nothing() -> None:
     """The curve is the diagonal, whose mean height up to a limit is half the limit."""
     _, masks = random_maps(3, 5)
     measured = pixel_metrics([np.zeros(mask.shape, dtype=np.float32) for mask in masks], masks)
-    assert measured == pytest.approx({"pixel_auroc": 0.5, "aupro": 0.15, "aupro_05": 0.025})
+    assert measured == pytest.approx({"pixel_auroc": 0.5, "aupro": 0.15, "aupro_05": 0.025, "aupimo": 0})
 
 
 def test_regions_count_alike_whatever_their_size() -> None:
@@ -336,7 +336,11 @@ def test_a_metric_says_what_it_needs_and_which_way_is_better() -> None:
         scores = rng.normal(size=60) + gain * labels
         noise = [rng.normal(size=mask.shape).astype(np.float32) for mask in masks]
         maps = [heat + np.float32(gain) * mask for heat, mask in zip(noise, masks, strict=True)]
-        return measure(Sample(labels, scores, scores > gain / 2, PixelCurve.of(maps, masks)))
+        counts = MaskCounts()
+        for heat, mask in zip(maps, masks, strict=True):
+            counts.add(heat > gain / 2, mask, good=not mask.any())
+        pixels = Pixels.of(maps, masks, counts)
+        return measure(Sample(labels, scores, scores > gain / 2, pixels))
 
     good, bad = all_of(4.0), all_of(0.5)
     for metric in METRICS:

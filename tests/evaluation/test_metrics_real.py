@@ -12,7 +12,7 @@ from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision, Bin
 
 from patchebm.evaluation.metrics import Sample, image_metrics, measure, pixel_metrics
 from patchebm.images.folders import ImageFile, open_image_set
-from patchebm.images.reading import read_mask
+from patchebm.images.reading import read_masks
 from patchebm.runtime.prediction import Prediction
 from tests.simple_predictor import SimplePredictor
 
@@ -33,7 +33,7 @@ def scored(real_data: Path) -> Scored:
     for image, prediction in zip(images, detector.iterate([p.path for p in images]), strict=True):
         assert prediction.heat_map is not None
         shape = prediction.heat_map.shape
-        mask = read_mask(image.mask, shape) if image.mask else np.zeros(shape, dtype=bool)
+        mask = read_masks(image.masks, shape).pixels if image.masks else np.zeros(shape, dtype=bool)
         result.append((image, prediction, mask))
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ import patchebm
 from patchebm.detector import EnsembleDetector
 from patchebm.detector.scorer import Scorer, Scores
 from patchebm.errors import ConfigError, ExportError, PatchebmError
+from patchebm.export import parity
 from patchebm.export.build import build_bundle, check_target
 from patchebm.export.graph import onnx_bytes, onnx_model
 from patchebm.export.quantise import quantised
@@ -101,19 +103,23 @@ def test_int8_is_in_the_wide_pointwise_convolutions_alone_and_scores_nearly_the_
     assert kinds["int8"]
     assert all(shape[2:] == (1, 1) and max(shape) >= 200 for shape in kinds["int8"])
     # What scores the features, 176 channels in, and the depthwise convolutions are as they were.
-    assert {(128, 176, 1, 1), (176, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
+    assert {(256, 176, 1, 1), (176, 176, 1, 1), (480, 1, 5, 5), (32, 3, 3, 3)} <= kinds["f32"]
     engine = OnnxEngine(onnx_bytes(model), 1, "int8")
     for image in images[:4]:
         expected = fitted.score([image])[0]
         found = engine.run(read_image(image)[None], ["score"])["score"][0]
         assert found != expected
-        assert found == pytest.approx(expected, abs=0.5, rel=0.05)
+        # In standard deviations of nine good images both may differ; less than a tenth of the way to black.
+        assert abs(found - expected) < 0.1 * (fitted.score([np.zeros_like(read_image(image))])[0] - expected)
 
 
-def test_int8_that_moves_scores_too_much_is_refused(fitted: EnsembleDetector, images: list[Path]) -> None:
-    """Scores of a model of six good images are in the tens, which int8 moves by more than is allowed."""
+def test_int8_that_moves_scores_too_much_is_refused(
+    fitted: EnsembleDetector, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far int8 moves a score depends on the model; here it may not move it at all."""
+    monkeypatch.setattr(parity, "MAX_TYPICAL_DIFFERENCE", 0.0)
     with pytest.raises(
-        ExportError, match=r"onnx int8 .*scores typically differ by more than 0\.02 .*--precision f32"
+        ExportError, match=r"onnx int8 bundle does not score as its detector: .* --precision f32"
     ):
         build_bundle(fitted, verify=images, training=images, precision="int8")
 

@@ -44,7 +44,7 @@ def session(model: onnx.ModelProto) -> Callable[[list[str], np.ndarray], list[np
     """Runs the graph for any of its tensors."""
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
-    inside = [PREPARED, "plane_patch", "plane_image"]
+    inside = [PREPARED, "plane_position", "plane_image"]
     opened.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in inside)
     opened.graph.output.append(helper.make_tensor_value_info(IMAGE_SIZE, TensorProto.INT64, None))
     runtime = onnxruntime.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -55,7 +55,7 @@ def test_inputs_and_outputs_are_those_of_the_format(model: onnx.ModelProto) -> N
     graph = model.graph
     assert [one.name for one in graph.input] == [INPUT, LARGEST_MAP]
     assert [one.name for one in graph.output] == [
-        "score", "levels", "grid_patch", "grid_image", "map_patch", "map_image", "heat_map",
+        "score", "levels", "grid_position", "grid_image", "map_position", "map_image", "heat_map",
     ]  # fmt: skip
     axes = [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
     assert axes == ["N", "H", "W", "C"]
@@ -68,7 +68,7 @@ def test_it_can_be_cut_at_named_tensors(
     model: onnx.ModelProto, scorer: Scorer, session: Callable[[list[str], np.ndarray], list[np.ndarray]]
 ) -> None:
     images = noise((2, 90, 50, 3))
-    prepared, size, patch, image = session([PREPARED, IMAGE_SIZE, "plane_patch", "plane_image"], images)
+    prepared, size, patch, image = session([PREPARED, IMAGE_SIZE, "plane_position", "plane_image"], images)
     with torch.no_grad():
         expected = scorer.prepare(torch.from_numpy(images))
         grids = scorer.score(expected).grids
@@ -78,9 +78,9 @@ def test_it_can_be_cut_at_named_tensors(
         np.testing.assert_allclose(plane[:, 0], grid, atol=1e-3, rtol=1e-4)
     # Between a cut and what lies before it there is no other way.
     nodes = {output: node for node in model.graph.node for output in node.output}
-    cuts = {PREPARED, IMAGE_SIZE, "plane_patch", "plane_image"}
+    cuts = {PREPARED, IMAGE_SIZE, "plane_position", "plane_image"}
     reached: set[str] = set()
-    waiting = ["map_patch", "map_image", "heat_map"]
+    waiting = ["map_position", "map_image", "heat_map"]
     while waiting:
         name = waiting.pop()
         if name in reached or name in cuts or name not in nodes:

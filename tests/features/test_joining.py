@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
-from patchebm.config.features import ExtractorConfig
 from patchebm.energy.fused import Affine
+from patchebm.features.framing import Framing
 from patchebm.features.joining import LinearMaps, build_join, smoother
 
 
@@ -22,9 +22,9 @@ def maps(sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
 )
 def test_blocks_meet_on_the_grid(grid: tuple[int, int], pool: int) -> None:
     """Blocks at strides 4, 8 and 16 of 64 x 96 pixels: finer than, equal to, and coarser than the grids."""
-    config = ExtractorConfig(size=(64, 96), grid=grid, pool=pool)
+    framing = Framing((64, 96), grid)
     blocks = maps([(16, 24), (8, 12), (4, 6)])
-    found = build_join([4, 8, 16], config, grid)(blocks)
+    found = build_join([4, 8, 16], framing, pool, grid)(blocks)
     resized = []
     for block in blocks:
         shrinks = block.shape[2] > grid[0]
@@ -38,11 +38,11 @@ def test_blocks_meet_on_the_grid(grid: tuple[int, int], pool: int) -> None:
 
 @pytest.mark.parametrize("target", [(8, 12), (4, 6), (3, 5)])
 def test_a_coarser_level_gets_the_resized_join(target: tuple[int, int]) -> None:
-    config = ExtractorConfig(size=(64, 96), grid=(8, 12), pool=3)
+    framing = Framing((64, 96), (8, 12))
     blocks = maps([(16, 24), (8, 12), (4, 6)])
-    joined = build_join([4, 8, 16], config, (8, 12))(blocks)
+    joined = build_join([4, 8, 16], framing, 3, (8, 12))(blocks)
     expected = interpolate(joined, size=target, mode="bilinear", antialias=True, align_corners=False)
-    found = build_join([4, 8, 16], config, target)(blocks)
+    found = build_join([4, 8, 16], framing, 3, target)(blocks)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_linear_functions_of_every_cell() -> None:
 
 def test_what_is_folded_is_not_saved() -> None:
     """It is made again from the energies, which are."""
-    config = ExtractorConfig(size=(64, 96), grid=(8, 12))
-    assert not build_join([4], config, (8, 12)).state_dict()
+    framing = Framing((64, 96), (8, 12))
+    assert not build_join([4], framing, 3, (8, 12)).state_dict()
     assert not smoother((8, 8), 3).state_dict()
     assert not LinearMaps([Affine.identity(3)]).state_dict()

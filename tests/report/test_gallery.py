@@ -26,7 +26,7 @@ def offer(gallery: Gallery, file: Path, defect: str, score: float, mask: Path | 
     heat = np.zeros((400, 700), dtype=np.float32)
     heat[0, 0] = score
     prediction = Prediction(f"{defect} {score}", score, score > 1, 1.0, 0.01, False, {"patch": score}, heat)
-    gallery.offer(ImageFile(file, defect, mask), prediction)
+    gallery.offer(ImageFile(file, defect, () if mask is None else (mask,)), prediction)
 
 
 def heat_range(heat: np.ndarray) -> tuple[float, float]:

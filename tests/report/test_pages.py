@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,15 @@ import pytest
 from matplotlib.figure import Figure as Chart
 from PIL import Image
 
+from patchebm.check.result import check_set
+from patchebm.config.presets import load_preset
 from patchebm.errors import PatchebmError
 from patchebm.evaluation.comparison import compare_runs
+from patchebm.evaluation.metrics import MAIN
+from patchebm.images.decoding import STANDARD
+from patchebm.images.folders import open_image_set
 from patchebm.report.charts import score_figure
+from patchebm.report.check_page import write_check_page
 from patchebm.report.compare_page import write_compare_page
 from patchebm.report.evaluation_page import summary, write_evaluation_page
 from patchebm.report.gallery import GalleryItem
@@ -26,6 +33,7 @@ from patchebm.report.table import Table
 from patchebm.report.training_log import TrainingFigure
 from patchebm.runtime.prediction import Prediction
 from tests.simple_predictor import VALUES, evaluated
+from tests.tiny import write_good
 
 NASTY = "<script>alert('x')</script> \"&amp; {{ 7 * 7 }} {% raw %} $\\frac{ é 中"
 VOID = {"meta", "img", "br", "link", "input"}
@@ -105,8 +113,19 @@ def comparison(folder: Path, by_set: dict[str, dict[str, dict[str, Any]]]) -> tu
 def demo(folder: Path, results: dict[str, Any], name: str) -> tuple[str, Checker]:
     product = {"name": name, "gallery": [item(name)], "training": [], **summary(results)}
     overview = Table(name, ["product", name], [[name, 1.0]])
-    write_page(folder / "demo.html", "demo.html", title=name, overview=overview, products=[product, product])
+    products = [product, product]
+    write_page(folder / "demo.html", "demo.html", title=name, overview=overview, products=products, MAIN=MAIN)
     return parse(folder / "demo.html")
+
+
+def checked(folder: Path, name: str) -> tuple[str, Checker]:
+    """The page of a check of seven good parts, one of which is there twice."""
+    # A name of a file holds no slash.
+    data = write_good(folder / name.replace("/", "|"), 7)
+    shutil.copy(data / "001.png", data / "003.png")
+    check = check_set(open_image_set(data), load_preset("features"), STANDARD)
+    write_check_page(folder / "check.html", check, f"patchebm train {name}")
+    return parse(folder / "check.html")
 
 
 def test_nasty_names_stay_text_on_every_page(results: dict[str, Any], tmp_path: Path) -> None:
@@ -118,6 +137,8 @@ def test_nasty_names_stay_text_on_every_page(results: dict[str, Any], tmp_path: 
         "evaluation": (evaluation(tmp_path, nasty, NASTY), 12),
         "comparison": (comparison(tmp_path, {NASTY: {NASTY: nasty, "other": nasty}}), 4),
         "demo": (demo(tmp_path, nasty, NASTY), 12),
+        # The command alone keeps the slash of the name.
+        "check": (checked(tmp_path, NASTY), 1),
     }
     for page, ((content, checker), count) in pages.items():
         assert checker.all("script") == [], page
@@ -127,7 +148,7 @@ def test_nasty_names_stay_text_on_every_page(results: dict[str, Any], tmp_path: 
         # Nothing got out of an attribute: these are the only ones there are.
         known = {"class", "src", "width", "height", "alt"}
         assert all(set(attrs) == known for attrs in checker.all("img")), page
-        assert any(NASTY in (attrs["alt"] or "") for attrs in checker.all("img")), page
+        assert any(NASTY in (attrs["alt"] or "") for attrs in checker.all("img")) or page == "check"
 
 
 def test_the_file_needs_no_network_and_no_script(results: dict[str, Any], tmp_path: Path) -> None:
@@ -136,6 +157,7 @@ def test_the_file_needs_no_network_and_no_script(results: dict[str, Any], tmp_pa
         evaluation(tmp_path, results),
         comparison(tmp_path, by_set),
         demo(tmp_path, results, "part"),
+        checked(tmp_path, "part"),
     ):
         for _, attrs in checker.tags:
             assert "src" not in attrs or (attrs["src"] or "").startswith("data:image/")
@@ -153,6 +175,7 @@ def test_contents_lead_to_the_sections(results: dict[str, Any], tmp_path: Path) 
         evaluation(tmp_path, results),
         comparison(tmp_path, several),
         demo(tmp_path, results, "part"),
+        checked(tmp_path, "part"),
     ):
         anchors = [attrs["id"] for attrs in checker.all("section")]
         assert [attrs["href"] for attrs in checker.all("a")] == [f"#{anchor}" for anchor in anchors]
@@ -263,7 +286,7 @@ def test_charts_with_images_keep_their_colours() -> None:
 def test_names_that_are_no_unicode_can_be_written(results: dict[str, Any], tmp_path: Path) -> None:
     name = b"teil-\xe9.png".decode("utf-8", "surrogateescape")
     write_evaluation_page(tmp_path / "p.html", results, [item(name)], [])
-    assert "teil-?.png" in parse(tmp_path / "p.html")[1].text
+    assert "teil-\\udce9.png" in parse(tmp_path / "p.html")[1].text
 
 
 def test_a_page_that_cannot_be_written_names_the_file(results: dict[str, Any], tmp_path: Path) -> None:

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from patchebm.check.result import check_set
+from patchebm.config.presets import load_preset
 from patchebm.evaluation.comparison import compare_runs
+from patchebm.images.decoding import STANDARD
+from patchebm.images.folders import open_image_set
+from patchebm.report.check_page import write_check_page
 from patchebm.report.compare_page import write_compare_page
 from patchebm.report.evaluation_page import write_evaluation_page
 from patchebm.report.gallery import Gallery
@@ -25,20 +30,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def reports(page: Page, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report of an evaluation and one of a comparison; after the browser, without which none is needed."""
+    """Pages of an evaluation, a comparison and a check; after the browser, without which none is needed."""
     folder = tmp_path_factory.mktemp("reports")
     # A long name without a space is what breaks a narrow page.
     data = write_set(folder / "data").rename(folder / f"flange_{'x' * 60}")
     gallery = Gallery(lambda heat: (0.0, max(0.1, float(heat.max()))))
     results = evaluated(data, observe=gallery.offer)
-    files = {which: folder / f"{which}.html" for which in ("report", "compare")}
+    files = {which: folder / f"{which}.html" for which in ("report", "compare", "check")}
     write_evaluation_page(files["report"], results, gallery.items(), [])
     by_set = {data.name: {"first": results, "second": evaluated(data, levels=["contrast"])}}
     write_compare_page(files["compare"], by_set, compare_runs(by_set))
+    check = check_set(open_image_set(data), load_preset("features"), STANDARD)
+    write_check_page(files["check"], check, f"patchebm train {data}")
     return files
 
 
-@pytest.mark.parametrize("which", ["report", "compare"])
+@pytest.mark.parametrize("which", ["report", "compare", "check"])
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
 def test_the_page_stands_alone_and_fits(
     page: Page, reports: dict[str, Path], tmp_path: Path, which: str, width: int, dark: bool

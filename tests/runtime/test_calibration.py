@@ -9,6 +9,7 @@ import pytest
 
 from patchebm.errors import ConfigError
 from patchebm.runtime.calibration import Calibration
+from patchebm.runtime.pixel_threshold import PixelThreshold
 from patchebm.runtime.tail import Tail, part_shares
 
 
@@ -16,21 +17,26 @@ from patchebm.runtime.tail import Tail, part_shares
 def learned() -> Calibration:
     rng = np.random.default_rng(0)
     groups = ["a", "a", "b", *[None] * 37]
-    return Calibration.learned(("patch", "image"), rng.normal(size=40), groups, rng.normal(5, 2, 30), 0.1)
+    scores, heat = rng.normal(size=40), rng.normal(5, 2, (30, 500)).astype(np.float32)
+    return Calibration.learned(("patch", "image"), scores, groups, heat, 0.1, 0.01)
 
 
 def test_it_holds_what_good_parts_score_and_show(learned: Calibration) -> None:
     rng = np.random.default_rng(0)
-    scores, hottest = rng.normal(size=40), rng.normal(5, 2, 30)
+    scores, heat = rng.normal(size=40), rng.normal(5, 2, (30, 500)).astype(np.float32)
+    hottest = heat.max(axis=1).astype(np.float64)
     tail = Tail(scores, part_shares(["a", "a", "b", *[None] * 37]))
     assert learned.threshold == tail.threshold(0.1)
     assert learned.threshold.parts == 39
     assert learned.heat_low == pytest.approx(np.median(hottest))
     assert learned.heat_high == pytest.approx(np.median(hottest) + 4 * np.std(hottest))
+    assert learned.pixels == PixelThreshold.learned(heat, 0.01)
 
 
 def test_good_parts_that_are_all_alike_do_not_glow() -> None:
-    alike = Calibration.learned(("patch",), np.arange(9.0), [None] * 9, np.full(9, 3.0), 0.1)
+    alike = Calibration.learned(
+        ("patch",), np.arange(9.0), [None] * 9, np.full((9, 4), 3, np.float32), 0.1, 0.01
+    )
     assert (alike.heat_low, alike.heat_high) == (3.0, 4.0)
 
 
@@ -51,6 +57,10 @@ def test_another_rate_moves_the_threshold_alone(learned: Calibration) -> None:
     )
     with pytest.raises(ConfigError, match="between 0 and 1"):
         learned.at_false_alarm_rate(1.5)
+    assert other.pixels == learned.pixels
+    marking = learned.at_false_pixel_rate(0.1)
+    assert marking.pixels.value < learned.pixels.value
+    assert marking.threshold == learned.threshold
 
 
 def test_it_comes_back_from_json_to_the_last_bit(learned: Calibration) -> None:
@@ -75,6 +85,8 @@ def test_it_comes_back_from_json_to_the_last_bit(learned: Calibration) -> None:
         ("threshold", {"value": 1.0}),
         ("heat", {"low": 0.0, "high": np.inf}),
         ("heat", []),
+        ("pixels", {"false_pixel_rate": 0.01}),
+        ("pixels", None),
     ],
 )
 def test_facts_that_are_none_are_refused(learned: Calibration, key: str, value: object) -> None:

@@ -97,3 +97,28 @@ def test_what_does_not_fit_is_refused() -> None:
         side_by_side(image[1:], overlay, None)
     with pytest.raises(ValueError, match="mask of shape"):
         side_by_side(image, overlay, np.zeros((3, 3), dtype=bool))
+
+
+def test_regions_are_outlined_and_nothing_else_changes() -> None:
+    image, heat = np.full((60, 90, 3), 0.5, np.float32), np.zeros((60, 90), np.float32)
+    heat[20:30, 40:60] = 3
+    mask = heat > 1
+    plain = np.asarray(heat_overlay(image, heat, low=0, high=4))
+    drawn = np.asarray(heat_overlay(image, heat, low=0, high=4, mask=mask))
+    around = np.zeros_like(mask)
+    around[19:31, 39:61] = True
+    around &= ~mask
+    assert np.array_equal((drawn != plain).any(axis=2), around)
+    assert len(np.unique(drawn[around], axis=0)) == 1
+    assert np.array_equal(np.asarray(heat_overlay(image, heat, low=0, high=4, mask=mask & False)), plain)
+    # Thicker on larger images, and cut off at their edges.
+    wide = np.zeros((9, 900), bool)
+    wide[:2, :5] = True
+    cut = np.asarray(
+        heat_overlay(np.zeros((9, 900, 1), np.float32), wide * np.float32(0), low=0, high=1, mask=wide)
+    )
+    outline = np.zeros_like(wide)
+    outline[:5, :8] = True
+    assert np.array_equal(cut.any(axis=2), outline & ~wide)
+    with pytest.raises(ValueError, match="a mask of shape"):
+        heat_overlay(image, heat, low=0, high=4, mask=mask[1:])

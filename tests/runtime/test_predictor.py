@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import multiprocessing
+import operator
+import pickle
 import subprocess
 import sys
 import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +28,7 @@ from patchebm.images.photo import Photo
 from patchebm.images.reading import read_image
 from patchebm.runtime.bundle_predictor import BundlePredictor
 from patchebm.runtime.prediction import Prediction
+from patchebm.runtime.regions import Region
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,10 +140,10 @@ def test_openvino_from_several_threads(
         (np.zeros((0, 64, 3), np.uint8), r"has shape \(0, 64, 3\)"),
         (np.zeros((1, 1, 3), np.uint8), "1 x 1 pixels, too few to score"),
         (b"", "is empty"),
-        (b"no image", "is not a PNG, JPEG, BMP or TIFF"),
+        (b"no image", "is not a PNG, JPEG, BMP, TIFF, WebP or .npy"),
         ("missing.png", "does not exist"),
         (object(), "give a path, bytes, an array or a Pillow image"),
-        (Image.new("F", (64, 64)), "floating-point numbers"),
+        (Image.new("F", (64, 64), 3.0), "floating-point numbers, from 3 to 3, .* --range"),
     ],
 )
 def test_bad_images_are_named(predictor: BundlePredictor, image: object, said: str) -> None:
@@ -169,10 +175,13 @@ def fuzz_images(images: list[Path], times: int) -> None:
 
     png = images[0].read_bytes()
     kinds = [png]
-    for form in ("JPEG", "BMP", "TIFF"):
+    for form in ("JPEG", "BMP", "TIFF", "WEBP"):
         buffer = io.BytesIO()
         Image.open(images[0]).save(buffer, format=form)
         kinds.append(buffer.getvalue())
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(Image.open(images[0])).astype(np.uint16) * 16)
+    kinds.append(buffer.getvalue())
     edits = st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 255)), min_size=1, max_size=6)
 
     @settings(
@@ -241,3 +250,116 @@ def test_the_example_reads_a_bundle_alone(
     verdict, score = ran.stdout.split()[:2]
     assert verdict == ("ANOMALOUS" if expected.anomalous else "normal")
     assert float(score.rstrip(",")) == pytest.approx(expected.score, abs=2e-3)
+
+
+@pytest.fixture(scope="module")
+def defects(images: list[Path]) -> list[np.ndarray]:
+    """Parts with glaring spots, at places of their own."""
+    rng = np.random.default_rng(0)
+    spotted = []
+    for path in images:
+        image = read_image(path).copy()
+        for size in (4, 14):
+            y, x = rng.integers(0, 48, 2)
+            image[y : y + size, x : x + size] = rng.random(3)
+        spotted.append(image)
+    return spotted
+
+
+def test_it_lists_the_regions_of_the_detector(
+    predictor: BundlePredictor, fitted: EnsembleDetector, defects: list[np.ndarray]
+) -> None:
+    ours, theirs = predictor.at_false_pixel_rate(0.01), fitted.at_false_pixel_rate(0.01)
+    threshold = theirs.calibration_.pixels.value
+    assert ours.calibration_.pixels == theirs.calibration_.pixels
+    equal = listed = 0
+    for found, expected in zip(ours.predict(defects), theirs.predict(defects), strict=True):
+        assert found.mask is not None
+        assert expected.mask is not None
+        assert expected.heat_map is not None
+        # Only what lies on the threshold itself, to the rounding of the runtimes, may be marked by one alone.
+        surely = np.abs(expected.heat_map - threshold) > 5e-3
+        np.testing.assert_array_equal(found.mask[surely], expected.mask[surely])
+        assert np.array_equal(expected.mask, expected.heat_map > threshold)
+        if np.array_equal(found.mask, expected.mask):
+            equal += 1
+            assert found.regions is not None
+            assert expected.regions is not None
+            listed += len(found.regions)
+            key = operator.attrgetter("box")
+            for one, other in zip(
+                sorted(found.regions, key=key), sorted(expected.regions, key=key), strict=True
+            ):
+                assert (one.area, one.box, one.centre) == (other.area, other.box, other.centre)
+                assert one.peak == pytest.approx(other.peak, abs=5e-3)
+            assert [r["peak"] for r in found.record()["regions"]] == [r.peak for r in found.regions]
+    assert equal > len(defects) / 2
+    assert listed >= len(defects)
+
+
+def test_small_regions_can_be_left_out(predictor: BundlePredictor, defects: list[np.ndarray]) -> None:
+    lax = predictor.at_false_pixel_rate(0.1)
+    all_of_it = lax.predict(defects)
+    least = int(np.median([region.area for one in all_of_it for region in one.regions or ()]))
+    found = lax.with_smallest_region(least).predict(defects)
+    for one, other in zip(found, all_of_it, strict=True):
+        assert one.regions is not None
+        assert other.regions is not None
+        assert one.regions == tuple(region for region in other.regions if region.area >= least)
+        assert one.mask is not None
+        assert np.count_nonzero(one.mask) == sum(region.area for region in one.regions)
+    assert 0 < sum(len(one.regions or ()) for one in found) < sum(len(one.regions or ()) for one in all_of_it)
+    with pytest.raises(ConfigError, match="smallest_region is 0; give a number of pixels of at least 1"):
+        predictor.with_smallest_region(0)
+
+
+def test_without_maps_there_are_no_regions(predictor: BundlePredictor, images: list[Path]) -> None:
+    prediction = predictor.predict(images[:1], heat_maps=False)[0]
+    assert prediction.regions is None
+    assert prediction.mask is None
+    assert "regions" not in prediction.record()
+
+
+def test_a_record_stays_small(predictor: BundlePredictor, images: list[Path]) -> None:
+    prediction = predictor.at_false_pixel_rate(0.1).predict(images[:1])[0]
+    region = Region(9, 0.1, (0, 0, 3, 3), (1.0, 1.0), 5.0)
+    record = replace(prediction, regions=(region,) * 1000).record()
+    assert (record["region_count"], len(record["regions"])) == (1000, 100)
+    assert record["regions"][0] == region.record()
+
+
+def _score_elsewhere(work: tuple[BundlePredictor, list[Path]]) -> list[float]:
+    predictor, paths = work
+    return [float(score) for score in predictor.score(paths)]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_an_opened_bundle_is_copied_pickled_and_sent_to_a_new_process(
+    kind: str, images: list[Path], request: pytest.FixtureRequest
+) -> None:
+    file: Path = request.getfixturevalue("bundle_file" if kind == "onnx" else "openvino_file")
+    opened = patchebm.load(file, threads=1)
+    assert isinstance(opened, BundlePredictor)
+    # What a user changed goes along.
+    opened = opened.at_false_alarm_rate(0.3)
+    expected = [p.record() for p in opened.predict(images[:2])]
+    for other in (copy.deepcopy(opened), pickle.loads(pickle.dumps(opened))):
+        assert [p.record() for p in other.predict(images[:2])] == expected
+        assert other.threshold_ == opened.threshold_
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        (scores,) = pool.map(_score_elsewhere, [(opened, images[:2])])
+    assert scores == pytest.approx([record["score"] for record in expected], abs=1e-5)
+
+
+def test_a_bad_image_costs_no_other(bundle_file: Path, images: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(images[0].read_bytes()[:300])
+    paths = [images[0], tmp_path / "bad.png", images[1], images[2]]
+    predictor = patchebm.load(bundle_file, batch=4)
+    outcomes = list(predictor.outcomes(paths, heat_maps=False))
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "Prediction", "ImageError", "Prediction", "Prediction",
+    ]  # fmt: skip
+    scores = [outcome.score for outcome in outcomes if isinstance(outcome, Prediction)]
+    assert scores == pytest.approx(list(predictor.score(images[:3])), rel=1e-5)
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        predictor.predict(paths)

@@ -114,8 +114,8 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         Returns:
             `pred_score` `(B,)` float32, that of `EnsembleDetector.score`; `pred_label` `(B,)`, its verdict at
             the threshold that was set on good images; `anomaly_map` `(B, 1, H, W)` in (0, 1), a strictly
-            increasing function of its anomaly map that is 0.5 where heat is glaring; `pred_mask`, the places
-            above that.
+            increasing function of its anomaly map that is 0.5 at the threshold of its mask; `pred_mask`, the
+            places above that.
 
         Raises:
             ImageError: values beyond [0, 1]: leave normalising to the model.
@@ -130,7 +130,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         with torch.no_grad():
             scores, _, heat = scorer(images.float().permute(0, 2, 3, 1))
             width = calibration.heat_high - calibration.heat_low
-            anomaly_map = squashed((heat[:, None] - calibration.heat_high) / width)
+            anomaly_map = squashed((heat[:, None] - calibration.pixels.value) / width)
             return InferenceBatch(
                 pred_score=scores.score,
                 pred_label=scores.score > calibration.threshold.value,

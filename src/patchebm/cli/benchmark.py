@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from patchebm.cli.config_options import ConfigParser
-from patchebm.cli.options import DEVICE_HELP
+from patchebm.cli.engine import add_engine_options, check_engine
+from patchebm.cli.options import DEVICE_HELP, GOOD_HELP
+from patchebm.cli.terminal import say, say_left_out
 from patchebm.config.build import check_config
 from patchebm.config.presets import DEFAULT_PRESET
 from patchebm.errors import ConfigError, DataError, PatchebmError
-from patchebm.evaluation.benchmark import Benchmark, find_sets, fit_and_evaluate
+from patchebm.evaluation.benchmark import Benchmark, Job, find_sets, fit_and_evaluate
 from patchebm.evaluation.runlog import RunLog
 from patchebm.files import write_text
 
@@ -35,16 +37,21 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="each is a run")
     parser.add_argument("--sets", nargs="+", default=[], help="which folders of ROOT; all unless told")
+    parser.add_argument("--good", nargs="+", default=[], metavar="NAME", help=GOOD_HELP)
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    add_engine_options(parser)
     if any(word.split("=", 1)[0] == "--seed" for word in argv):
         raise ConfigError("--seed is not an option of benchmark; name one or more seeds after --seeds")
     values, changes = parser.parse_config(argv)
+    check_engine(values)
+    if values.engine == "local" and values.workers is not None:
+        raise ConfigError("--workers is for --engine ray: without it, one run follows the other")
     configs = {preset: changes.applied_to(preset) for preset in values.presets}
     seeds = list(dict.fromkeys(values.seeds))
     for config in configs.values():
         for seed in seeds:
             check_config(replace(config, seed=seed))
-    names = find_sets(values.root, values.sets)
+    names = find_sets(values.root, values.sets, good=values.good)
 
     # Only now the heavy imports: what can be wrong with the arguments has been checked.
     import patchebm.detector  # noqa: F401
@@ -57,7 +64,9 @@ def run(argv: Sequence[str]) -> None:
         Path(values.root), configs, seeds, _open_log(out), partial(fit_and_evaluate, device=values.device)
     )
     for name in names:
-        benchmark.open_set(name)
+        benchmark.open_set(name, good=values.good)
+    for opened in benchmark.sets.values():
+        say_left_out(opened.image_set.left_out)
     pending = benchmark.pending()
     _announce(benchmark, len(pending))
 
@@ -73,7 +82,7 @@ def run(argv: Sequence[str]) -> None:
     total = sum(benchmark.sets[job.set].size for job in pending)
     with progress_bar(total, "benchmark", "image", smoothing=0) as bar:
         done = 0
-        for number, job in enumerate(benchmark.run(bar.update), 1):
+        for number, job in enumerate(_jobs(benchmark, values, bar.update), 1):
             done += benchmark.sets[job.set].size
             bar.update(done - bar.n)
             bar.set_postfix_str(f"{number} of {len(pending)} runs")
@@ -84,6 +93,18 @@ def run(argv: Sequence[str]) -> None:
         first, others = benchmark.errors[0], len(benchmark.errors) - 1
         more = f" ({others} more in {out / 'table.md'})" if others else ""
         raise PatchebmError(f"{first['set']} could not be measured: {first['error']}{more}")
+
+
+def _jobs(benchmark: Benchmark, values: Namespace, tick: Callable[[int], object]) -> Iterator[Job]:
+    """Measures what is pending; yields each job when it is done."""
+    if values.engine == "local":
+        return benchmark.run(tick)
+    from patchebm.scale.ray_benchmark import RayJobs
+
+    cpus = 1.0 if values.num_cpus is None else values.num_cpus
+    return benchmark.run_on(
+        RayJobs(values.workers, values.address, cpus, values.num_gpus or 0.0, values.device)
+    )
 
 
 def _open_log(out: Path) -> RunLog:
@@ -104,18 +125,14 @@ def _open_log(out: Path) -> RunLog:
 def _announce(benchmark: Benchmark, pending: int) -> None:
     """This function says what is bad already, what is done already, and what is done again."""
     for error in benchmark.errors:
-        print(f"left out: {error['set']}: {error['error']}", file=sys.stderr)
+        say(f"left out: {error['set']}: {error['error']}")
     for job in benchmark.pending():
         if benchmark.changed(job):
-            print(
+            say(
                 f"{job.set}, {job.preset}, seed {job.seed}: the configuration or the images have changed "
-                "since it was measured; it is measured again",
-                file=sys.stderr,
+                "since it was measured; it is measured again"
             )
     if benchmark.log.unreadable:
-        print(
-            f"{benchmark.log.file}: lines that are no whole run and do not count: {benchmark.log.unreadable}",
-            file=sys.stderr,
-        )
+        say(f"{benchmark.log.file}: lines that are no whole run and do not count: {benchmark.log.unreadable}")
     finished = len(benchmark.rows())
-    print(f"{finished} runs are in {benchmark.log.file}, {pending} are to be measured", file=sys.stderr)
+    say(f"{finished} runs are in {benchmark.log.file}, {pending} are to be measured")

@@ -6,6 +6,7 @@ import inspect
 import json
 import shutil
 import textwrap
+from collections.abc import Sequence
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,6 +15,7 @@ from patchebm.config.choice import Choice
 from patchebm.config.keys import Key, keys_of, section_class, takes_null
 from patchebm.config.kinds import known_kinds
 
+_INDENT = " " * 8
 _INTRODUCTION = (
     "Every key of the configuration as an option, with its default. A YAML file (--config) has the "
     "same keys, nested, with underscores in place of dashes. Where there are several kinds of a section, the "
@@ -27,7 +29,7 @@ def all_keys(config: RunConfig) -> str:
     Args:
         config: the run; its values are the defaults.
     """
-    width = min(shutil.get_terminal_size().columns, 120)
+    width = _width()
     families: dict[str, type] = {"": RunConfig}
     # By section and kind, in the order in which they come.
     groups: dict[tuple[str, str], list[str]] = {}
@@ -48,10 +50,32 @@ def all_keys(config: RunConfig) -> str:
         explanation = f"one of {kinds}, or module:Class" if is_kind else key.help
         groups[section, key.kind] += [
             f"  --{key.name.replace('_', '-')} {_value_name(key.annotation)}  (default: {_default(key)})",
-            textwrap.fill(explanation, width, initial_indent=" " * 8, subsequent_indent=" " * 8),
+            _indented(explanation),
         ]
     blocks = ["\n".join(lines) for lines in groups.values()]
     return "\n\n".join([textwrap.fill(_INTRODUCTION, width), *blocks]) + "\n"
+
+
+def rare_options(options: Sequence[tuple[str, str]]) -> str:
+    """Returns the help of options that are no keys of the configuration; nothing if there are none.
+
+    Args:
+        options: each with its value, and what it does.
+    """
+    if not options:
+        return ""
+    lines = ["Options that are rarely needed:"]
+    for option, words in options:
+        lines += [f"  {option}", _indented(words)]
+    return "\n".join([*lines, "\n"])
+
+
+def _indented(words: str) -> str:
+    return textwrap.fill(words, _width(), initial_indent=_INDENT, subsequent_indent=_INDENT)
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, 120)
 
 
 def _title(key: Key, section: str) -> str:

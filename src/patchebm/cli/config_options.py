@@ -23,7 +23,7 @@ from patchebm.config.presets import (
 from patchebm.errors import ConfigError
 
 _SHOW = {
-    "--help-all": "show every key of the configuration with its default",
+    "--help-all": "show every key of the configuration with its default, and rare options",
     "--print-config": "show the configuration as YAML",
 }
 
@@ -31,8 +31,9 @@ _SHOW = {
 class ConfigParser(Parser):
     """The arguments of a verb that takes a configuration.
 
-    `--help` shows the options of the verb itself, `--help-all` every key of the configuration with the
-    default of the preset, `--print-config` the configuration that would be used, as YAML.
+    `--help` shows the options of the verb itself but for the rare ones, `--help-all` these and every key of
+    the configuration with the default of the preset, `--print-config` the configuration that would be used,
+    as YAML.
 
     Args:
         preset: what the help names as the default of `--preset`; None for no such option.
@@ -42,6 +43,8 @@ class ConfigParser(Parser):
 
     def __init__(self, *, preset: str | None = DEFAULT_PRESET, seed: bool = True, **settings: Any) -> None:
         super().__init__(**settings, epilog=_epilog())
+        # Option with its value, and what it does.
+        self._rare: list[tuple[str, str]] = []
         group = self.add_argument_group("configuration", "the preset, changed by files, changed by options")
         if preset is not None:
             words = f"where to start from, one of those below (default: {preset})"
@@ -57,6 +60,18 @@ class ConfigParser(Parser):
             group.add_argument(option, metavar=value, help=words, default=argparse.SUPPRESS)
         for option, words in _SHOW.items():
             group.add_argument(option, action="store_true", help=words, default=argparse.SUPPRESS)
+
+    def add_rare_option(self, option: str, words: str, **settings: Any) -> None:
+        """Adds an option of the verb that `--help-all` shows and `--help` does not.
+
+        Args:
+            option: its spelling.
+            words: what it does.
+            **settings: for `add_argument`, `metavar` among them.
+        """
+        self.add_argument(option, help=argparse.SUPPRESS, **settings)
+        values = settings["metavar"]
+        self._rare.append((" ".join([option, *([values] if isinstance(values, str) else values)]), words))
 
     def known_options(self) -> list[str]:
         """Returns the spelling of every option that stands for no key within a section, too."""
@@ -74,9 +89,9 @@ class ConfigParser(Parser):
         if asked and not {"-h", "--help"} & set(plain):
             config = changes.applied_to(_given_preset(plain))
             if "--help-all" in asked:
-                from patchebm.cli.config_help import all_keys
+                from patchebm.cli.config_help import all_keys, rare_options
 
-                print(all_keys(config), end="")
+                print(rare_options(self._rare) + all_keys(config), end="")
             else:
                 print(config_text(config), end="")
             raise SystemExit(0)

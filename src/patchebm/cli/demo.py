@@ -14,7 +14,8 @@ from patchebm.cli.config_options import ConfigParser
 from patchebm.cli.options import DEVICE_HELP
 from patchebm.cli.train import train_run
 from patchebm.config.base import RunConfig
-from patchebm.errors import ConfigError, DataError
+from patchebm.drawn import drawn_products
+from patchebm.errors import DataError
 from patchebm.files import write_text
 from patchebm.images.folders import ImageSet, open_image_set
 from patchebm.run_folder import RunFolder
@@ -32,18 +33,11 @@ ERRORS, GALLERY = 3, 12
 
 def run(argv: Sequence[str]) -> None:
     """Run the demo as the arguments say."""
-    try:
-        from patchebm_products import PRODUCTS, write_synthetic_set
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the demo draws its images with {error.name}, which is not installed; from a clone of patchebm "
-            "run `pip install ./products`"
-        ) from error
-
+    drawn = drawn_products()
     parser = ConfigParser(prog="patchebm demo", description=__doc__, preset=" and ".join(PRESETS))
     parser.add_argument("--out", default="demo", help="folder for images, runs and report.html")
     parser.add_argument(
-        "--products", nargs="+", default=list(PRODUCTS), choices=PRODUCTS, help="which products"
+        "--products", nargs="+", default=list(drawn.PRODUCTS), choices=drawn.PRODUCTS, help="which products"
     )
     parser.add_argument("--quick", action="store_true", help="few images and a tenth of the training steps")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
@@ -57,6 +51,7 @@ def run(argv: Sequence[str]) -> None:
         for config in configs.values():
             _shorten(config)
 
+    from patchebm.evaluation.metrics import MAIN
     from patchebm.evaluation.results import level_names
     from patchebm.report.evaluation_page import summary
     from patchebm.report.page import PAGE, write_page
@@ -65,7 +60,9 @@ def run(argv: Sequence[str]) -> None:
     began = time.perf_counter()
     products, results = [], []
     for product in values.products:
-        root = write_synthetic_set(out / "data", product, seed=next(iter(configs.values())).seed, **counts)
+        root = drawn.write_synthetic_set(
+            out / "data", product, seed=next(iter(configs.values())).seed, **counts
+        )
         image_set = open_image_set(root)
         for preset, config in configs.items():
             print(f"-- {product}, preset {preset}", file=sys.stderr)
@@ -79,7 +76,7 @@ def run(argv: Sequence[str]) -> None:
     overview = _overview(results)
     write_text(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     title = "patchebm demo: synthetic products"
-    write_page(out / PAGE, "demo.html", title=title, overview=overview, products=products)
+    write_page(out / PAGE, "demo.html", title=title, overview=overview, products=products, MAIN=MAIN)
     print(overview.text())
     print(f"done in {time.perf_counter() - began:.0f} s; open {(out / PAGE).resolve()}")
 
@@ -113,13 +110,17 @@ def _fit_and_evaluate(
 
 def _overview(results: list[dict[str, Any]]) -> Table:
     """Returns the main metric of each level: a row for each product, preset and kind of defects."""
+    from patchebm.evaluation.evaluate import ENSEMBLE
     from patchebm.evaluation.metrics import MAIN
     from patchebm.report.table import Table
 
     rows = []
+    # Presets have different levels; the ensemble, where there is one, comes last.
+    names = list(dict.fromkeys(name for figures in results for name in figures["levels"]))
+    names.sort(key=lambda name: name == ENSEMBLE)
     for figures in results:
         for kind in ("local", "global", "all"):
-            levels = figures["levels"].values()
+            levels = [figures["levels"].get(name, {}) for name in names]
             facts = [level if kind == "all" else level.get("per_kind", {}).get(kind, {}) for level in levels]
             rows.append(
                 [
@@ -130,5 +131,5 @@ def _overview(results: list[dict[str, Any]]) -> Table:
                     round(figures["train_seconds"]),
                 ]
             )
-    header = ["product", "preset", "defects", *results[0]["levels"], "training s"]
+    header = ["product", "preset", "defects", *names, "training s"]
     return Table(MAIN.label, header, rows)

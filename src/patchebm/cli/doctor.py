@@ -13,8 +13,9 @@ from typing import Any
 from patchebm._version import __version__
 from patchebm.cli.model import add_device_options
 from patchebm.cli.options import Parser
+from patchebm.cli.terminal import say_left_out
 from patchebm.errors import DataError, PatchebmError
-from patchebm.images.folders import find_images
+from patchebm.images.listing import Listing, list_images
 from patchebm.line.machine import HELPS, advice, hardware, runtimes
 
 # Images that are scored in turn; more would only take longer to read.
@@ -31,7 +32,9 @@ def run(argv: Sequence[str]) -> None:
     add_device_options(parser)
     parser.add_argument("--json", action="store_true", help="print the facts as JSON")
     values = parser.parse(argv)
-    images = find_images(values.images)[:MAX_IMAGES] if values.images else []
+    listing = list_images(values.images) if values.images else Listing(())
+    say_left_out(listing.left_out)
+    images = list(listing.images[:MAX_IMAGES])
     facts: dict[str, Any] = {"patchebm": __version__, "hardware": hardware(), "runtimes": runtimes()}
     facts["precisions"] = precisions(facts["hardware"], facts["runtimes"])
     facts["advice"] = advice(facts["hardware"], facts["runtimes"])

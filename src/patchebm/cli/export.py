@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from patchebm.cli.options import Parser
+from patchebm.cli.terminal import say_left_out
 from patchebm.errors import ConfigError, PatchebmError
-from patchebm.images.folders import find_images, open_image_set
+from patchebm.images.folders import open_image_set
+from patchebm.images.listing import list_images
 from patchebm.run_folder import RunFolder
 
 
@@ -38,7 +40,11 @@ def run(argv: Sequence[str]) -> None:
         raise ConfigError(f"--out {values.out} is a folder; name a file, for instance part.patchebm")
     detector = load(values.run)
     training = _training(detector.card_.get("root"))
-    verify = find_images(values.verify) if values.verify else training[1::2] or training
+    verify = training[1::2] or training
+    if values.verify:
+        listing = list_images(values.verify)
+        say_left_out(listing.left_out)
+        verify = list(listing.images)
     if not verify:
         raise ConfigError(
             f"the images that {values.run} was trained on are not where they were; name some with --verify"

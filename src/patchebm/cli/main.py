@@ -8,18 +8,23 @@ import sys
 from collections.abc import Sequence
 
 from patchebm._version import __version__
+from patchebm.cli.terminal import escape_what_cannot_be_shown, say
 from patchebm.errors import PatchebmError
 
 VERBS = {
+    "check": "say what is to be known of an image set before training, and what to do",
     "train": "fit a detector on images of good parts",
     "evaluate": "measure a detector on images with known truth, and report on it",
     "compare": "put several evaluated runs in one page",
     "export": "write one verified file that scores without torch",
     "predict": "score images, give verdicts, draw heat maps",
     "calibrate": "set the false-alarm rate again, or learn again what good parts score",
+    "score": "score an archive of images in parallel, on one machine or a Ray cluster",
     "watch": "score images as a camera writes them",
+    "station": "inspect parts in a plant: history, reviews and thresholds in a browser",
     "doctor": "say what this machine has for scoring, and how fast it is",
     "benchmark": "measure presets and seeds on several image sets, with tables",
+    "fleet": "train, evaluate and score with the models of many products",
     "demo": "train and evaluate on built-in synthetic products, and write a report",
 }
 
@@ -40,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 on success, 2 for input that the user can fix, 130 after Ctrl-C.
     """
+    escape_what_cannot_be_shown()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -58,19 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PatchebmError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("pyarrow", "fsspec", "ray"):
+            return _fail(f"'{verb}' needs {error.name}; install it with: pip install 'patchebm[scale]'")
         if error.name and error.name.split(".")[0] in (
             "torch",
             "lightning",
             "safetensors",
             "scipy",
             "sklearn",
-            "jinja2",
             "matplotlib",
         ):
             return _fail(f"'{verb}' needs {error.name}; install it with: pip install 'patchebm[train]'")
         raise
     except KeyboardInterrupt:
-        print(f"patchebm: stopped; nothing is half-written{_how_to_go_on(verb)}", file=sys.stderr)
+        say(f"patchebm: stopped; nothing is half-written{_how_to_go_on(verb)}")
         return 130
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; keep Python from complaining at exit.
@@ -81,11 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _how_to_go_on(verb: str) -> str:
     if verb == "benchmark":
         return ", and the same command goes on after the last finished run"
+    if verb in ("score", "fleet"):
+        return ", and the same command goes on with what is left"
     return ", and the same command goes on from the last checkpoint" if verb in ("train", "demo") else ""
 
 
 def _fail(sentence: str) -> int:
-    print(f"patchebm: error: {sentence}", file=sys.stderr)
+    say(f"patchebm: error: {sentence}")
     return 2
 
 

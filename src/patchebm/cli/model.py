@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from patchebm.cli.options import RATE, Parser
+from patchebm.cli.options import PIXEL_RATE, PIXEL_RATE_HELP, RATE, RATE_HELP, Parser
+from patchebm.cli.terminal import note
 from patchebm.loading import load
 from patchebm.runtime.predictor import Predictor
 
@@ -13,7 +14,19 @@ def add_model_options(parser: Parser) -> None:
     """Adds the options that `open_model` reads."""
     parser.add_argument("--threads", type=int, help="of a bundle, that one image uses; default: all cores")
     add_device_options(parser)
-    parser.add_argument(RATE, type=float, help="share of good parts that may be called anomalous")
+    parser.add_argument(RATE, type=float, help=RATE_HELP)
+    parser.add_argument(PIXEL_RATE, type=float, help=PIXEL_RATE_HELP)
+
+
+def add_region_options(parser: Parser) -> None:
+    """Adds what says which regions are listed."""
+    parser.add_argument(
+        "--smallest-region",
+        type=int,
+        default=1,
+        metavar="PX",
+        help="leave out regions of fewer pixels of the image (default: 1)",
+    )
 
 
 def add_device_options(parser: Parser) -> None:
@@ -35,5 +48,9 @@ def open_model(path: str, values: Namespace) -> Predictor:
         ConfigError: an option that cannot be had here; says what can.
     """
     model = load(path, threads=values.threads, provider=values.provider, device=values.device)
-    rate = values.false_alarm_rate
-    return model if rate is None else model.at_false_alarm_rate(rate)
+    model.notices.say = note
+    if values.false_alarm_rate is not None:
+        model = model.at_false_alarm_rate(values.false_alarm_rate)
+    if values.false_pixel_rate is not None:
+        model = model.at_false_pixel_rate(values.false_pixel_rate)
+    return model

@@ -15,12 +15,25 @@ RATE = "--false-alarm-rate"
 
 RATE_HELP = "share of good parts that may be called anomalous"
 
+PIXEL_RATE = "--false-pixel-rate"
+"""How verbs spell the key `false_pixel_rate`."""
+
+PIXEL_RATE_HELP = "share of the pixels of good parts that may be marked as a region"
+
 DEVICE_HELP = "where a run computes: auto, cpu, cuda, cuda:N, xpu or mps (default: auto)"
 
 GROUPS_HELP = (
     "which images show the same physical part: a csv file with the columns file,group, or a regular "
     "expression for file names with one pair of round brackets around the part, such as 'part(\\d+)_'"
 )
+
+
+GOOD_HELP = (
+    "names of the folders that hold good parts beside 'good' itself, in place of ok, normal, pass and "
+    "others; folders of any other name hold defects then"
+)
+
+SKIP_BAD_HELP = "leave unreadable images out and list them"
 
 
 class Parser(argparse.ArgumentParser):

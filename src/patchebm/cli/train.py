@@ -2,49 +2,91 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchebm.cli.config_options import ConfigParser
-from patchebm.cli.options import DEVICE_HELP, GROUPS_HELP
+from patchebm.cli.config_options import ConfigChanges, ConfigParser
+from patchebm.cli.decoding import add_decoding_options, given_decoding
+from patchebm.cli.options import DEVICE_HELP, GOOD_HELP, GROUPS_HELP, SKIP_BAD_HELP
+from patchebm.cli.terminal import note, say, say_left_out, show
 from patchebm.config.base import RunConfig
 from patchebm.config.build import check_config
-from patchebm.images.fingerprints import FingerprintTaker
-from patchebm.images.folders import ImageFile, ImageSet, open_image_set, readable_photos, refuse_bad
-from patchebm.images.photo import Photo
-from patchebm.images.reading import read_image
-from patchebm.provenance import combined_hash, file_hash, name_below
+from patchebm.config.presets import DEFAULT_PRESET, QUICK_PRESET
+from patchebm.errors import ConfigError
+from patchebm.images.checking import refuse_bad
+from patchebm.images.decoding import STANDARD, Decoding
+from patchebm.images.folders import ImageSet, open_image_set
+from patchebm.images.region import read_region
+from patchebm.images.taking import MIN_IMAGES, TakenImages
 
 if TYPE_CHECKING:
     from patchebm.detector import EnsembleDetector
+    from patchebm.detector.dropping import Drop
 
 
-def run(argv: Sequence[str]) -> None:
-    """Train as the arguments say."""
+def train_parser() -> ConfigParser:
+    """Returns the options of `patchebm train`."""
     parser = ConfigParser(prog="patchebm train", description=__doc__)
     parser.add_argument("data", help="folder in MVTec AD layout, or of good images")
     parser.add_argument("--out", required=True, help="folder for the model, checkpoints and logs")
     parser.add_argument("--groups", help=GROUPS_HELP)
     parser.add_argument(
-        "--roi", help="mask of the region of interest: what is black in it is not inspected, and never alarms"
+        "--roi",
+        help="mask of the region of interest: what is black or transparent in it is not inspected, and never "
+        "alarms",
+    )
+    parser.add_argument(
+        "--drop-outliers",
+        metavar="N",
+        help="leave out the N oddest training images, or with auto those that stand apart, and fit again",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="closed forms alone, at 256 px: the preset features-fast, fitted in seconds",
+    )
+    parser.add_argument(
+        "--smallest-defect",
+        metavar="PX",
+        help="extent in pixels of your images of the smallest defect that must be found: a larger size is "
+        "taken where it finds clearly more synthetic defects of this extent",
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
-    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out and list them")
+    add_decoding_options(parser)
+    parser.add_argument("--good", nargs="+", default=[], metavar="NAME", help=GOOD_HELP)
+    parser.add_argument("--skip-bad", action="store_true", help=SKIP_BAD_HELP)
     parser.add_argument("--overwrite", action="store_true", help="delete what another run left in --out")
-    values, changes = parser.parse_config(argv)
-    config = changes.applied_to(values.preset)
-    image_set = open_image_set(values.data, groups=values.groups)
+    return parser
+
+
+def check_options(argv: Sequence[str]) -> None:
+    """Raises ConfigError if `patchebm train` would refuse arguments before it looks at images."""
+    values, changes = train_parser().parse_config(argv)
+    check_config(_given_config(values, changes))
+    _drop(values.drop_outliers)
+    given_decoding(values)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train as the arguments say."""
+    values, changes = train_parser().parse_config(argv)
+    config = _given_config(values, changes)
+    decoding = given_decoding(values)
+    image_set = open_image_set(values.data, groups=values.groups, good=values.good)
+    say_left_out(image_set.left_out)
     train_run(
         config,
         image_set,
         Path(values.out),
         roi=values.roi,
+        drop=_drop(values.drop_outliers),
         device=values.device,
         skip_bad=values.skip_bad,
         overwrite=values.overwrite,
+        decoding=decoding,
         command=["patchebm", "train", *argv],
     )
 
@@ -55,96 +97,154 @@ def train_run(
     out: Path,
     *,
     roi: str | None = None,
+    drop: Drop | None = None,
     device: str = "auto",
     skip_bad: bool = False,
     overwrite: bool = False,
+    decoding: Decoding = STANDARD,
     command: Sequence[str],
 ) -> None:
     """Train into a run folder, or go on with an interrupted run of the same configuration and images."""
     check_config(config)
-    region = None if roi is None else read_image(roi).max(axis=2) >= 0.5
+    region = None if roi is None else read_region(roi)
     # Only now the heavy import: everything else that can be wrong with the input has been checked.
     from patchebm.detector import EnsembleDetector
+    from patchebm.detector.dropping import fit_dropping
+    from patchebm.report.training_page import TrainingReport
     from patchebm.run_folder import RunFolder
+    from patchebm.training.variations import ENOUGH
 
-    detector = EnsembleDetector(config, device=device)
+    detector = EnsembleDetector(config, device=device, decoding=decoding)
+    detector.notices.say = note
     folder = RunFolder(out)
     if overwrite:
         folder.clear()
     folder.refuse_others()
-    images = _Images(image_set)
-    reading = detector.read(images, len(image_set.train), region)
+    images = TakenImages(image_set.train, image_set.root, lambda: detector.decoding_, region)
+    sources = [image.path for image in image_set.train]
+    reading = detector.read(images, len(sources), None if region is None else region.pixels, sources=sources)
     refuse_bad(images.bad, len(images.good), skip_bad=skip_bad)
     for image, reason in images.bad:
-        print(f"left out: {image.path}: {reason}", file=sys.stderr)
-    groups = [image.group for image in images.good]
+        say(f"left out: {image.path}: {reason}")
+    _say_how_images_were_read(detector, images)
+    copies = images.find_copies()
+    copies.require("train", 1 if detector.takes_few else MIN_IMAGES)
+    distinct = copies.distinct
+    if copies.copies:
+        show(copies.sentence())
+        reading = reading.subset(distinct, reading.levels)
+    good = [images.good[i] for i in distinct]
+    if len(good) < min(len(sources), ENOUGH):
+        # They are fewer than was known when they were read, and few need more of each.
+        region_pixels = None if region is None else region.pixels
+        reading = detector.read([image.path for image in good], len(good), region_pixels)
+    groups = [image.group for image in good]
     detector.assign_folds(len(groups), groups)
-    resumed = folder.begin(config, images.sha256([] if roi is None else [Path(roi)]))
+    resumed = folder.begin(
+        config, images.sha256([] if roi is None else [Path(roi)]), detector.decoding_.to_dict()
+    )
     if resumed:
-        print(f"{out} holds an interrupted run of this configuration: going on with it", file=sys.stderr)
+        say(f"{out} holds an interrupted run of this configuration: going on with it")
     folder.remember(images.fingerprints)
     began = time.perf_counter()
-    detector.fit_reading(reading, groups, folder.training)
+    dropping = fit_dropping(detector, reading, groups, drop, folder.training_of)
     seconds = time.perf_counter() - began + images.seconds
-    card = folder.finish(command=command, seconds=seconds, image_set=image_set, images=len(groups))
+    report = TrainingReport.of(detector, image_set, good, dropping, copies)
+    facts = {
+        "images": len(dropping.kept),
+        "copies": len(copies.copies),
+        "dropped": [row.name for row in report.rows if row.left_out],
+        "profile": images.profile.to_dict(),
+    }
+    card = folder.finish(command=command, seconds=seconds, image_set=image_set, images=facts)
+    report.write_table(folder)
+    if detector.expectation_ is not None:
+        card["expected"] = detector.expectation_.to_dict()
+    if detector.size_choice_ is not None:
+        card["size_choice"] = detector.size_choice_.to_dict()
+    if detector.variations_ is not None:
+        card["variations"] = detector.variations_.to_dict()
     detector.save(out, card)
+    folder.keep_training_of(dropping.rounds - 1)
     folder.drop_checkpoints()
-    _report(detector, image_set, out, len(groups), seconds)
+    if region is not None:
+        say(f"{100 * region.share:.0f} % of the image is inspected (--roi {region.path})")
+    report.write_page(folder, card)
+    for sentence in report.sentences:
+        show(sentence)
+    _report(detector, image_set, out, len(dropping.kept), seconds)
 
 
-class _Images:
-    """The training images, each of which is opened once, with what is kept of each on the way.
+def _given_config(values: Namespace, changes: ConfigChanges) -> RunConfig:
+    """Returns the configuration that the arguments name."""
+    if values.smallest_defect is not None:
+        changes.options["features.smallest_defect"] = values.smallest_defect
+    return changes.applied_to(_preset(values.preset, quick=values.quick))
 
-    Args:
-        image_set: whose training images they are.
 
-    Attributes:
-        good, bad: the images that could be read, and the others with the reason.
-        seconds: between the first image and the last.
-    """
+def _preset(given: str | None, *, quick: bool) -> str | None:
+    """Returns the preset to start from. Raises ConfigError where --quick means nothing."""
+    if not quick:
+        return given
+    if given not in (None, DEFAULT_PRESET, QUICK_PRESET):
+        raise ConfigError(f"--quick is the preset {QUICK_PRESET}; leave --preset {given} or --quick out")
+    return QUICK_PRESET
 
-    def __init__(self, image_set: ImageSet) -> None:
-        self._set = image_set
-        self.good: list[ImageFile] = []
-        self.bad: list[tuple[ImageFile, str]] = []
-        self.seconds = 0.0
-        self._hashes: list[tuple[str, str]] = []
-        self._taker = FingerprintTaker(image_set.root)
 
-    def __iter__(self) -> Iterator[Photo]:
-        began = time.perf_counter()
-        for image, photo in readable_photos(self._set.train, self.bad):
-            self.good.append(image)
-            self._hashes.append((name_below(photo.path, self._set.root), photo.sha256))
-            self._taker.add(photo)
-            yield photo
-        self.seconds = time.perf_counter() - began
+def _drop(value: str | None) -> Drop | None:
+    """Returns how many images are to be left out. Raises ConfigError for what is neither."""
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    if not value.isdecimal() or not int(value):
+        raise ConfigError(f"--drop-outliers is {value}; give a number of images, or auto")
+    return int(value)
 
-    @property
-    def fingerprints(self) -> FingerprintTaker:
-        """The fingerprints of the good images."""
-        return self._taker
 
-    def sha256(self, others: Sequence[Path]) -> str:
-        """The hash over the good images and other files."""
-        more = [(name_below(path, self._set.root), file_hash(path)) for path in others]
-        return combined_hash([*self._hashes, *more])
+def _say_how_images_were_read(detector: EnsembleDetector, images: TakenImages) -> None:
+    """Say what was taken for white, and what fills transparent images."""
+    if detector.depth_ is not None:
+        note(f"{detector.depth_.describe()}; --bits states another depth")
+    if transparency := images.transparency(detector.decoding_):
+        note(f"{transparency}; --background states another colour")
 
 
 def _report(detector: EnsembleDetector, image_set: ImageSet, out: Path, images: int, seconds: float) -> None:
     """Say what was trained, and what the user may have to know of it."""
     threshold = detector.threshold_
     print(
-        f"trained on {images} images of {image_set.name} in {seconds:.0f} s; scores above "
-        f"{threshold.value:.2f} are anomalous ({threshold.describe()})"
+        f"trained on {images} image{'s' if images != 1 else ''} of {image_set.name} in {seconds:.0f} s; "
+        f"scores above {threshold.value:.2f} are anomalous ({threshold.describe()})"
     )
+    inspected = detector.scorer_.inspected
+    if inspected is not None:
+        print(f"the model {inspected}")
+    if detector.size_choice_ is not None:
+        print(detector.size_choice_.describe())
+    if detector.variations_ is not None:
+        print(detector.variations_.describe())
+    if detector.expectation_ is not None:
+        print(detector.expectation_.describe(threshold.false_alarm_rate))
+    if detector.shown_ is not None:
+        rate = threshold.shown_rate
+        print(
+            f"the smallest rate that so many good images show is about {rate:g}; "
+            f"{detector.shown_.describe(rate)} (calibrate --false-alarm-rate {rate:g})"
+        )
+    print(f"regions: {detector.calibration_.pixels.describe()}")
     order = detector.order_
     if order is not None and order.matters:
-        print(
+        together = order.series and detector.config.calibration.consecutive is None
+        say(
             f"note: {order.alike} of {order.images} images are most like one of the next three by file "
-            f"name ({order.expected:.0f} would be by chance). If such neighbours show one part or one "
-            "moment, the false-alarm rate holds for more of the same: name parts with --groups, or add "
-            "--calibration.consecutive true, which holds neighbours out together",
-            file=sys.stderr,
+            f"name ({order.expected:.0f} would be by chance). "
+            + (
+                "Neighbours were held out together; name parts with --groups where you know them"
+                if together
+                else "If such neighbours show one part or one moment, the false-alarm rate holds for more of "
+                "the same: name parts with --groups, or add --calibration.consecutive true, which holds "
+                "neighbours out together"
+            ),
         )
     print(f"model: {out}; next: patchebm evaluate {out} {image_set.root}")

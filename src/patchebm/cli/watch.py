@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from patchebm.cli.model import add_model_options, open_model
+from patchebm.cli.model import add_model_options, add_region_options, open_model
 from patchebm.cli.options import Parser
+from patchebm.cli.terminal import say, show
 from patchebm.errors import ConfigError, DataError
 from patchebm.line.journal import Journal, Record
+from patchebm.line.poster import check_url
 from patchebm.line.stream import Stream
 from patchebm.line.watch import FolderWatch
-from patchebm.line.webhook import Webhook, check_url
+from patchebm.line.webhook import Webhook
 
 
 def run(argv: Sequence[str]) -> None:
@@ -31,6 +32,7 @@ def run(argv: Sequence[str]) -> None:
         "--out", required=True, help="folder for results.jsonl and results.csv; goes on with it"
     )
     add_model_options(parser)
+    add_region_options(parser)
     parser.add_argument("--webhook", help="send each record to this address as JSON")
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between two scans of the folder")
     parser.add_argument(
@@ -38,22 +40,29 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--once", action="store_true", help="stop when every image there is recorded")
     parser.add_argument("--maps", action="store_true", help="write heat map overlays to maps/ in --out")
+    parser.add_argument(
+        "--regions",
+        action="store_true",
+        help="list the anomalous regions in each record, as --maps does, too",
+    )
     values = parser.parse(argv)
     folder, out = _folders(values.folder, values.out)
+    if values.smallest_region > 1 and not (values.regions or values.maps):
+        raise ConfigError("--smallest-region needs --regions or --maps: without them no regions are listed")
     for name in ("poll", "settle"):
         if not 0 <= getattr(values, name) < math.inf:
             raise ConfigError(f"--{name} is {getattr(values, name)}; give seconds, such as 1")
     if values.webhook is not None:
-        check_url(values.webhook)
+        check_url(values.webhook, "--webhook")
     with _stop_on_signals() as stop:
-        model = open_model(values.model, values)
+        model = open_model(values.model, values).with_smallest_region(values.smallest_region)
         # Only now: a model that cannot be used leaves no empty results behind.
         with Journal(out) as journal:
             if journal.cut:
-                _say(f"{journal.path}: cut off a line that an interruption had torn")
-            webhook = Webhook(values.webhook, journal, say=_say) if values.webhook is not None else None
+                say(f"{journal.path}: cut off a line that an interruption had torn")
+            webhook = Webhook(values.webhook, journal, say=say) if values.webhook is not None else None
             watch = FolderWatch(
-                folder, settle=values.settle, known=journal.knows, say=_say, skip=out.resolve()
+                folder, settle=values.settle, known=journal.knows, say=say, skip=out.resolve()
             )
             tally = _Tally(webhook)
             stream = Stream(
@@ -62,11 +71,12 @@ def run(argv: Sequence[str]) -> None:
                 journal,
                 model=values.model,
                 maps=out / "maps" if values.maps else None,
+                regions=values.regions,
                 stop=stop,
-                say=_say,
+                say=say,
                 recorded=tally.add,
             )
-            _say(f"watching {folder}; {len(journal)} images are recorded in {journal.path}; Ctrl-C stops")
+            say(f"watching {folder}; {len(journal)} images are recorded in {journal.path}; Ctrl-C stops")
             if webhook is not None:
                 webhook.start()
             try:
@@ -74,7 +84,7 @@ def run(argv: Sequence[str]) -> None:
             finally:
                 if webhook is not None:
                     webhook.close()
-                _say(tally.sentence())
+                say(tally.sentence())
 
 
 class _Tally:
@@ -93,12 +103,11 @@ class _Tally:
             self._images += 1
             if "error" in record:
                 self._errors += 1
-                _print(f"{'ERROR':<10}{'':>8}  {record['image']}: {record['error']}")
+                show(f"{'ERROR':<10}{'':>8}  {record['image']}: {record['error']}")
                 continue
             self._anomalous += record["anomalous"]
             verdict = "ANOMALOUS" if record["anomalous"] else "normal"
-            _print(f"{verdict:<10}{record['score']:>8.2f}  {record['image']}")
-        sys.stdout.flush()
+            show(f"{verdict:<10}{record['score']:>8.2f}  {record['image']}")
 
     def sentence(self) -> str:
         """Says what this run did."""
@@ -135,14 +144,3 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _print(line: str) -> None:
-    """Prints a line, whatever characters the names of files in it are made of."""
-    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    encoding = sys.stdout.encoding or "utf-8"
-    print(escaped.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)

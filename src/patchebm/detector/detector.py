@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,27 +14,42 @@ from numpy.typing import NDArray
 from patchebm.config.base import RunConfig
 from patchebm.config.build import check_config
 from patchebm.config.features import FeaturesConfig
-from patchebm.detector.folds import outer_folds, parts_of
+from patchebm.detector.expectation import Expectation
+from patchebm.detector.held_out import MAPS, HeldOut
 from patchebm.detector.level import Calibrated, Level, TrainingSet, on_cpu
-from patchebm.detector.order import Order, measure_order
-from patchebm.detector.scorer import PixelInputs, Scorer, combine
+from patchebm.detector.one_image import guessed_heat, guessed_scores
+from patchebm.detector.scorer import PixelInputs, Scorer, combine, mean_map
+from patchebm.detector.survey import Survey, decoded
 from patchebm.detector.training_set import Reading, read_images, thumbnails
+from patchebm.detector.weights import detection_weights
 from patchebm.device import resolve_device
 from patchebm.energy.fused import Evidence
-from patchebm.errors import ConfigError, DataError, TrainingError
+from patchebm.errors import ConfigError, DataError, DivergedError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.extractor import FeatureExtractor
+from patchebm.features.framing import Framing
 from patchebm.features.region import region_of
 from patchebm.features.resize import resize
+from patchebm.images.decoding import STANDARD, UNKNOWN_DEPTH, Decoding
+from patchebm.images.depth import Depth, measure_depth
+from patchebm.images.folds import outer_folds, parts_of
+from patchebm.images.order import Order, measure_order
+from patchebm.images.profile import Profile
 from patchebm.progress import progress_bar
 from patchebm.runtime.calibration import Calibration
-from patchebm.runtime.inputs import Image, name_of, pixels_of
+from patchebm.runtime.inputs import Image, name_of, read_input, readable_samples
 from patchebm.runtime.predictor import Outputs, Predictor
+
+if TYPE_CHECKING:
+    from patchebm.detector.size_choice import SizeChoice
+    from patchebm.training.variations import Variations
 
 # Height and width at which maps of levels meet to tell what heat good parts show.
 HEAT_SIZE = (256, 256)
-# As many good images as training needs.
-MIN_CALIBRATION = 6
+# Held-out images whose maps say what heat good parts show.
+HEAT_MAPS = 32
+# As many good images as a calibration needs, and as training does where a level cannot do with fewer.
+MIN_IMAGES = 6
 
 
 class EnsembleDetector(Predictor):
@@ -52,11 +67,23 @@ class EnsembleDetector(Predictor):
         backbone: a feature extractor of your own, in place of the one that `config.features` names.
         device: where features, fits and scores are computed: `auto`, `cpu`, `cuda`, `cuda:N`, `xpu` or `mps`.
         batch: images of one size that are scored together, at most.
+        decoding: what the numbers of image files mean. Where it states no white level, `fit` finds that of
+            the training images.
 
     Attributes:
         calibration_: scores of good parts, the threshold, and what heat good parts show.
+        decoding_: what the numbers of image files mean, with the white level that was found.
+        depth_: what the training images showed of the camera's bits; None after `load`, and where the white
+            level was stated or no image has 16 bits.
         order_: whether training images that follow each other are alike; None after `load`, and where parts
             are known or neighbours were held out together.
+        expectation_: what the model finds of synthetic defects; None after `load`, and without them.
+        shown_: the same at the smallest false-alarm rate that so few good parts can show
+            (`Threshold.shown_rate`); None where they can show the rate that was asked for.
+        held_out_: what training knows of each image that was held out; missing after `load`.
+        size_choice_: what was found at each size; None after `load`, and where no smallest defect was named.
+        variations_: how few images were changed, to be fitted with versions of themselves; None after `load`,
+            and where they were enough.
         scorer_: the module from images to scores and maps.
         card_: facts that were saved with the model: how it was trained, and on what.
     """
@@ -65,6 +92,12 @@ class EnsembleDetector(Predictor):
     """The one level that this class fits; None for those of the configuration."""
 
     order_: Order | None = None
+    expectation_: Expectation | None = None
+    shown_: Expectation | None = None
+    depth_: Depth | None = None
+    variations_: Variations | None = None
+    size_choice_: SizeChoice | None = None
+    held_out_: HeldOut
     scorer_: Scorer
     card_: dict[str, Any]
 
@@ -75,8 +108,10 @@ class EnsembleDetector(Predictor):
         *,
         device: str | torch.device = "auto",
         batch: int = 1,
+        decoding: Decoding = STANDARD,
     ) -> None:
         self.batch = batch
+        self.decoding = decoding
         self.config = config or FeaturesConfig()
         if self.only is not None:
             self.config = replace(self.config, levels=[self.only])
@@ -94,6 +129,11 @@ class EnsembleDetector(Predictor):
         """The region of interest, `features.size` float32, 1 inside and 0 outside; None if there is none."""
         self.require_fitted()
         return self.scorer_.inputs.region
+
+    @property
+    def takes_few(self) -> bool:
+        """Whether all levels can be fitted on fewer than six images, down to one."""
+        return all(self.config.level(name).load_target().takes_few for name in self.config.levels)
 
     def check(self) -> None:
         """Refuse a configuration that cannot work before anything is read or written.
@@ -117,7 +157,7 @@ class EnsembleDetector(Predictor):
         """Learn from images of good parts: `read` and `fit_reading` in one.
 
         Args:
-            images: at least six good images, of any kind that `predict` takes.
+            images: good images, of any kind that `predict` takes: at least one where `takes_few`, else six.
             groups: the physical object that each shows, if known: images of one object are held out
                 together. Where it is not, `calibration.consecutive` does so with neighbours.
             folder: for checkpoints and logs. If it holds those of an interrupted fit of the same
@@ -137,13 +177,24 @@ class EnsembleDetector(Predictor):
         self.assign_folds(len(images), groups)
         return self.fit_reading(self.read(images, len(images), roi), groups, folder)
 
-    def read(self, images: Iterable[Image], expected: int, roi: NDArray[np.bool_] | None = None) -> Reading:
-        """Read images once, in bounded memory, and keep what fits need of them.
+    def read(
+        self,
+        images: Iterable[Image],
+        expected: int,
+        roi: NDArray[np.bool_] | None = None,
+        *,
+        sources: Iterable[Image] | None = None,
+    ) -> Reading:
+        """Read images in bounded memory, and keep what fits need of them.
+
+        Each is read once; where one has 16 bits and nobody has said how many of them are used, all are looked
+        through for that first.
 
         Args:
             images: good images.
             expected: how many they are, at most.
             roi: as for `fit`.
+            sources: what is looked through; None for `images`, which can then be iterated twice.
 
         Raises:
             ImageError: an image cannot be read.
@@ -152,9 +203,57 @@ class EnsembleDetector(Predictor):
         """
         self.check()
         device = resolve_device(self.device)
-        inputs = self.build_inputs(roi).to(device)
-        levels = {name: self.build_level(name, inputs) for name in self.config.levels}
-        return read_images(images, expected, levels, inputs, self.config.seed, device)
+        self.decoding_, self.depth_ = self.decoding, None
+
+        def pixels(image: Image, index: int) -> NDArray[np.float32]:
+            read = read_input(image, index, self.decoding_)
+            if read.misfit is not None and read.misfit.kind == UNKNOWN_DEPTH:
+                self._settle_depth(images if sources is None else sources)
+                read = read_input(image, index, self.decoding_)
+            self.notices.note(read.misfit)
+            return read.pixels
+
+        seed = self.config.seed
+        if not isinstance(self.config, FeaturesConfig):
+            inputs = self.build_inputs(roi).to(device)
+            levels = self.build_levels(inputs)
+            return read_images(decoded(images, pixels), expected, levels, inputs, None, None, seed, device)
+        survey = Survey(decoded(images, pixels))
+        # Who names a region has said what is inspected; and fewer images do not show where else parts lie.
+        crop = roi is None and expected >= MIN_IMAGES
+        features = self.config.features
+        framing = Framing.learn(survey.some(), features, crop=crop)
+        self.size_choice_ = None
+        # Where no image could be read, who called says which and why.
+        if features.smallest_defect is not None and survey.found:
+            # Imported here, since it fits detectors itself.
+            from patchebm.detector.size_choice import choose_size
+
+            some = list(survey.some())
+            self.size_choice_ = choose_size(
+                self.config, some, framing, backbone=self.backbone, device=device, roi=roi
+            )
+            framing = framing.at(self.size_choice_.side, features)
+        extractor = self.build_inputs(roi, framing).to(device)
+        assert isinstance(extractor, FeatureExtractor)
+        levels = self.build_levels(extractor)
+        learn = any(level.learns_damage for level in levels.values())
+        weigh = len(levels) > 1
+        defects = None
+        if survey.found:
+            # Imported here, since scoring draws none.
+            from patchebm.detector.defect_source import DefectSource
+
+            config = self.config.defects
+            defects = DefectSource(extractor, survey, config, learn=learn, weigh=weigh, seed=seed)
+        few = any(level.takes_few for level in levels.values())
+        variations = None
+        if few:
+            # The same.
+            from patchebm.training.variations import Variations
+
+            variations = Variations.of(survey.some(), expected)
+        return read_images(survey, expected, levels, extractor, defects, variations, seed, device)
 
     def assign_folds(
         self, images: int, groups: Sequence[str | None] | None = None
@@ -164,11 +263,16 @@ class EnsembleDetector(Predictor):
         Raises:
             DataError: too few images or parts, or a wrong number of groups.
         """
+        if images == 1 and self.takes_few:
+            return ["the image"], np.zeros(1, dtype=np.int64)
         if groups is not None and len(groups) != images:
             raise DataError(f"{len(groups)} groups were given for {images} images; give one each, or None")
         known = list(groups) if groups is not None else [None] * images
-        parts = parts_of(known, consecutive=self.config.calibration.consecutive)
-        return parts, outer_folds(parts, self.config.calibration.folds, self.config.seed)
+        asked = self.config.calibration.consecutive
+        series = self.order_ is not None and self.order_.series
+        parts = parts_of(known, consecutive=series if asked is None else asked)
+        count, seed = self.config.calibration.folds, self.config.seed
+        return parts, outer_folds(parts, count, seed, takes_few=self.takes_few)
 
     def fit_reading(
         self,
@@ -177,17 +281,30 @@ class EnsembleDetector(Predictor):
         folder: str | Path | None = None,
     ) -> EnsembleDetector:
         """Learn from what `read` kept; see `fit`."""
-        parts, folds = self.assign_folds(reading.images, groups)
         calibration = self.config.calibration
-        members = min(calibration.members, int(folds.max()) + 1)
         self.card_ = {}
+        self.variations_ = reading.variations
+        single = reading.images == 1 and self.takes_few
+        if single:
+            reading, groups = reading.versions_alone(), None
         held_out = next(iter(reading.kept.values())).held_out
         self.order_ = None
-        if (groups is None or None in groups) and not calibration.consecutive:
+        if (groups is None or None in groups) and not calibration.consecutive and not single:
             self.order_ = measure_order(thumbnails([image for image in held_out if image is not None]))
+        parts, folds = self.assign_folds(reading.images, groups)
+        members = int(folds.max()) + 1
+        if not single:
+            members = min(calibration.members, members)
         calibrated = [
             level.fit(
-                TrainingSet(reading.kept[name].views, reading.kept[name].held_out, parts, folds),
+                TrainingSet(
+                    reading.kept[name].views,
+                    reading.kept[name].held_out,
+                    reading.kept[name].damaged,
+                    reading.kept[name].versions,
+                    parts,
+                    folds,
+                ),
                 members=members,
                 refit=name in calibration.refit,
                 folder=None if folder is None else Path(folder) / name,
@@ -197,7 +314,48 @@ class EnsembleDetector(Predictor):
         ]
         chosen = [i for i in range(reading.images) if folds[i] < members and held_out[i] is not None]
         own = [groups[i] if groups else None for i in chosen]
-        self._settle(reading.inputs, reading.levels, calibrated, own, self.config.false_alarm_rate)
+        weights: torch.Tensor | None = None
+        damaged = np.stack([one.damaged for one in calibrated], axis=1)
+        if len(damaged):
+            good = np.stack([one.scores for one in calibrated], axis=1)
+            weights = torch.from_numpy(detection_weights(good, damaged)).float()
+        scores = self._settle(
+            reading.inputs,
+            reading.levels,
+            calibrated,
+            own,
+            self.config.false_alarm_rate,
+            self.config.false_pixel_rate,
+            weights,
+            single=single,
+        )
+        kept = next(iter(reading.kept.values()))
+        checks = [one for i in chosen for one in kept.damaged[i] if one.kind != "learn"]
+        local = [number for number, one in enumerate(checks) if one.kind == "local"]
+        self.expectation_ = self.shown_ = None
+        # Versions of one image are no images that the model was not fitted on.
+        if local and not single and isinstance(reading.inputs, FeatureExtractor):
+            scores_of = torch.from_numpy(damaged[local]).float().to(self.scorer_.mean.device)
+            found = self.scorer_.ensemble(scores_of).cpu()
+            extents = [checks[number].extent for number in local]
+            side = reading.inputs.framing.side
+            self.expectation_ = Expectation.of(found.numpy(), extents, self.threshold_.value, side)
+            if self.threshold_.extrapolated:
+                shown = self.tail_.threshold(self.threshold_.shown_rate).value
+                self.shown_ = Expectation.of(found.numpy(), extents, shown, side)
+        if single:
+            # Of the image itself, which is the first of its versions.
+            chosen, own, scores = chosen[:1], own[:1], scores[:1]
+        self.held_out_ = HeldOut(
+            indices=np.array(chosen, dtype=np.int64),
+            folds=folds[chosen],
+            groups=own,
+            scores=scores,
+            levels={
+                name: one.scores[: len(chosen)] for name, one in zip(reading.levels, calibrated, strict=True)
+            },
+            maps=self._maps(calibrated, chosen, np.argsort(-scores, kind="stable")[:MAPS]),
+        )
         return self
 
     def calibrate(
@@ -224,9 +382,9 @@ class EnsembleDetector(Predictor):
             ConfigError: a rate outside (0, 1).
         """
         self.require_fitted()
-        if len(images) < MIN_CALIBRATION:
+        if len(images) < MIN_IMAGES:
             raise DataError(
-                f"{len(images)} good images are too few to calibrate on; give at least {MIN_CALIBRATION}"
+                f"{len(images)} good images are too few to calibrate on; give at least {MIN_IMAGES}"
             )
         if groups is not None and len(groups) != len(images):
             raise DataError(
@@ -239,12 +397,16 @@ class EnsembleDetector(Predictor):
         evidence: dict[str, list[Evidence]] = {name: [] for name in levels}
         with progress_bar(len(images), "calibrate", "image", leave=False) as bar, torch.no_grad():
             for i, image in enumerate(images):
-                given = self._given(pixels_of(image, i), name_of(image, i))
+                read = read_input(image, i, self.decoding_)
+                self.notices.note(read.misfit)
+                given = self._given(read.pixels, name_of(image, i))
                 for name, level in levels.items():
                     evidence[name].append(on_cpu(level.evidence(given)))
                 bar.update()
         calibrated = [level.calibrate(evidence[name]) for name, level in levels.items()]
-        self._settle(self.scorer_.inputs, levels, calibrated, list(groups or [None] * len(images)), rate)
+        known = list(groups or [None] * len(images))
+        pixel_rate = self.calibration_.pixels.false_pixel_rate
+        self._settle(self.scorer_.inputs, levels, calibrated, known, rate, pixel_rate, self.scorer_.weights)
         return self
 
     def run(self, images: NDArray[np.float32], *, maps: bool) -> Outputs:
@@ -263,12 +425,23 @@ class EnsembleDetector(Predictor):
             )
 
     @property
+    def profile(self) -> Profile | None:
+        """What the card says of the training images, or of those of the last calibration."""
+        return Profile.from_dict(self.card_.get("profile"))
+
+    @property
     def seed(self) -> int:
         """The seed of the configuration."""
         return int(self.config.seed)
 
-    def build_inputs(self, roi: NDArray[np.bool_] | None = None) -> FeatureExtractor | PixelInputs:
-        """Return what brings images to the levels, with a region of interest `(H, W)` if one is given.
+    def build_inputs(
+        self, roi: NDArray[np.bool_] | None = None, framing: Framing | None = None
+    ) -> FeatureExtractor | PixelInputs:
+        """Return what brings images to the levels.
+
+        Args:
+            roi: `(H, W)` the region of interest, if there is one.
+            framing: how images are cut and resized; None for what the configuration names.
 
         Raises:
             ConfigError: a region or a backbone for pixels, or a backbone that cannot be loaded.
@@ -288,9 +461,13 @@ class EnsembleDetector(Predictor):
         features = self.config.features
         if self.backbone is None:
             self.backbone = load_backbone(features.backbone, features.blocks, features.weights)
-        inputs = FeatureExtractor(self.backbone, features)
+        inputs = FeatureExtractor(self.backbone, features, framing)
         inputs.region = None if roi is None else region_of(roi, inputs.size)
         return inputs
+
+    def build_levels(self, inputs: FeatureExtractor | PixelInputs) -> dict[str, Level]:
+        """Return the levels of the configuration, not fitted yet, by name."""
+        return {name: self.build_level(name, inputs) for name in self.config.levels}
 
     def build_level(self, name: str, inputs: FeatureExtractor | PixelInputs) -> Level:
         """Return a level that is not fitted yet."""
@@ -312,6 +489,12 @@ class EnsembleDetector(Predictor):
 
         save_detector(self, folder, card)
 
+    def _settle_depth(self, images: Iterable[Image]) -> None:
+        """Find which number is white from all training images that can be read."""
+        self.depth_ = measure_depth(readable_samples(images, self.decoding_))
+        assert self.depth_ is not None
+        self.decoding_ = replace(self.decoding_, white_level=self.depth_.white_level)
+
     def _given(self, pixels: NDArray[np.float32], name: str) -> Any:
         """What levels are given of one image."""
         x = torch.from_numpy(pixels)[None].to(self.scorer_.mean.device)
@@ -324,19 +507,56 @@ class EnsembleDetector(Predictor):
         calibrated: list[Calibrated],
         groups: list[str | None],
         rate: float,
-    ) -> None:
-        """Find what good parts score and show, from images that the energies were not fitted on."""
+        pixel_rate: float,
+        weights: torch.Tensor | None,
+        *,
+        single: bool = False,
+    ) -> NDArray[np.float64]:
+        """Find what good parts score and show, from images that the energies were not fitted on.
+
+        Of a single image these are its versions, from which it is guessed (`detector.one_image`).
+
+        Returns:
+            Their scores `(N,)`.
+        """
         columns = np.stack([one.scores for one in calibrated], axis=1)
-        combined = combine(torch.from_numpy(columns)).numpy()
+        on_one = None if weights is None else weights.cpu().double()
+        combined = combine(torch.from_numpy(columns), on_one).numpy()
         if not np.isfinite(combined).all():
-            raise TrainingError(
+            raise DivergedError(
                 "scores of good images are not finite: the energy diverged; lower training.lr"
             )
-        mean, std = float(combined.mean()), max(float(combined.std(ddof=1)), 1e-6)
-        self.scorer_ = Scorer(inputs, levels, mean, std).to(resolve_device(self.device))
-        maps = torch.stack([resize(one.maps[:, None], HEAT_SIZE)[:, 0] for one in calibrated]).mean(0)
-        hottest = maps.flatten(1).amax(1).numpy()
-        self.calibration_ = Calibration.learned(list(levels), (combined - mean) / std, groups, hottest, rate)
+        good = guessed_scores(combined) if single else combined
+        mean, std = float(good.mean()), max(float(good.std(ddof=1)), 1e-6)
+        self.scorer_ = Scorer(inputs, levels, mean, std, weights).to(resolve_device(self.device))
+        some = [
+            level.map_of(one.grids[:HEAT_MAPS])
+            for level, one in zip(levels.values(), calibrated, strict=True)
+        ]
+        resized = [resize(maps[:, None], HEAT_SIZE)[:, 0] for maps in some]
+        heat = mean_map(resized, list(levels.values())).flatten(1)
+        if inputs.region is not None:
+            heat = heat[:, resize(inputs.region[None, None].cpu(), HEAT_SIZE).flatten() > 0]
+        if single:
+            heat = guessed_heat(heat)
+            groups = [None] * len(good)
+        self.calibration_ = Calibration.learned(
+            list(levels), (good - mean) / std, groups, heat.numpy(), rate, pixel_rate, guess=single
+        )
+        scores: NDArray[np.float64] = (combined - mean) / std
+        return scores
+
+    def _maps(
+        self, calibrated: list[Calibrated], chosen: Sequence[int], rows: NDArray[np.int64]
+    ) -> dict[int, NDArray[np.float32]]:
+        """Return the anomaly maps of some held-out images, by their indices."""
+        levels, device = self.levels_.values(), self.scorer_.mean.device
+        grids = [
+            self.scorer_.inside(level.map_of(one.grids[torch.from_numpy(rows)]).to(device))
+            for level, one in zip(levels, calibrated, strict=True)
+        ]
+        maps = self.scorer_.maps(grids, HEAT_SIZE)[1].cpu().numpy()
+        return {chosen[row]: anomaly_map for row, anomaly_map in zip(rows, maps, strict=True)}
 
 
 class PatchDetector(EnsembleDetector):

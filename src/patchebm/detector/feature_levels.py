@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from patchebm.detector.energy_level import EnergyLevel, average
 from patchebm.detector.fit_task import FitTask
-from patchebm.detector.level import Level, TrainingSet, average, under
+from patchebm.detector.level import TrainingSet, under
 from patchebm.energy import CellsEnergy, Energy, ResidualEnergy, TiltedEnergy, WhitenedEnergy, Whitening
 from patchebm.energy.fused import Affine, Evidence, cells_of
 from patchebm.features.extractor import FeatureExtractor
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 CHUNK = 8192
 
 
-class FeatureLevel(Level):
+class FeatureLevel(EnergyLevel):
     """A level of feature maps; its energies are whitened, and scored in their fused form.
 
     Args:
@@ -158,6 +159,8 @@ class FeatureImageLevel(FeatureLevel):
 
     config: FeatureImageConfig
     whole = True
+    # Its coarse map would blur that of a finer level: on tire AUPRO was .78 with it and .91 without.
+    localises = False
     standardise_positions = True
     positions = 1
 

@@ -6,17 +6,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from patchebm.config.build import build_config
+from patchebm.config.features import FeaturesConfig
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.detector.level import under
 from patchebm.detector.modelfile import load_model, save_model
 from patchebm.detector.scorer import PixelInputs, Scorer
 from patchebm.device import resolve_device
 from patchebm.errors import ConfigError, ModelFileError
+from patchebm.features.framing import Framing
+from patchebm.images.decoding import Decoding
 from patchebm.runtime.calibration import Calibration
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from patchebm.features.backbone import Backbone
@@ -29,11 +33,16 @@ def save_detector(detector: EnsembleDetector, folder: str | Path, card: dict[str
     facts: dict[str, Any] = {
         "config": asdict(detector.config),
         "calibration": detector.calibration_.to_dict(),
+        "decoding": detector.decoding_.to_dict(),
         "normal": {"mean": float(scorer.mean), "std": float(scorer.std)},
         "card": card or {},
     }
     if isinstance(scorer.inputs, PixelInputs):
         facts["channels"] = scorer.inputs.channels
+    else:
+        facts["framing"] = scorer.inputs.framing.to_dict()
+    if scorer.weights is not None:
+        facts["normal"]["weights"] = scorer.weights.cpu().tolist()
     if detector.backbone is not None:
         facts["backbone"] = {"name": detector.backbone.name, "sha256": detector.backbone.sha256}
     tensors: dict[str, Tensor] = {}
@@ -65,7 +74,11 @@ def load(
     except (ConfigError, KeyError) as error:
         raise ModelFileError(f"{file} has a bad configuration: {error}") from error
     detector = EnsembleDetector(config, backbone, device=device)
-    inputs = detector.build_inputs()
+    try:
+        framing = Framing.from_dict(facts["framing"]) if isinstance(config, FeaturesConfig) else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{file} has a bad framing ({error}); copy or train the model again") from error
+    inputs = detector.build_inputs(framing=framing)
     fitted_on = facts.get("backbone", {})
     if detector.backbone is not None and detector.backbone.sha256 != fitted_on.get("sha256"):
         raise ModelFileError(
@@ -82,9 +95,13 @@ def load(
         for name, level in levels.items():
             level.restore(under(f"{name}.", tensors))
         normal = facts["normal"]
-        detector.scorer_ = Scorer(inputs, levels, float(normal["mean"]), float(normal["std"])).to(target)
+        weights = torch.tensor(normal["weights"]) if "weights" in normal else None
+        mean, std = float(normal["mean"]), float(normal["std"])
+        detector.scorer_ = Scorer(inputs, levels, mean, std, weights).to(target)
         detector.calibration_ = Calibration.from_dict(facts["calibration"])
         detector.card_ = dict(facts["card"])
+        # Models from before this was kept have none.
+        detector.decoding_ = Decoding.from_dict(facts.get("decoding"))
     except Exception as error:
         raise ModelFileError(
             f"{file} does not fit its tensors ({type(error).__name__}: {error}); "

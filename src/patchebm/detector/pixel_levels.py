@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from patchebm.detector.energy_level import EnergyLevel, average
 from patchebm.detector.fit_task import FitTask
-from patchebm.detector.folds import assign_folds
-from patchebm.detector.level import Level, TrainingSet, average, under
+from patchebm.detector.level import TrainingSet, under
 from patchebm.energy import Energy, GaussianEnergy, TiltedEnergy, WideResNetEnergy
 from patchebm.energy.fused import Evidence
 from patchebm.features.resize import resize
 from patchebm.features.views import ImageViews, PatchViews, Resized, Views
+from patchebm.images.folds import assign_folds
 
 if TYPE_CHECKING:
     from patchebm.config.pixels import PixelImageConfig, PixelPatchConfig, WideResNetConfig
@@ -33,7 +34,7 @@ MAX_SCALE_VIEWS = 1024
 BATCH = 256
 
 
-class PixelLevel(Level):
+class PixelLevel(EnergyLevel):
     """A level of pixels: views of images, each of which has an energy.
 
     Args:

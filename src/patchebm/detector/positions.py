@@ -1,7 +1,7 @@
 """Standardising each grid position by what normal images show there.
 
 An edge that is always there stops being an alarm. The statistics come from images that the energy was
-not fitted on, and an image's own value never counts in the statistics that judge it.
+not fitted on, and those by which an image is standardised leave out its own value.
 """
 
 from __future__ import annotations

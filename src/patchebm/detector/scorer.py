@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, pad
 
 from patchebm.detector.level import Level
 from patchebm.energy.fused import log_sum_exp
 from patchebm.features.extractor import FeatureExtractor
+from patchebm.features.framing import STEPS
 from patchebm.features.resize import resize
 
 
@@ -67,20 +68,28 @@ class Scorer(nn.Module):
         levels: fitted.
         mean: of the combined scores of good parts.
         std: of the same.
+        weights: `(L,)` of the levels' scores in their sum; None combines them by log-sum-exp.
     """
 
     inputs: FeatureExtractor | PixelInputs
     mean: Tensor
     std: Tensor
+    weights: Tensor | None
 
     def __init__(
-        self, inputs: FeatureExtractor | PixelInputs, levels: Mapping[str, Level], mean: float, std: float
+        self,
+        inputs: FeatureExtractor | PixelInputs,
+        levels: Mapping[str, Level],
+        mean: float,
+        std: float,
+        weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.inputs = inputs
         self.levels = nn.ModuleDict(levels)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+        self.register_buffer("weights", None if weights is None else weights.float())
         self.eval()
         self.requires_grad_(False)
 
@@ -93,17 +102,21 @@ class Scorer(nn.Module):
         given = self.inputs(prepared)
         found = [level(given, maps=maps) for level in self.levels.values()]
         levels = torch.stack([one.score for one in found], dim=1)
-        score = (combine(levels) - self.mean) / self.std
-        return Scores(score, levels, [self._inside(one.map) for one in found if one.map is not None])
+        grids = [self.inside(one.map) for one in found if one.map is not None]
+        return Scores(self.ensemble(levels), levels, grids)
+
+    def ensemble(self, levels: Tensor) -> Tensor:
+        """Return the score `(B,)` that level scores `(B, L)` make, among those of good parts."""
+        return (combine(levels, self.weights) - self.mean) / self.std
 
     def maps(self, grids: Sequence[Tensor], size: tuple[int, int] | Tensor) -> tuple[list[Tensor], Tensor]:
         """Bring the levels' grids to a size; see `patchebm.features.resize.resize`.
 
         Returns:
-            The map `(B, H, W)` of each level, and the anomaly map, their mean.
+            The map `(B, H, W)` of each level, and the anomaly map: the mean of those that localise.
         """
         maps = [resize(grid[:, None], size)[:, 0] for grid in grids]
-        return maps, sum(maps[1:], maps[0]) / len(maps)
+        return maps, mean_map(maps, list(self.levels.values()))  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> tuple[Scores, list[Tensor], Tensor]:
         """Score images, with maps at their own size: `score` and `maps` in one."""
@@ -111,19 +124,45 @@ class Scorer(nn.Module):
         maps, anomaly_map = self.maps(scores.grids, (images.shape[1], images.shape[2]))
         return scores, maps, anomaly_map
 
-    def _inside(self, grid: Tensor) -> Tensor:
-        """Let a map be nowhere hotter outside the region of interest than at its coolest place."""
+    def inside(self, grid: Tensor) -> Tensor:
+        """Let a map `(B, h, w)` be nowhere hotter outside what is inspected than at its coolest place."""
         region = self.inputs.region
         if region is None:
-            return grid
+            return self._in_whole(grid)
         outside = adaptive_avg_pool2d(region[None, None], (int(grid.shape[1]), int(grid.shape[2])))[0, 0] == 0
-        return torch.where(outside, grid.amin((1, 2), keepdim=True), grid)
+        return self._in_whole(torch.where(outside, grid.amin((1, 2), keepdim=True), grid))
+
+    @property
+    def inspected(self) -> str | None:
+        """What part of images is inspected, at what size, as half a sentence; None for models of pixels."""
+        return None if isinstance(self.inputs, PixelInputs) else self.inputs.framing.describe()
+
+    def _in_whole(self, grid: Tensor) -> Tensor:
+        """Put the map of the box that is inspected into one of the whole image."""
+        if isinstance(self.inputs, PixelInputs) or self.inputs.framing.whole:
+            return grid
+        top, bottom, left, right = self.inputs.framing.box
+        # So many cells for each 64th of the image that no detail of the map is lost.
+        cells = max(1, -(-int(grid.shape[1]) // (bottom - top)), -(-int(grid.shape[2]) // (right - left)))
+        inner = resize(grid[:, None], ((bottom - top) * cells, (right - left) * cells))
+        lowest = grid.amin((1, 2), keepdim=True)[:, None]
+        margins = [cells * n for n in (left, STEPS - right, top, STEPS - bottom)]
+        return (pad(inner - lowest, margins) + lowest)[:, 0]
 
 
-def combine(levels: Tensor) -> Tensor:
-    """Combine comparable level scores `(B, L)` into one `(B,)`: the log-sum-exp over the levels.
+def mean_map(maps: Sequence[Tensor], levels: Sequence[Level]) -> Tensor:
+    """Return the mean of the maps of the levels that localise, or of all if none does."""
+    chosen = [one for one, level in zip(maps, levels, strict=True) if level.localises] or list(maps)
+    return sum(chosen[1:], chosen[0]) / len(chosen)
 
-    With scores in standard deviations of normal images, a level that is sure wins, as the maximum would have
-    it, and two levels that both have doubts add up. It needs no weights, hence no labels.
+
+def combine(levels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Combine comparable level scores `(B, L)` into one `(B,)`.
+
+    With weights, which were found on synthetic defects (`detector.weights`), it is the weighted sum. Without,
+    it is the log-sum-exp over the levels: with scores in standard deviations of normal images a level that is
+    sure wins, as the maximum would have it, and two levels that both have doubts add up.
     """
+    if weights is not None:
+        return (levels * weights).sum(1)
     return log_sum_exp(levels, (1,))[:, 0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from patchebm.detector.level import KeptViews, Level
+from patchebm.detector.level import Damaged, KeptViews, Level
 from patchebm.detector.scorer import PixelInputs
+from patchebm.detector.survey import Decoded
 from patchebm.errors import ImageError
 from patchebm.features.extractor import FeatureExtractor
-from patchebm.features.resize import resize
 from patchebm.features.views import Resized
 from patchebm.progress import progress_bar
-from patchebm.runtime.inputs import Image, name_of, pixels_of
+
+if TYPE_CHECKING:
+    from patchebm.detector.defect_source import DefectSource
+    from patchebm.training.variations import Variations
 
 # Cells of feature maps that an energy is fitted on, of all images together, and bytes of maps kept to
 # calibrate on: what bounds the memory of a fit, whatever the number of images.
@@ -35,19 +39,38 @@ class Reading:
         levels: not fitted yet.
         kept: what each level kept of the images.
         images: how many.
+        variations: how versions of the images were made; None where there are none.
     """
 
     inputs: FeatureExtractor | PixelInputs
     levels: dict[str, Level]
     kept: dict[str, KeptViews]
     images: int
+    variations: Variations | None = None
+
+    def subset(self, chosen: Sequence[int], levels: dict[str, Level]) -> Reading:
+        """Return what was kept of some of the images, for levels that are not fitted yet."""
+        kept = {name: own.subset(chosen) for name, own in self.kept.items()}
+        return replace(self, levels=levels, kept=kept, images=len(chosen))
+
+    def versions_alone(self) -> Reading:
+        """Return a single image and its versions as if each were an image of its own."""
+        kept = {}
+        for name, own in self.kept.items():
+            maps = [own.held_out[0], *own.versions[0]]
+            numbers = range(len(maps))
+            damaged = [[one for one in own.damaged[0] if one.version == number] for number in numbers]
+            kept[name] = KeptViews([own.views[0] for _ in numbers], maps, damaged, [[] for _ in numbers])
+        return replace(self, kept=kept, images=1 + len(next(iter(self.kept.values())).versions[0]))
 
 
 def read_images(
-    images: Iterable[Image],
+    images: Iterable[Decoded],
     expected: int,
     levels: dict[str, Level],
     inputs: FeatureExtractor | PixelInputs,
+    defects: DefectSource | None,
+    variations: Variations | None,
     seed: int,
     device: torch.device,
 ) -> Reading:
@@ -58,6 +81,8 @@ def read_images(
         expected: how many they are, at most.
         levels: decide what is kept.
         inputs: what brings images to the levels; it is on `device`.
+        defects: draws synthetic defects; None for none.
+        variations: makes changed versions of images; None for none.
         seed: draws which cells, and which images, are kept where all would be too many.
         device: where features are computed.
 
@@ -67,23 +92,45 @@ def read_images(
     generator = torch.Generator().manual_seed(seed)
     cells = max(1, MAX_CELLS // max(1, expected))
     calibrating = _calibrating(expected, inputs, seed)
-    kept = {name: KeptViews([], []) for name in levels}
-    count = 0
+    kept = {name: KeptViews([], [], [], []) for name in levels}
+    each = 0 if variations is None else variations.each
+    count = chosen = 0
     with progress_bar(expected, "read", "image", leave=False) as bar:
         for i, image in enumerate(images):
-            pixels = torch.from_numpy(pixels_of(image, i))[None]
+            pixels = torch.from_numpy(image.pixels)[None].to(device)
             try:
-                given = _given(inputs, pixels.to(device))
+                given = _given(inputs, pixels)
+                versions = [pixels]
+                if variations is not None:
+                    versions += variations.draw(pixels, np.random.default_rng([seed, i]))
+                varied = [_given(inputs, version) for version in versions[1:]]
+                damaged: list[Damaged] = []
+                if defects is not None and calibrating[i]:
+                    for number, version in enumerate(versions):
+                        place, places = chosen * (1 + each) + number, int(calibrating.sum()) * (1 + each)
+                        damaged += [
+                            replace(one, version=number) for one in defects.damaged(version, place, places)
+                        ]
+                    chosen += 1
                 for name, level in levels.items():
-                    kept[name].views.append(level.training_views(given, cells, generator))
-                    kept[name].held_out.append(level.held_out_view(given) if calibrating[i] else None)
+                    own = kept[name]
+                    own.views.append(level.training_views(given, cells, generator))
+                    own.held_out.append(level.held_out_view(given) if calibrating[i] else None)
+                    own.damaged.append(
+                        [
+                            replace(one, view=level.held_out_view(one.view))
+                            for one in damaged
+                            if level.learns_damage or one.kind != "learn"
+                        ]
+                    )
+                    own.versions.append([level.held_out_view(one) for one in varied if level.takes_few])
             except ImageError as error:
-                raise ImageError(f"{name_of(image, i)}: {error}") from error
+                raise ImageError(f"{image.name}: {error}") from error
             count += 1
             bar.update()
     if isinstance(inputs, PixelInputs) and count:
         inputs.channels = _in_one_colour(kept)
-    return Reading(inputs, levels, kept, count)
+    return Reading(inputs, levels, kept, count, variations)
 
 
 def _in_one_colour(kept: Mapping[str, KeptViews]) -> int:
@@ -106,14 +153,10 @@ def thumbnails(images: Sequence[Tensor]) -> NDArray[np.float64]:
 def _given(inputs: FeatureExtractor | PixelInputs, pixels: Tensor) -> Tensor:
     """Return what levels keep views of, on the CPU: the joined map `(C, h, w)`, or the image in [-1, 1]."""
     with torch.no_grad():
-        # Grey stays grey: how many channels the model has is known when all images were read.
-        image = PixelInputs(pixels.shape[3]).prepare(pixels)
         if isinstance(inputs, FeatureExtractor):
-            # Scaled before the resize rather than after it, as `prepare` does for speed: what differs is
-            # rounding alone, but training turns that into hundredths of a standard deviation, and a seed is
-            # to give the model that it always gave.
-            return inputs.join(inputs(resize(image.expand(-1, 3, -1, -1), inputs.size)))[0].cpu()
-        return image[0].cpu()
+            return inputs.join(inputs(inputs.prepare(pixels)))[0].cpu()
+        # Grey stays grey: how many channels the model has is known when all images were read.
+        return PixelInputs(pixels.shape[3]).prepare(pixels)[0].cpu()
 
 
 def _calibrating(images: int, inputs: FeatureExtractor | PixelInputs, seed: int) -> NDArray[np.bool_]:

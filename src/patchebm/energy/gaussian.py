@@ -212,7 +212,8 @@ class GaussianEnergy(Energy):
         coefficients, residual, axes, variances, floor = self.split(x, position)
         scaled = coefficients / (variances + floor)
         within = scaled @ axes[0] if len(axes) == 1 else torch.bmm(scaled[:, None, :], axes).squeeze(1)
-        return (within + residual / floor).view_as(x)
+        # Whole numbers are constants of a graph.
+        return (within + residual / floor).reshape(-1, *map(int, x.shape[1:]))
 
 
 class _PositionedGaussian(Energy):

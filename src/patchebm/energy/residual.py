@@ -60,6 +60,16 @@ class ResidualEnergy(Energy):
         network.load_state_dict(dict(tensors))
         return network
 
+    def on_maps(self, x: Tensor) -> Tensor:
+        """Return the energy of every cell `(B, 1, h, w)` of maps `(B, C, h, w)`."""
+        return self.behind_first(linear(x, self.fc1.weight, self.fc1.bias))
+
+    def behind_first(self, x: Tensor) -> Tensor:
+        """Return the energy of every cell `(B, 1, h, w)` from the first layer's values on maps."""
+        h = self.activate(x)
+        h = h + self.activate(linear(h, self.fc2.weight, self.fc2.bias))
+        return linear(h, self.head.weight, self.head.bias)
+
     def fused(self, space: Affine, *, whole: bool) -> Fused:
         """Return the energy of every cell, with the whitening folded into the first layer."""
         if whole:
@@ -78,8 +88,5 @@ class _Cells(nn.Module):
     def forward(self, values: list[Tensor], *, maps: bool = True) -> Evidence:
         del maps
         (x,) = values
-        network = self.network
-        h = network.activate(x)
-        h = h + network.activate(linear(h, network.fc2.weight, network.fc2.bias))
-        energy = linear(h, network.head.weight, network.head.bias)
+        energy = self.network.behind_first(x)
         return Evidence(energy, energy)

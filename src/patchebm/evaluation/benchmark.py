@@ -11,21 +11,21 @@ import hashlib
 import json
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from patchebm.config.base import RunConfig
 from patchebm.config.nearest import nearest
 from patchebm.errors import DataError, PatchebmError
 from patchebm.evaluation.runlog import RunLog
-from patchebm.images.folders import GOOD, ImageSet, check_images, open_image_set
+from patchebm.images.checking import check_images
+from patchebm.images.folders import ImageSet, open_image_set
+from patchebm.images.listing import folders_in
+from patchebm.images.names import means_good
 from patchebm.provenance import data_hash, versions
-
-# What makes a folder a set, perhaps a broken one, rather than something else that lies beside sets.
-_MARKS = ("train", "test", GOOD)
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,17 @@ class Job:
     key: Mapping[str, Any]
 
 
+Outcome = dict[str, Any] | str
+"""What the log keeps of a run beside its key; or a sentence that says why it could not be measured."""
+
+
+class JobEngine(Protocol):
+    """This class measures several jobs at a time."""
+
+    def measure(self, jobs: Sequence[tuple[Job, ImageSet]]) -> Generator[tuple[Job, Outcome], None, None]:
+        """Measures jobs, and yields each with its outcome as it is finished."""
+
+
 @dataclass
 class Benchmark:
     """This class knows what is to be measured and how far that has come.
@@ -83,10 +94,15 @@ class Benchmark:
     sets: dict[str, OpenedSet] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
 
-    def open_set(self, name: str) -> None:
-        """Lists a set and hashes its images; a set that is bad stands in `errors` instead of in `sets`."""
+    def open_set(self, name: str, *, good: Collection[str] = ()) -> None:
+        """Lists a set and hashes its images; a set that is bad stands in `errors` instead of in `sets`.
+
+        Args:
+            name: of its folder.
+            good: names of folders of good parts, as for `open_image_set`.
+        """
         with self._errors_kept(name):
-            images = open_image_set(self.root / name)
+            images = open_image_set(self.root / name, good=good)
             if not any(image.anomalous is not None for image in images.test):
                 raise DataError(
                     f"{images.root} has no test images of known truth; "
@@ -137,20 +153,51 @@ class Benchmark:
         """
         usable: dict[str, bool] = {}
         for job in self.pending():
-            images = self.sets[job.set].image_set
-            if job.set not in usable:
-                usable[job.set] = False
-                # A bad image is named before its set is trained on for an hour, not after.
-                with self._errors_kept(job.set):
-                    check_images([*images.train, *images.test])
-                    usable[job.set] = True
             row = None
-            if usable[job.set]:
+            if self._is_usable(job.set, usable):
                 with self._errors_kept(job.set, job.preset, job.seed):
-                    row = dict(job.key) | self.measure(job, images, tick)
+                    row = dict(job.key) | self.measure(job, self.sets[job.set].image_set, tick)
             if row is not None:
                 self.log.keep(row)
             yield job
+
+    def run_on(self, engine: JobEngine) -> Iterator[Job]:
+        """Does the same as `run`, with several runs at a time; the log has them as they are finished.
+
+        Args:
+            engine: measures them, in place of `measure`.
+
+        Raises:
+            PatchebmError: the log cannot be written, or the engine cannot start.
+        """
+        usable: dict[str, bool] = {}
+        jobs = []
+        for job in self.pending():
+            if self._is_usable(job.set, usable):
+                jobs.append((job, self.sets[job.set].image_set))
+            else:
+                yield job
+        if not jobs:
+            return
+        with closing(engine.measure(jobs)) as finished:
+            for job, outcome in finished:
+                if isinstance(outcome, str):
+                    facts = {"set": job.set, "preset": job.preset, "seed": job.seed}
+                    self.errors.append(facts | {"error": outcome})
+                else:
+                    self.log.keep(dict(job.key) | outcome)
+                yield job
+
+    def _is_usable(self, name: str, known: dict[str, bool]) -> bool:
+        """Returns whether all images of a set can be read; what is wrong stands in `errors`."""
+        if name not in known:
+            known[name] = False
+            images = self.sets[name].image_set
+            # A bad image is named before its set is trained on for an hour, not after.
+            with self._errors_kept(name):
+                check_images([*images.train, *images.test])
+                known[name] = True
+        return known[name]
 
     def _row(self, job: Job) -> dict[str, Any] | None:
         matches = (row for row in self.log.rows if all(row.get(k) == v for k, v in job.key.items()))
@@ -170,12 +217,13 @@ class Benchmark:
             self.errors.append(facts | {"error": f"{type(error).__name__}: {error}"})
 
 
-def find_sets(root: str | Path, names: Sequence[str] = ()) -> list[str]:
+def find_sets(root: str | Path, names: Sequence[str] = (), *, good: Collection[str] = ()) -> list[str]:
     """Returns the names of the image sets in a folder, sorted.
 
     Args:
         root: the folder; of its folders, those count that hold a folder `train`, `test` or `good`.
         names: take these alone, in this order.
+        good: names of folders of good parts, as for `open_image_set`.
 
     Raises:
         DataError: there is no such folder, it holds no sets or is a set itself, or a name is not that of a
@@ -195,16 +243,21 @@ def find_sets(root: str | Path, names: Sequence[str] = ()) -> list[str]:
             )
     if names:
         return list(dict.fromkeys(names))
-    if any(mark in folders for mark in _MARKS):
+    if any(_is_mark(name, good) for name in folders):
         raise DataError(
             f"{root} is itself an image set; name the folder that holds it: {root.resolve().parent}"
         )
-    sets = [name for name in folders if any((root / name / mark).is_dir() for mark in _MARKS)]
+    sets = [name for name in folders if any(_is_mark(inner.name, good) for inner in folders_in(root / name))]
     if not sets:
         raise DataError(
             f"{root} holds no image sets; give each a folder of its own in it, with train/good and test"
         )
     return sets
+
+
+def _is_mark(name: str, good: Collection[str]) -> bool:
+    """Says whether a folder that holds one of this name is a set, perhaps a broken one."""
+    return name.casefold() in ("train", "test") or means_good(name, good)
 
 
 def fit_and_evaluate(
@@ -241,10 +294,22 @@ def fit_and_evaluate(
     }
 
 
+def outcome_of(job: Job, images: ImageSet, device: str) -> Outcome:
+    """Returns what `fit_and_evaluate` does, or why it could not."""
+    try:
+        return fit_and_evaluate(job, images, lambda count: None, device=device)
+    except PatchebmError as error:
+        return str(error)
+    except Exception as error:
+        # Not a sentence that anybody thought of, so the traceback is wanted, too.
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
+
+
 def _hash(image_set: ImageSet) -> str:
     """Returns the SHA-256 over everything in a set that figures depend on."""
     images = [*image_set.train, *image_set.test]
-    masks = [image.mask for image in images if image.mask is not None]
+    masks = [mask for image in images for mask in image.masks]
     lists = [file for name in ("groups.csv", "kinds.csv") if (file := image_set.root / name).exists()]
     try:
         return data_hash([*(image.path for image in images), *masks, *lists], image_set.root)

@@ -11,6 +11,7 @@ from patchebm.evaluation.evaluate import Results
 from patchebm.evaluation.intervals import auroc_difference
 from patchebm.evaluation.metrics import MAIN, METRICS, Metric
 from patchebm.evaluation.paired import holm
+from patchebm.files import as_unicode
 from patchebm.images.folders import GOOD
 
 Runs = Mapping[str, Results]
@@ -50,12 +51,12 @@ def labels_and_scores(results: Results) -> tuple[list[bool], list[float]]:
 
 def run_names(folders: Sequence[Path]) -> list[str]:
     """Returns the shortest ends of paths that tell the runs apart."""
-    parts = [folder.absolute().parts for folder in folders]
+    parts = [Path(as_unicode(str(folder.absolute()))).parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(path[-length:]) for path in parts]
         if len(set(names)) == len(names):
             return names
-    return [str(folder) for folder in folders]
+    return [as_unicode(str(folder)) for folder in folders]
 
 
 def _pair(first: Results, second: Results) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,9 +12,12 @@ from numpy.typing import NDArray
 
 from patchebm.errors import DataError
 from patchebm.evaluation.metrics import METRICS, Metric, Need, Sample, measure
-from patchebm.evaluation.pixel_curve import PixelCurve
+from patchebm.evaluation.pixels import MaskCounts, Pixels
+from patchebm.files import as_unicode
 from patchebm.images.folders import ImageFile, ImageSet
-from patchebm.images.reading import read_mask
+from patchebm.images.masks import Mask
+from patchebm.images.reading import read_masks
+from patchebm.images.truth import truth_findings
 from patchebm.provenance import name_below
 from patchebm.runtime.prediction import Prediction
 from patchebm.runtime.threshold import Threshold
@@ -47,23 +49,30 @@ Results = dict[str, Any]
 
 @dataclass
 class _Scored:
-    """This class keeps predictions without maps, the maps by level, and the masks of these."""
+    """This class keeps predictions without maps, the maps by level, and the true masks of these."""
 
     predictions: list[Prediction] = field(default_factory=list)
     maps: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
     masks: list[NDArray[np.bool_]] = field(default_factory=list)
-    empty_masks: list[ImageFile] = field(default_factory=list)
+    read: list[tuple[ImageFile, Mask]] = field(default_factory=list)
+    counts: MaskCounts | None = None
 
     def add(self, image: ImageFile, prediction: Prediction, *, with_maps: bool) -> None:
         # A defect without a mask file says nothing about its pixels; a good image's are all good.
-        if with_maps and prediction.heat_map is not None and (image.mask or not image.anomalous):
-            shape = prediction.heat_map.shape
-            self.masks.append(read_mask(image.mask, shape) if image.mask else np.zeros(shape, dtype=bool))
-            if image.anomalous and not self.masks[-1].any():
-                self.empty_masks.append(image)
+        if with_maps and prediction.heat_map is not None and (image.masks or not image.anomalous):
+            height, width = prediction.heat_map.shape
+            if image.masks:
+                mask = read_masks(image.masks, (height, width))
+                self.read.append((image, mask))
+                self.masks.append(mask.pixels)
+            else:
+                self.masks.append(np.zeros((height, width), dtype=bool))
             for name, level_map in {**prediction.level_maps, ENSEMBLE: prediction.heat_map}.items():
                 self.maps.setdefault(name, []).append(level_map)
-        self.predictions.append(replace(prediction, heat_map=None, level_maps={}))
+            if prediction.mask is not None:
+                self.counts = self.counts or MaskCounts()
+                self.counts.add(prediction.mask, self.masks[-1], good=not image.anomalous)
+        self.predictions.append(replace(prediction, heat_map=None, level_maps={}, mask=None))
 
 
 def evaluate(
@@ -124,8 +133,10 @@ def evaluate(
     # Level by level, so that the maps of one are freed before those of the next are sorted.
     for name, column in columns.items():
         own = scored.maps.pop(ENSEMBLE if name == whole else name, None)
-        curve = None if own is None else PixelCurve.of(own, scored.masks)
-        sample = Sample(labels, column, verdicts if name == whole else None, curve)
+        # Verdicts and masks are those of the whole detector; a level alone has none.
+        counts = scored.counts if name == whole else None
+        maps = None if own is None else Pixels.of(own, scored.masks, counts)
+        sample = Sample(labels, column, verdicts if name == whole else None, maps)
         levels[name] = measure(sample, metrics) | _breakdown(image_set, images, sample, metrics)
     return {
         "image_set": image_set.name,
@@ -135,23 +146,18 @@ def evaluate(
         "calibration": asdict(detector.threshold_),
         "levels": levels,
         "not_computed": _not_computed(sample, metrics, pixels=pixels),
-        "warnings": _warnings(image_set, scored.empty_masks),
+        "warnings": [str(finding) for finding in truth_findings(image_set, scored.read)],
         "seconds": {
             "score": round(scoring, 3),
             "score_per_image": round(scoring / len(images), 5),
             "metrics": round(time.perf_counter() - began - scoring, 3),
         },
         "predictions": [
-            prediction.record() | {"image": _name(image.path, image_set), "defect": image.defect}
+            prediction.record()
+            | {"image": as_unicode(name_below(image.path, image_set.root)), "defect": image.defect}
             for image, prediction in zip(images, predictions, strict=True)
         ],
     }
-
-
-def _name(path: Path, image_set: ImageSet) -> str:
-    """Returns what an image is called within its set."""
-    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
-    return name_below(path, image_set.root).encode("utf-8", "replace").decode("utf-8")
 
 
 def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) -> dict[str, str]:
@@ -163,27 +169,6 @@ def _not_computed(sample: Sample, metrics: Sequence[Metric], *, pixels: bool) ->
             unasked = Need.MASKS in metric.needs and not pixels
             reasons[metric.name] = "not asked for" if unasked else need.value
     return reasons
-
-
-def _warnings(image_set: ImageSet, empty_masks: Sequence[ImageFile]) -> list[str]:
-    """Returns sentences on test images that do not count as one would expect."""
-    result = []
-    unlabelled = [p for p in image_set.test if p.anomalous is None]
-    if unlabelled:
-        result.append(
-            f"test images of unknown truth are left out, such as {unlabelled[0].path} ({len(unlabelled)} in "
-            "all); put such in test/good or test/<defect>"
-        )
-    if empty_masks:
-        names = ", ".join(str(p.mask) for p in empty_masks[:5]) + (", ..." if len(empty_masks) > 5 else "")
-        result.append(
-            f"masks of anomalous images that mark no pixel, so that all there counts as good: {names} "
-            f"({len(empty_masks)} in all)"
-        )
-    bare = {p.defect for p in image_set.test if p.anomalous and p.mask is None}
-    if bare and image_set.has_masks:
-        result.append(f"no masks for {', '.join(sorted(bare))}: left out of the pixel figures")
-    return result
 
 
 def _breakdown(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sklearn import metrics as sklearn
 
 from patchebm.evaluation.intervals import binomial_interval, bootstrap_intervals
-from patchebm.evaluation.pixel_curve import PixelCurve
+from patchebm.evaluation.pixels import Pixels
 
 
 class Need(Enum):
@@ -30,6 +30,8 @@ class Need(Enum):
     ALARMS = "nothing was called anomalous"
     MASKS = "the set has no masks (ground_truth/<defect>/<name>_mask.png)"
     REGIONS = "the masks mark no pixel, or every one"
+    GOOD_MAPS = "no good test images have maps"
+    MARKED = "the detector makes no masks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class Sample:
         labels: (N,) bool, True for an anomalous image.
         scores: (N,) float, higher is more anomalous.
         verdicts: (N,) bool, reached at a threshold that was set without these labels, or None.
-        pixels: the curves of the anomaly maps, or None.
+        pixels: what is known of the anomaly maps, or None.
 
     Raises:
         ValueError: the lengths differ, or a score is not finite.
@@ -49,7 +51,7 @@ class Sample:
     labels: npt.NDArray[np.bool_]
     scores: npt.NDArray[np.float64]
     verdicts: npt.NDArray[np.bool_] | None = None
-    pixels: PixelCurve | None = None
+    pixels: Pixels | None = None
 
     def __post_init__(self) -> None:
         verdicts = self.labels if self.verdicts is None else self.verdicts
@@ -67,7 +69,9 @@ class Sample:
             Need.VERDICTS: self.verdicts is not None,
             Need.ALARMS: self.verdicts is not None and bool(self.verdicts.any()),
             Need.MASKS: self.pixels is not None,
-            Need.REGIONS: self.pixels is not None and self.pixels.rate.size > 0,
+            Need.REGIONS: self.pixels is not None and self.pixels.curve.rate.size > 0,
+            Need.GOOD_MAPS: self.pixels is not None and self.pixels.image_recalls.size > 0,
+            Need.MARKED: self.pixels is not None and self.pixels.counts is not None,
         }
         return next((need for need in needs if not met[need]), None)
 
@@ -151,14 +155,15 @@ def _interval_of(part: str, whole: str) -> Callable[[Sample], list[float]]:
     return lambda sample: list(binomial_interval(sample.counts[part], sample.counts[whole]))
 
 
-def _of_pixels(compute: Callable[[PixelCurve], float]) -> Callable[[Sample], float]:
+def _of_pixels(compute: Callable[[Pixels], float]) -> Callable[[Sample], float]:
     """Returns how a metric of the pixels alone is computed."""
     return lambda sample: compute(sample.pixels) if sample.pixels is not None else float("nan")
 
 
 _BOTH = (Need.ANOMALOUS, Need.GOOD)
 _ranking = partial(Metric, needs=_BOTH)
-_pixels = partial(Metric, needs=(Need.ANOMALOUS, Need.MASKS, Need.REGIONS))
+_MASKED = (Need.ANOMALOUS, Need.MASKS, Need.REGIONS)
+_pixels = partial(Metric, needs=_MASKED)
 
 # fmt: off
 METRICS: tuple[Metric, ...] = (
@@ -190,12 +195,25 @@ METRICS: tuple[Metric, ...] = (
            lambda s: float(sklearn.f1_score(s.labels, s.verdicts, zero_division=0.0)),
            (*_BOTH, Need.VERDICTS)),
     _pixels("pixel_auroc", "pixel AUROC", "AUROC over all pixels of all images",
-            _of_pixels(lambda curve: curve.auroc)),
+            _of_pixels(lambda pixels: pixels.curve.auroc)),
     _pixels("aupro", "AUPRO to 0.3",
             "the mean share of each defect region that is found, over false positive rates up to 0.3",
-            _of_pixels(lambda curve: curve.pro_area(0.3))),
+            _of_pixels(lambda pixels: pixels.curve.pro_area(0.3))),
     _pixels("aupro_05", "AUPRO to 0.05", "the same over false positive rates up to 0.05",
-            _of_pixels(lambda curve: curve.pro_area(0.05)), headline=False),
+            _of_pixels(lambda pixels: pixels.curve.pro_area(0.05))),
+    _pixels("aupimo", "AUPIMO",
+            "the mean share of an image's defect that is found, over false positive rates on good images "
+            "from 0.00001 to 0.0001, evenly in their logarithm",
+            _of_pixels(lambda pixels: float(pixels.image_recalls.mean())),
+            needs=(*_MASKED, Need.GOOD_MAPS)),
+    _pixels("seg_f1", "SegF1", "the F1 of all pixels of all images at the calibrated pixel threshold",
+            _of_pixels(lambda pixels: pixels.counts.f1 if pixels.counts else float("nan")),
+            needs=(*_MASKED, Need.MARKED)),
+    _pixels("false_pixel_rate_observed", "false-pixel rate",
+            "the share of the pixels of good images that are marked",
+            _of_pixels(lambda pixels: pixels.counts.good_marked / pixels.counts.good
+                       if pixels.counts else float("nan")),
+            needs=(*_MASKED, Need.GOOD, Need.MARKED), higher_is_better=False, headline=False),
     # These two take the best threshold for the very labels. The thesis calls the first one AUROC, and most
     # tools print the second as their F1. On pure noise they are well above 0.5 where there are few images.
     _ranking("oracle_balanced_accuracy", "oracle balanced accuracy",
@@ -254,5 +272,5 @@ def pixel_metrics(
     The result is empty where no pixel, or every pixel, is a defect.
     """
     labels = np.array([bool(mask.any()) for mask in masks], dtype=bool)
-    sample = Sample(labels, np.zeros(labels.size), pixels=PixelCurve.of(maps, masks))
+    sample = Sample(labels, np.zeros(labels.size), pixels=Pixels.of(maps, masks))
     return measure(sample, [metric for metric in METRICS if Need.MASKS in metric.needs])

@@ -70,7 +70,7 @@ def build_bundle(
     card = build_card(detector, form=form, precision=precision, figures=figures)
     bundle = Bundle("the exported bundle", card, members)
     predictor = BundlePredictor(bundle, open_engine(bundle))
-    parity = compare(detector.predict, predictor.predict, hard_images(verify))
+    parity = compare(detector.predict, predictor.predict, hard_images(verify, detector.decoding_))
     complaint = parity.complaint(precision)
     if complaint is not None:
         raise ExportError(
@@ -115,9 +115,7 @@ def require_features(detector: EnsembleDetector) -> FeatureExtractor:
     detector.require_fitted()
     inputs = detector.scorer_.inputs
     if not isinstance(inputs, FeatureExtractor):
-        raise ConfigError(
-            "a model of pixels cannot be exported; train with the preset features or features-max"
-        )
+        raise ConfigError("a model of pixels cannot be exported; train with the preset features")
     return inputs
 
 
@@ -135,7 +133,7 @@ def _members(
             raise ConfigError("int8 needs good images to find its ranges by; name some with --verify")
         from patchebm.export.quantise import quantised
 
-        model = quantised(model, evenly(training, 64))
+        model = quantised(model, evenly(training, 64), detector.decoding_)
     content = onnx_bytes(model)
     if form == "onnx":
         return {"graph.onnx": content}

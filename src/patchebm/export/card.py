@@ -14,7 +14,18 @@ from patchebm.features.extractor import FeatureExtractor
 from patchebm.provenance import versions
 
 # Facts of training that a card states. The command and the folder are left out: they name the user's paths.
-_TRAINING = ("image_set", "images", "data_sha256", "train_seconds", "versions", "calibration")
+_TRAINING = (
+    "image_set",
+    "images",
+    "data_sha256",
+    "train_seconds",
+    "versions",
+    "calibration",
+    "copies",
+    "dropped",
+    "expected",
+    "variations",
+)
 
 
 def build_card(
@@ -37,8 +48,11 @@ def build_card(
             "precision": precision,
             "size": list(size),
         },
+        "framing": inputs.framing.to_dict(),
         **detector.calibration_.to_dict(),
+        "decoding": detector.decoding_.to_dict(),
         "trained_on": {key: detector.card_[key] for key in _TRAINING if key in detector.card_},
+        "profile": detector.card_.get("profile"),
         "config": json.loads(json.dumps(asdict(detector.config))),
         "figures": None if figures is None else dict(figures),
         "backbone": {"name": backbone.name, "sha256": backbone.sha256},

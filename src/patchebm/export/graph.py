@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, compose, helper, numpy_helper
@@ -25,6 +26,8 @@ OPSET = 18
 IR_VERSION = 8
 # Pixels along a side that no image has.
 NO_LIMIT = 2**31 - 1
+# Bytes from which it is worth a node to keep a tensor in half precision.
+LARGE_TENSOR = 2**20
 
 
 def onnx_model(scorer: Scorer, size: tuple[int, int]) -> onnx.ModelProto:
@@ -151,10 +154,11 @@ def _joined(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.M
             else:
                 nodes.append(node)
         ends |= {end.name: end for end in (*graph.input, *graph.output)}
+    initial, widened = _kept_small(initial)
     # What is both an input and an initialiser may be left out.
     initial.append(numpy_helper.from_array(torch.tensor([NO_LIMIT]).numpy(), LARGEST_MAP))
     made = helper.make_graph(
-        [_plain(node, number) for number, node in enumerate(nodes)],
+        [_plain(node, number) for number, node in enumerate([*widened, *nodes])],
         "patchebm",
         [ends[INPUT], ends[LARGEST_MAP]],
         [ends[name] for name in outputs],
@@ -164,6 +168,27 @@ def _joined(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.M
     whole.ir_version = IR_VERSION
     onnx.checker.check_model(whole)
     return whole
+
+
+def _kept_small(initial: Sequence[TensorProto]) -> tuple[list[TensorProto], list[onnx.NodeProto]]:
+    """Keep large tensors whose values all fit into half precision in it, and widen them by a node.
+
+    A runtime computes the node once, when it opens the model.
+    """
+    kept: list[TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
+    for tensor in initial:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.nbytes >= LARGE_TENSOR:
+            half = values.astype(np.float16)
+            if (half.astype(np.float32) == values).all():
+                kept.append(numpy_helper.from_array(half, f"{tensor.name}/half"))
+                nodes.append(
+                    helper.make_node("Cast", [f"{tensor.name}/half"], [tensor.name], to=TensorProto.FLOAT)
+                )
+                continue
+        kept.append(tensor)
+    return kept, nodes
 
 
 def _named(tensor: TensorProto, name: str) -> TensorProto:

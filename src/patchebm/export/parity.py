@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from patchebm.images.decoding import STANDARD, Decoding
 from patchebm.images.reading import read_image
 from patchebm.runtime.prediction import Prediction
 
@@ -112,19 +113,20 @@ def compare(reference: Predict, other: Predict, images: Iterator[Pixels]) -> Par
     )
 
 
-def hard_images(paths: Sequence[Path], seed: int = 0) -> Iterator[Pixels]:
+def hard_images(paths: Sequence[Path], decoding: Decoding = STANDARD, seed: int = 0) -> Iterator[Pixels]:
     """A sample of images, and hard versions of some: noise, blur, a pasted piece, black and white.
 
     Args:
         paths: files.
+        decoding: what their numbers mean.
         seed: draws noise and places.
     """
     generator = np.random.default_rng(seed)
     chosen = evenly(paths, SAMPLE)
     for path in chosen:
-        yield read_image(path)
+        yield read_image(path, decoding)
     for path in evenly(chosen, CORRUPTED):
-        image = read_image(path)
+        image = read_image(path, decoding)
         yield from corrupted(image, generator)
 
 

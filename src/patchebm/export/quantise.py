@@ -18,6 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from patchebm.errors import ConfigError
+from patchebm.images.decoding import STANDARD, Decoding
 from patchebm.images.reading import read_image
 from patchebm.runtime.engine import INPUT
 
@@ -27,12 +28,15 @@ WIDE = 200
 ERRORS, WARNINGS = 3, 2
 
 
-def quantised(model: onnx.ModelProto, images: Sequence[Path]) -> onnx.ModelProto:
+def quantised(
+    model: onnx.ModelProto, images: Sequence[Path], decoding: Decoding = STANDARD
+) -> onnx.ModelProto:
     """The graph with int8 in the wide 1x1 convolutions of its backbone (static, per output channel, QDQ).
 
     Args:
         model: as `graph.onnx_model` gives it.
         images: good ones.
+        decoding: what their numbers mean.
 
     Raises:
         ConfigError: there is nothing that int8 suits.
@@ -52,7 +56,7 @@ def quantised(model: onnx.ModelProto, images: Sequence[Path]) -> onnx.ModelProto
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             path = next(self._left, None)
-            return None if path is None else {INPUT: read_image(path)[None]}
+            return None if path is None else {INPUT: read_image(path, decoding)[None]}
 
     shapes = {weights.name: tuple(weights.dims) for weights in model.graph.initializer}
     wide = [

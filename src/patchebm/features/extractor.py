@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from patchebm.config.features import ExtractorConfig
 from patchebm.errors import ConfigError, ImageError
 from patchebm.features.backbone import Backbone
+from patchebm.features.framing import Framing, cut
 from patchebm.features.joining import Join, build_join
 from patchebm.features.resize import resize
 from patchebm.features.tiling import maps_of
@@ -24,11 +26,15 @@ class FeatureExtractor(nn.Module):
 
     Args:
         backbone: gives a map for each block.
-        config: sizes.
+        config: which blocks, and the window of local means.
+        framing: which part of images is taken, at what size; None takes the whole image at the
+            size of the configuration.
 
     Attributes:
         channels: of the joined map.
+        framing: the same, or what stands for it.
         size: height and width to which images are resized.
+        grid: rows and columns of the joined map.
         region: `size` float32, 0 where images are not inspected, or None.
 
     Raises:
@@ -37,34 +43,44 @@ class FeatureExtractor(nn.Module):
 
     region: Tensor | None
 
-    def __init__(self, backbone: Backbone, config: ExtractorConfig) -> None:
+    def __init__(self, backbone: Backbone, config: ExtractorConfig, framing: Framing | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.config = config
+        self.framing = framing = framing or Framing.of(config)
         self.channels = sum(backbone.channels)
-        self.size = (config.size[0], config.size[1])
-        self.grid = (config.grid[0], config.grid[1])
+        self.size, self.grid = framing.size, framing.grid
         self.register_buffer("region", None)
-        for side in config.size:
+        for side in self.size:
             if side % backbone.multiple:
                 raise ConfigError(
-                    f"features.size {list(config.size)}: {backbone.name} takes multiples of "
+                    f"features.size {list(self.size)}: {backbone.name} takes multiples of "
                     f"{backbone.multiple}; use for instance [256, 256]"
                 )
         stride = min(backbone.strides)
-        finest = [side // stride for side in config.size]
-        if config.grid[0] > finest[0] or config.grid[1] > finest[1]:
+        finest = [side // stride for side in self.size]
+        if self.grid[0] > finest[0] or self.grid[1] > finest[1]:
             raise ConfigError(
-                f"features.grid {list(config.grid)} is finer than the finest features, {finest} at block "
+                f"features.grid {list(self.grid)} is finer than the finest features, {finest} at block "
                 f"{backbone.blocks[0]} of {backbone.name}; use a coarser grid, a larger features.size or an "
                 "earlier block"
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where features are computed."""
+        tensors = chain(self.backbone.parameters(), self.backbone.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
     def prepare(self, images: Tensor) -> Tensor:
         """Turn images `(B, H, W, 1 or 3)` in [0, 1] into `(B, 3, *size)` in [-1, 1]."""
-        resized = resize(images.permute(0, 3, 1, 2), self.size)
+        resized = self.framed(images, self.size)
         # Three factors turn grey into colour in passing. After the resize there is less to do.
         return resized * torch.full((3, 1, 1), 2.0, device=resized.device) - 1
+
+    def framed(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Cut and resize images `(B, H, W, 1 or 3)`, to `(B, 1 or 3, *size)`."""
+        return resize(cut(images.permute(0, 3, 1, 2), self.framing.box), size)
 
     def forward(self, prepared: Tensor) -> list[Tensor]:
         """The blocks' maps `(B, c, h, w)` of prepared images `(B, 3, *size)`."""
@@ -92,7 +108,7 @@ class FeatureExtractor(nn.Module):
 
     def fused_join(self, grid: tuple[int, int]) -> Join:
         """Return the cheap form of `join`, to a grid that may be coarser than the extractor's."""
-        return build_join(self.backbone.strides, self.config, grid)
+        return build_join(self.backbone.strides, self.framing, self.config.pool, grid)
 
     def _on_grid(self, features: Tensor) -> Tensor:
         if tuple(features.shape[-2:]) == self.grid:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
-from patchebm.config.features import ExtractorConfig
 from patchebm.energy.fused import Affine
+from patchebm.features.framing import Framing
 
 
 class Separable(nn.Module):
@@ -72,7 +72,7 @@ class LinearMaps(nn.Module):
         return [conv2d(x, getattr(self, f"weight{i}"), getattr(self, f"bias{i}")) for i in range(self.count)]
 
 
-def build_join(strides: Sequence[int], config: ExtractorConfig, grid: tuple[int, int]) -> Join:
+def build_join(strides: Sequence[int], framing: Framing, pool: int, grid: tuple[int, int]) -> Join:
     """Build what brings the blocks' maps to a level's grid.
 
     Resizing to the extractor's grid, local means, and resizing to a coarser grid are linear: one matrix an
@@ -80,15 +80,16 @@ def build_join(strides: Sequence[int], config: ExtractorConfig, grid: tuple[int,
 
     Args:
         strides: of the blocks.
-        config: sizes.
-        grid: rows and columns of the level; `config.grid`, or coarser.
+        framing: sizes.
+        pool: side of the window of local means.
+        grid: rows and columns of the level; `framing.grid`, or coarser.
     """
     return Join(
         [
             Separable(
                 *(
-                    _resizing(cells, target) @ _to_grid(side // stride, cells, config.pool)
-                    for side, cells, target in zip(config.size, config.grid, grid, strict=True)
+                    _resizing(cells, target) @ _to_grid(side // stride, cells, pool)
+                    for side, cells, target in zip(framing.size, framing.grid, grid, strict=True)
                 )
             )
             for stride in strides
@@ -96,18 +97,22 @@ def build_join(strides: Sequence[int], config: ExtractorConfig, grid: tuple[int,
     )
 
 
-def smoother(grid: tuple[int, int], side: int) -> Separable:
-    """Build the Gaussian window of `side` cells that smooths maps on a grid; its width is a third of the
-    side.
+def smoother(grid: tuple[int, int], side: int, width: float | None = None) -> Separable:
+    """Build the Gaussian window of `side` cells that smooths maps on a grid.
 
     At the border the outermost cells stand in for those beyond it.
+
+    Args:
+        grid: rows and columns.
+        side: of the window, in cells; odd.
+        width: standard deviation in cells; None for a third of the side.
     """
-    return Separable(*(_smoothing(cells, side) for cells in grid))
+    return Separable(*(_smoothing(cells, side, width or side / 3) for cells in grid))
 
 
-def _smoothing(cells: int, side: int) -> Tensor:
+def _smoothing(cells: int, side: int, width: float) -> Tensor:
     offsets = torch.arange(side, dtype=torch.float64) - side // 2
-    weights = torch.exp(-0.5 * (offsets / (side / 3)).square())
+    weights = torch.exp(-0.5 * (offsets / width).square())
     weights = weights / weights.sum()
     matrix = torch.zeros(cells, cells, dtype=torch.float64)
     for row in range(cells):

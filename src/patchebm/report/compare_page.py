@@ -33,7 +33,7 @@ def write_compare_page(
         runs = by_set[facts["name"]]
         curves = {name: labels_and_scores(own) for name, own in runs.items() if MAIN.name in own}
         facts["roc_chart"] = roc_figure(curves) if curves else None
-    write_page(path, "compare.html", title="patchebm: runs compared", sets=sets, metrics=metrics)
+    write_page(path, "compare.html", title="patchebm: runs compared", sets=sets, metrics=metrics, MAIN=MAIN)
 
 
 def compare_text(compared: Sequence[dict[str, Any]], metrics: Sequence[Metric] = METRICS) -> str:

@@ -48,6 +48,7 @@ def write_evaluation_page(
         title=f"{results['image_set']}: evaluation",
         **summary(results),
         metrics=metrics,
+        MAIN=MAIN,
         levels=levels_table(results, metrics),
         not_computed=missing_metrics(results, metrics),
         hardest=min(ranked)[::-1] if ranked else None,
@@ -106,7 +107,7 @@ def roc_curves(results: Results) -> dict[str, tuple[list[bool], list[float]]]:
 
 
 def _verdict(results: Results) -> str:
-    text = render("verdict.txt", results=results, threshold=Threshold(**results["calibration"]))
+    text = render("verdict.txt", results=results, threshold=Threshold(**results["calibration"]), MAIN=MAIN)
     return " ".join(text.split())
 
 

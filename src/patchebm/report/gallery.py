@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from patchebm.images.decoding import STANDARD, Decoding
 from patchebm.images.folders import GOOD, ImageFile
-from patchebm.images.reading import read_image, read_mask
+from patchebm.images.reading import read_image, read_masks
 from patchebm.runtime.overlay import heat_overlay, side_by_side
 from patchebm.runtime.prediction import Prediction, one_in
 
@@ -67,6 +68,7 @@ class Gallery:
 
     Args:
         heat_range: of the detector: between which values a map is drawn.
+        decoding: of the detector: what the numbers of image files mean.
         errors: how many misses and how many false alarms are kept.
         examples: how many clearest cases and closest calls of each defect.
         limit: images shown in all.
@@ -75,12 +77,14 @@ class Gallery:
     def __init__(
         self,
         heat_range: Callable[[AnomalyMap], tuple[float, float]],
+        decoding: Decoding = STANDARD,
         *,
         errors: int = 12,
         examples: int = 1,
         limit: int = 60,
     ) -> None:
         self._heat_range = heat_range
+        self._decoding = decoding
         self._errors = errors
         self._examples = examples
         self._limit = limit
@@ -132,30 +136,40 @@ class Gallery:
         if limit < 1 or (len(kept) == limit and rank >= kept[-1].rank):
             return
         assert prediction.heat_map is not None
-        small = replace(prediction, heat_map=_shrunk(prediction.heat_map), level_maps={})
+        regions = prediction.mask
+        small = replace(
+            prediction,
+            heat_map=shrunk(prediction.heat_map),
+            level_maps={},
+            mask=None if regions is None else _shrunk_mask(regions),
+        )
         kept.append(_Candidate(rank, image, small))
         kept.sort(key=lambda candidate: candidate.rank)
         del kept[limit:]
 
     def _item(self, role: str, candidate: _Candidate) -> GalleryItem:
         _, image, prediction = candidate
-        pixels = read_image(image.path)
+        pixels = read_image(image.path, self._decoding)
         mask = None
-        if image.mask is not None:
-            # A thin defect must not vanish: a pixel of the small mask is set if any below it is.
-            mask = _shrunk(read_mask(image.mask, pixels.shape[:2]).astype(np.float32)) > 0
-        small = np.stack([_shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
+        if image.masks:
+            mask = _shrunk_mask(read_masks(image.masks, pixels.shape[:2]).pixels)
+        small = np.stack([shrunk(pixels[..., i]) for i in range(pixels.shape[2])], axis=2).clip(0, 1)
         assert prediction.heat_map is not None
         low, high = self._heat_range(prediction.heat_map)
-        overlay = heat_overlay(small, prediction.heat_map, low=low, high=high)
+        overlay = heat_overlay(small, prediction.heat_map, low=low, high=high, mask=prediction.mask)
         shown = side_by_side(small, overlay, mask)
         return GalleryItem(f"{image.defect}/{image.path.name}", image.defect, prediction, shown, role)
 
 
-def _shrunk(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+def shrunk(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     """Returns a plane `(H, W)` with at most `PANEL` pixels a side, each the mean of those it stands for."""
     height, width = plane.shape
     factor = min(1.0, PANEL / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32)
+
+
+def _shrunk_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Returns a mask as `shrunk` does; a pixel is set if any below it is, so that nothing thin vanishes."""
+    return shrunk(mask.astype(np.float32)) > 0

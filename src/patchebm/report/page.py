@@ -6,18 +6,20 @@ import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from matplotlib.figure import Figure as Chart
 from PIL import Image
 
 from patchebm import __version__
-from patchebm.evaluation.metrics import MAIN
 from patchebm.evaluation.summary import markdown_cell
 from patchebm.files import write_text
 from patchebm.images.folders import GOOD
 from patchebm.report.table import cell, number, percent
+
+if TYPE_CHECKING:
+    # The base install draws pages, but no charts.
+    from matplotlib.figure import Figure as Chart
 
 PAGE = "report.html"
 """What the page of an evaluation or of a demo is called in its folder."""
@@ -54,7 +56,7 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters |= {"number": number, "percent": percent, "cell": cell}
     environment.filters |= {"embedded": embedded, "photo": embedded_photo, "bar": markdown_cell}
-    environment.globals |= {"version": __version__, "GOOD": GOOD, "MAIN": MAIN}
+    environment.globals |= {"version": __version__, "GOOD": GOOD}
     return environment.get_template(template).render(values)
 
 
@@ -69,14 +71,13 @@ def write_page(path: str | Path, template: str, **values: Any) -> None:
     Raises:
         PatchebmError: the file cannot be written; names it.
     """
-    # A file name that is not valid UTF-8 reaches Python as lone surrogates, which cannot be written.
-    write_text(path, render(template, **values).encode("utf-8", "replace").decode("utf-8"))
+    write_text(path, render(template, **values))
 
 
 def embedded(image: Chart | Image.Image) -> Embedded:
     """Embeds a chart or an image as PNG."""
     stream = io.BytesIO()
-    if isinstance(image, Chart):
+    if not isinstance(image, Image.Image):
         # Drawn at twice the size at which it is shown, for sharp text on dense screens.
         image.savefig(stream, format="png", dpi=200, facecolor="white")
         with Image.open(stream) as drawn:

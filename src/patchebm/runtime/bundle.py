@@ -188,4 +188,6 @@ def _object(content: bytes, name: str, source: str) -> dict[str, Any]:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    # Of a lone surrogate, as in a name of a file that is no Unicode, this makes JSON's own escape.
+    return text.encode("utf-8", "backslashreplace")

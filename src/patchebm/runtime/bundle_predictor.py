@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchebm.errors import ConfigError, ModelFileError
+from patchebm.images.decoding import Decoding
+from patchebm.images.profile import Profile
 from patchebm.runtime.bundle import Bundle, read_bundle
 from patchebm.runtime.calibration import Calibration
 from patchebm.runtime.engine import Engine
@@ -45,10 +47,11 @@ class BundlePredictor(Predictor):
         self._engine = engine
         try:
             self.calibration_ = Calibration.from_dict(self.card)
+            self.decoding_ = Decoding.from_dict(self.card.get("decoding"))
             height, width = map(int, self.card["graph"]["size"])
             self.size = (height, width)
             self._seed = int(self.card["config"]["seed"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(
                 f"{bundle.source}: its card lacks what scoring needs ({type(error).__name__}: {error}); "
                 "export it again"
@@ -67,6 +70,11 @@ class BundlePredictor(Predictor):
     def warm_up(self) -> None:
         """Scores a grey image, so that the first real one does not wait for buffers to be laid out."""
         self.run(np.full((1, *self.size, 3), 0.5, dtype=np.float32), maps=False)
+
+    @property
+    def profile(self) -> Profile | None:
+        """Returns what its card says of the images that the model was trained on."""
+        return Profile.from_dict(self.card.get("profile"))
 
     @property
     def seed(self) -> int:

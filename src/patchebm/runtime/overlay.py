@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from patchebm.runtime.plasma import plasma
+from patchebm.runtime.prediction import Prediction
+from patchebm.runtime.predictor import Predictor
 
-__all__ = ["heat_overlay", "side_by_side"]
+__all__ = ["heat_overlay", "prediction_sheet", "side_by_side"]
 
 # Opacity of the hottest heat. What was found must remain visible under it.
 _STRONGEST = 0.75
@@ -21,8 +23,29 @@ _OUTLINE = (0.2, 0.9, 1.0)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
+def prediction_sheet(
+    predictor: Predictor, pixels: npt.NDArray[np.float32], prediction: Prediction
+) -> Image.Image:
+    """Puts an image and its anomaly map next to each other, as `patchebm predict --out` does.
+
+    Args:
+        predictor: that predicted; its calibration says from where to where colours run.
+        pixels: (H, W, C) float32 in [0, 1], the image.
+        prediction: with its map.
+    """
+    assert prediction.heat_map is not None
+    low, high = predictor.heat_range(prediction.heat_map)
+    overlay = heat_overlay(pixels, prediction.heat_map, low=low, high=high, mask=prediction.mask)
+    return side_by_side(pixels, overlay, None)
+
+
 def heat_overlay(
-    image: npt.NDArray[np.float32], heat: npt.NDArray[np.float32], *, low: float, high: float
+    image: npt.NDArray[np.float32],
+    heat: npt.NDArray[np.float32],
+    *,
+    low: float,
+    high: float,
+    mask: npt.NDArray[np.bool_] | None = None,
 ) -> Image.Image:
     """Blends a heat map over the grey version of its image.
 
@@ -35,6 +58,7 @@ def heat_overlay(
         heat: (H, W) float32, higher is more anomalous.
         low: heat that good parts commonly show; up to it the overlay is transparent.
         high: heat from which the overlay does not get any stronger, greater than `low`.
+        mask: (H, W) bool, the regions of the map, which are outlined; None for no outline.
 
     Returns:
         RGB image of size (W, H).
@@ -51,7 +75,12 @@ def heat_overlay(
         raise ValueError("the heat map has values that are not finite")
     strength = np.clip((heat - low) / (high - low), 0.0, 1.0).astype(np.float32)
     opacity = _STRONGEST * strength[..., None]
-    return _to_image(opacity * plasma(strength) + (1.0 - opacity) * _grey(rgb))
+    drawn = opacity * plasma(strength) + (1.0 - opacity) * _grey(rgb)
+    if mask is not None:
+        if mask.shape != heat.shape:
+            raise ValueError(f"a mask of shape {mask.shape} does not fit a heat map of shape {heat.shape}")
+        drawn[_outline(mask, max(1, mask.shape[1] // 300))] = _OUTLINE
+    return _to_image(drawn)
 
 
 def side_by_side(
@@ -83,15 +112,23 @@ def side_by_side(
         defects = np.asarray(mask, dtype=bool)
         shown = np.where(defects[..., None], rgb, _OUTSIDE_MASK * _grey(rgb))
         # Dark defects on a dark part would be lost without a line around them.
-        line = ImageFilter.MaxFilter(2 * max(1, width // 150) + 1)
-        around = np.asarray(Image.fromarray(defects.astype(np.uint8)).filter(line), dtype=bool) & ~defects
-        shown[around] = _OUTLINE
+        shown[_outline(defects, max(1, width // 150))] = _OUTLINE
         panels.append(_to_image(shown))
     gap = max(2, width // 60)
     sheet = Image.new("RGB", (len(panels) * (width + gap) - gap, height), (128, 128, 128))
     for index, panel in enumerate(panels):
         sheet.paste(panel, (index * (width + gap), 0))
     return sheet
+
+
+def _outline(mask: npt.NDArray[np.bool_], thickness: int) -> npt.NDArray[np.bool_]:
+    """Returns the pixels outside a mask (H, W) that lie within so many rows and columns of it."""
+    grown = mask
+    for _ in range(2):
+        # The number of pixels of the mask in a window, from running sums: any thickness costs the same.
+        sums = np.cumsum(np.pad(grown, ((thickness + 1, thickness), (0, 0))), axis=0, dtype=np.int32)
+        grown = (sums[2 * thickness + 1 :] > sums[: -2 * thickness - 1]).T
+    return grown & ~mask
 
 
 def _as_rgb(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

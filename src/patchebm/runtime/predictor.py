@@ -5,17 +5,23 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from patchebm.errors import ImageError, PatchebmError
+from patchebm.errors import ConfigError, ImageError, PatchebmError
+from patchebm.images.decoding import STANDARD, Decoding
 from patchebm.images.photo import Photo
+from patchebm.images.profile import Profile
 from patchebm.runtime.calibration import Calibration
-from patchebm.runtime.inputs import Image, listed, name_of, pixels_of
+from patchebm.runtime.inputs import Image, listed, name_of, read_input
+from patchebm.runtime.notices import Notices
 from patchebm.runtime.prediction import Prediction
+from patchebm.runtime.regions import find_regions
 from patchebm.runtime.tail import Tail
 from patchebm.runtime.threshold import Threshold
 
@@ -55,11 +61,20 @@ class Predictor(ABC):
 
     Attributes:
         calibration_: what turns scores into verdicts; missing before a model is fitted.
+        decoding_: what the numbers of image files and of uint16 arrays mean, as in training.
         batch: the number of images of one size that are scored together, at most.
+        smallest_region: regions of fewer pixels of the image are neither marked nor listed.
     """
 
     calibration_: Calibration
+    decoding_: Decoding = STANDARD
     batch: int = 1
+    smallest_region: int = 1
+
+    @cached_property
+    def notices(self) -> Notices:
+        """Returns what says once in which ways images do not fit what the model was trained on."""
+        return Notices()
 
     @abstractmethod
     def run(self, images: NDArray[np.float32], *, maps: bool) -> Outputs:
@@ -74,6 +89,11 @@ class Predictor(ABC):
     @abstractmethod
     def seed(self) -> int:
         """Returns the seed that the model was trained with."""
+
+    @property
+    def profile(self) -> Profile | None:
+        """Returns what the images have in common that the model was trained on; None if that is not known."""
+        return None
 
     def predict(self, images: Image | Iterable[Image], *, heat_maps: bool = True) -> list[Prediction]:
         """Returns score, verdict and heat map of one image or of each of several.
@@ -97,16 +117,37 @@ class Predictor(ABC):
 
         A photo is released once the prediction after its own is asked for.
         """
+        for outcome in self.outcomes(images, heat_maps=heat_maps):
+            if isinstance(outcome, ImageError):
+                raise outcome
+            yield outcome
+
+    def outcomes(
+        self, images: Image | Iterable[Image], *, heat_maps: bool = True
+    ) -> Iterator[Prediction | ImageError]:
+        """Yields what `iterate` does, and for each image that cannot be scored the error that says why.
+
+        One bad image among thousands does not cost the others.
+        """
         self.require_fitted()
         chunk: list[_Pending] = []
         for index, image in enumerate(listed(images)):
-            pending = _Pending(image, name_of(image, index), pixels_of(image, index))
+            try:
+                read = read_input(image, index, self.decoding_)
+            except ImageError as error:
+                yield from self._outcomes(chunk, heat_maps=heat_maps)
+                chunk = []
+                if isinstance(image, Photo):
+                    image.release()
+                yield error
+                continue
+            self.notices.note(read.misfit)
+            pending = _Pending(image, name_of(image, index), read.pixels)
             if chunk and not self._fits(chunk, pending.pixels):
-                yield from self._predictions(chunk, heat_maps=heat_maps)
+                yield from self._outcomes(chunk, heat_maps=heat_maps)
                 chunk = []
             chunk.append(pending)
-        if chunk:
-            yield from self._predictions(chunk, heat_maps=heat_maps)
+        yield from self._outcomes(chunk, heat_maps=heat_maps)
 
     def at_false_alarm_rate(self: P, rate: float) -> P:
         """Returns the same predictor with the threshold of another false-alarm rate.
@@ -116,6 +157,24 @@ class Predictor(ABC):
         """
         other = copy.copy(self)
         other.calibration_ = self.require_fitted().at_false_alarm_rate(rate)
+        return other
+
+    def at_false_pixel_rate(self: P, rate: float) -> P:
+        """Returns the same predictor with the masks and regions of another false-pixel rate.
+
+        Raises:
+            ConfigError: a rate that the calibration does not know.
+        """
+        other = copy.copy(self)
+        other.calibration_ = self.require_fitted().at_false_pixel_rate(rate)
+        return other
+
+    def with_smallest_region(self: P, pixels: int) -> P:
+        """Returns the same predictor with another `smallest_region`. Raises ConfigError below 1."""
+        if pixels < 1:
+            raise ConfigError(f"smallest_region is {pixels}; give a number of pixels of at least 1")
+        other = copy.copy(self)
+        other.smallest_region = pixels
         return other
 
     def heat_range(self, heat_map: NDArray[np.float32]) -> tuple[float, float]:
@@ -143,12 +202,27 @@ class Predictor(ABC):
         same = chunk[0].pixels.shape == pixels.shape
         return same and len(chunk) < self.batch and together <= MAX_PIXELS_AT_ONCE
 
-    def _predictions(self, chunk: list[_Pending], *, heat_maps: bool) -> Iterator[Prediction]:
+    def _outcomes(self, chunk: list[_Pending], *, heat_maps: bool) -> Iterator[Prediction | ImageError]:
+        if not chunk:
+            return
         pixels = [pending.pixels for pending in chunk]
         images = pixels[0][None] if len(pixels) == 1 else np.stack(pixels)
-        outputs = self.run(np.ascontiguousarray(images), maps=heat_maps)
+        try:
+            outputs = self.run(np.ascontiguousarray(images), maps=heat_maps)
+        except ImageError as error:
+            if len(chunk) == 1:
+                yield ImageError(f"{chunk[0].name}: {error}")
+                return
+            # One of them cannot be used; one at a time, the others can.
+            for pending in chunk:
+                yield from self._outcomes([pending], heat_maps=heat_maps)
+            return
         for i, pending in enumerate(chunk):
-            yield self._prediction(pending.name, outputs, i)
+            try:
+                outcome: Prediction | ImageError = self._prediction(pending.name, outputs, i)
+            except ImageError as error:
+                outcome = error
+            yield outcome
             if isinstance(pending.image, Photo):
                 pending.image.release()
 
@@ -157,6 +231,12 @@ class Predictor(ABC):
         score = float(outputs.score[i])
         if not np.isfinite(score):
             raise ImageError(f"{name}: its score is not a finite number; check the image")
+        heat_map = None if outputs.heat_map is None else outputs.heat_map[i]
+        regions = mask = None
+        if heat_map is not None:
+            # A map that is not finite marks nothing; the score counts all the same.
+            with suppress(ValueError):
+                regions, mask = find_regions(heat_map, calibration.pixels.value, self.smallest_region)
         return Prediction(
             image=name,
             score=score,
@@ -165,6 +245,8 @@ class Predictor(ABC):
             tail_probability=calibration.tail.probability(score),
             extrapolated=calibration.tail.extrapolated(score),
             levels=dict(zip(calibration.level_names, map(float, outputs.levels[i]), strict=True)),
-            heat_map=None if outputs.heat_map is None else outputs.heat_map[i],
+            heat_map=heat_map,
             level_maps={level: maps[i] for level, maps in outputs.level_maps.items()},
+            mask=mask,
+            regions=regions,
         )

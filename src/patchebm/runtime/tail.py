@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchebm.errors import ConfigError
-from patchebm.runtime.threshold import Threshold
+from patchebm.runtime.threshold import Threshold, rate_shown_by
 
 # Exceedances that the tail is fitted to, in square roots of the number of parts: 7 of 20, 21 of 200.
 EXCEEDANCES = 1.5
@@ -43,6 +43,8 @@ class Tail:
         scores: `(N,)` out-of-sample scores of good images, N >= 2.
         weights: `(N,)` the share of each image in its part, as `part_shares` gives them; None takes each
             for a part of its own.
+        guess: whether these are no scores of good parts but what is guessed of them from a single image. Then
+            every probability is extrapolated, and thresholds are guesses.
 
     Raises:
         ConfigError: fewer than two scores or parts, or scores that are not finite.
@@ -51,9 +53,16 @@ class Tail:
         scores: `(N,)` float64, ascending.
         weights: `(N,)` float64, in the order of the scores; they sum to `parts`.
         parts: K.
+        guess: as given.
     """
 
-    def __init__(self, scores: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> None:
+    def __init__(
+        self,
+        scores: NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
+        *,
+        guess: bool = False,
+    ) -> None:
         values = np.asarray(scores, dtype=np.float64)
         weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
         if weights.shape != values.shape or values.ndim != 1:
@@ -70,6 +79,7 @@ class Tail:
         self.scores = values[order]
         self.weights = weights[order]
         self.parts = parts
+        self.guess = guess
         # For each score, and for one beyond all: parts at or above it.
         self._at_or_above = np.append(np.cumsum(self.weights[::-1])[::-1], 0.0)
         self._fit()
@@ -91,19 +101,19 @@ class Tail:
     @property
     def supported_rate(self) -> float:
         """Returns the smallest false-alarm rate that so many parts can show without extrapolation."""
-        return 1 / (self.parts + 1)
+        return 1 / 2 if self.guess else rate_shown_by(self.parts)
 
     def probability(self, score: float) -> float:
         """Returns the share of good parts that score at least this high, in (0, 1]; NaN for NaN."""
         if math.isnan(score):
             return math.nan
-        if self.extrapolated(score):
+        if score > self.scores[-1]:
             return self._fitted(score)
         return min(1.0, float(1 + self._at_or_above[np.searchsorted(self.scores, score)]) / (self.parts + 1))
 
     def extrapolated(self, score: float) -> bool:
         """Says whether a score lies beyond all normal ones: its probability rests on the fitted tail then."""
-        return bool(score > self.scores[-1])
+        return self.guess or bool(score > self.scores[-1])
 
     def threshold(self, false_alarm_rate: float) -> Threshold:
         """Returns the score above which a share `false_alarm_rate` of good parts lies, at most.
@@ -124,15 +134,15 @@ class Tail:
         )
         enough = np.flatnonzero(above <= false_alarm_rate + 1e-12)
         if len(enough):
-            return Threshold(
-                float(self.scores[enough[0]]), false_alarm_rate, False, len(self.scores), self.parts
-            )
-        m = self._exponent
-        ratio = (m + 1) / ((self.parts + 1) * false_alarm_rate)
-        value = self._start + self._excess * (ratio ** (1 / m) - 1)
-        return Threshold(
-            max(value, float(self.scores[-1])), false_alarm_rate, True, len(self.scores), self.parts
-        )
+            value = float(self.scores[enough[0]])
+        else:
+            m = self._exponent
+            ratio = (m + 1) / ((self.parts + 1) * false_alarm_rate)
+            fitted = self._start + self._excess * (ratio ** (1 / m) - 1)
+            value = max(fitted, float(self.scores[-1]))
+        if self.guess:
+            return Threshold(value, false_alarm_rate, True, 1, 1, guess=True)
+        return Threshold(value, false_alarm_rate, not len(enough), len(self.scores), self.parts)
 
     def _fitted(self, score: float) -> float:
         m = self._exponent

@@ -1,0 +1,351 @@
+"""The position level: a Gaussian for every position, and a network trained against synthetic defects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
+
+from patchebm.detector.level import (
+    Calibrated,
+    Level,
+    TrainingSet,
+    Values,
+    under,
+)
+from patchebm.detector.weights import detection_weights
+from patchebm.energy import ResidualEnergy
+from patchebm.energy.fused import Evidence, cells_of, positive_log
+from patchebm.energy.position_gaussian import Moments, PositionGaussian, zones_for
+from patchebm.features.extractor import FeatureExtractor
+from patchebm.features.joining import smoother
+from patchebm.images.folds import assign_folds
+
+if TYPE_CHECKING:
+    from patchebm.config.features import FeaturePositionConfig
+
+# Cells that a network is trained on, of good images and of undamaged places of damaged ones.
+GOOD_CELLS, CLEAN_CELLS = 60_000, 40_000
+# A cell is damaged if a defect covers this share of it, and undamaged if neither it nor a neighbour is
+# touched.
+DAMAGED, TOUCHED = 0.3, 0.01
+# Residuals of a grossly different image would drown all others in half precision.
+MAX_RESIDUAL = 60.0
+# Images whose mean is subtracted from all before squares are added up.
+SHIFT_IMAGES = 50
+
+
+class Cells(NamedTuple):
+    """Residuals of one image that networks are trained on, each `(n, C)` float16.
+
+    Attributes:
+        good: of the image itself.
+        clean: of undamaged places of its damaged versions.
+        damaged: of damaged places of these.
+    """
+
+    good: Tensor
+    clean: Tensor
+    damaged: Tensor
+
+
+class PositionLevel(Level):
+    """Scores each position of the grid by its own Gaussian, and by a network of the Gaussian's residuals.
+
+    The score of an image is the weighted sum of what both find, each the mean of its largest smoothed values
+    above a share of the mean of all, in standard deviations of good images. The weights are those of
+    `detection_weights`, so that a network counts as far as it finds synthetic defects in images that it was
+    not trained on.
+
+    Args:
+        name: the level's name in the configuration.
+        config: of the level.
+        seed: of the run.
+        extractor: gives the maps.
+    """
+
+    config: FeaturePositionConfig
+    mean: Tensor
+    std: Tensor
+    part_mean: Tensor
+    part_std: Tensor
+    part_weights: Tensor
+    map_mean: Tensor
+    map_std: Tensor
+    takes_few = True
+    CALIBRATION = ("mean", "std", "part_mean", "part_std", "part_weights", "map_mean", "map_std")
+
+    def __init__(
+        self, name: str, config: FeaturePositionConfig, seed: int, extractor: FeatureExtractor
+    ) -> None:
+        super().__init__(name, config, seed)
+        self.grid = extractor.grid
+        self.positions = self.grid[0] * self.grid[1]
+        self.zones = zones_for(self.grid, config.zones)
+        self.learns_damage = config.network is not None
+        self.join = extractor.fused_join(self.grid)
+        # Three standard deviations on each side.
+        side = 2 * max(1, int(3 * config.smooth)) + 1
+        self.smooth = smoother(self.grid, side, config.smooth) if config.smooth else nn.Identity()
+        self.gaussian: PositionGaussian | None = None
+        self.network: ResidualEnergy | None = None
+        for buffer in self.CALIBRATION:
+            self.register_buffer(buffer, None)
+
+    def training_views(self, image: Tensor, cells: int, generator: torch.Generator) -> None:
+        """Keep nothing beside what `held_out_view` keeps, on which all is fitted."""
+        del image, cells, generator
+
+    def held_out_view(self, image: Tensor) -> Tensor:
+        """Return the joined map in half precision, which moves an energy by far less than images differ."""
+        return image.half()
+
+    def fit(
+        self,
+        training: TrainingSet,
+        *,
+        members: int,
+        refit: bool,
+        folder: Path | None,
+        device: torch.device,
+    ) -> Calibrated:
+        """Fit Gaussians without each of many folds and of all images, then networks on held-out residuals.
+
+        The level has finer folds than others: the energy of an image that was held out grows with the number
+        of images that were held out with it (by a share of about d / n for d channels and n images), and a
+        threshold with it. Networks are trained without each outer fold. New images are scored by fits to all.
+        """
+        del refit
+        kept = [i for i, view in enumerate(training.held_out) if view is not None]
+        fine = self._folds([training.parts[i] for i in kept])
+        scored = [i for i in kept if training.folds[i] < members]
+        total, leave_out = self._moments(training, kept, fine, device)
+        networks: dict[int, ResidualEnergy] = {}
+        self.gaussian = PositionGaussian.from_moments(total)
+        if self.config.network is not None:
+            cells: dict[int, Cells] = {}
+            for gaussian, images in leave_out():
+                own = [i for i in images if training.folds[i] < members]
+                cells |= self._cells(training, own, len(scored), gaussian)
+            fits = members + 1
+            for fold in range(members):
+                others = [cells[i] for i in scored if training.folds[i] != fold] or list(cells.values())
+                networks[fold] = self._network(training, others, fold, f"{fold + 1}/{fits}", folder, device)
+            everything = [cells[i] for i in scored]
+            self.network = self._network(training, everything, None, f"{fits}/{fits}", folder, device)
+            del cells, everything
+        good: dict[int, Evidence] = {}
+        damaged: dict[int, list[Evidence]] = {}
+        final = self.gaussian, self.network
+        for gaussian, images in leave_out():
+            for i in images:
+                if training.folds[i] < members:
+                    self.gaussian, self.network = gaussian, networks.get(int(training.folds[i]))
+                    view = training.held_out[i]
+                    assert view is not None
+                    good[i] = self.held_out_on_cpu(view, device)
+                    checks = [one for one in training.damaged[i] if one.kind != "learn"]
+                    damaged[i] = [self.held_out_on_cpu(one.view, device) for one in checks]
+        self.gaussian, self.network = final
+        kinds = [one.kind for i in scored for one in training.damaged[i] if one.kind != "learn"]
+        found = [one for i in scored for one in damaged[i]]
+        # Global defects are found by all parts, and would hide how far these differ.
+        local = [one for one, kind in zip(found, kinds, strict=True) if kind == "local"]
+        ordered = [good[i] for i in scored]
+        weights = detection_weights(self._parts(ordered), self._parts(local))
+        self.part_weights = torch.from_numpy(weights).float()
+        calibrated = self.calibrate(ordered)
+        scores = np.array([float(self.score(one)) for one in found])
+        self.to(device)
+        return calibrated._replace(damaged=scores)
+
+    def evidence(self, inputs: Sequence[Tensor], *, maps: bool = True) -> Evidence:
+        """Return the smoothed evidence `(B, K, h, w)` of the Gaussian and of the network."""
+        del maps
+        return self._evidence(self.join(inputs))
+
+    def held_out_evidence(self, views: Tensor) -> Evidence:
+        """Return the same of joined maps in half precision."""
+        return self._evidence(views.float())
+
+    def calibrate(self, evidence: Sequence[Evidence]) -> Calibrated:
+        """Learn the mean and spread of each part's scores, of the level's scores, and of its map."""
+        parts = torch.from_numpy(self._parts(evidence))
+        # The evidence is on the CPU, and the weights may come from an earlier fit on a device.
+        self.part_weights = self.part_weights.cpu()
+        # Two identical images have no spread: then any other score is far beyond them.
+        self.part_mean = parts.mean(0).float()
+        self.part_std = parts.std(0).clamp(min=1e-6).float()
+        sums = torch.cat([self._sum(one) for one in evidence]).double()
+        self.mean, self.std = sums.mean().float(), sums.std().clamp(min=1e-6).float()
+        cells = torch.cat([one.cells for one in evidence if one.cells is not None])
+        self.map_mean, self.map_std = cells.mean(), cells.std().clamp(min=1e-6)
+        scores: Values = ((sums - self.mean) / self.std).numpy()
+        return Calibrated(scores, torch.cat([self.map(one) for one in evidence]))
+
+    def score(self, evidence: Evidence) -> Tensor:
+        """Return the weighted sum of the parts' scores, calibrated."""
+        return (self._sum(evidence) - self.mean) / self.std
+
+    def map(self, evidence: Evidence) -> Tensor:
+        """Return the Gaussian's values, which point at defects better than the network's."""
+        assert evidence.cells is not None
+        return (evidence.cells[:, 0] - self.map_mean) / self.map_std
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything fitted, by name; the Gaussians in half precision."""
+        assert self.gaussian is not None
+        tensors = {name: getattr(self, name) for name in self.CALIBRATION}
+        tensors |= {f"gaussian.{name}": tensor for name, tensor in self.gaussian.packed().items()}
+        if self.network is not None:
+            tensors |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave. Raises KeyError, ValueError or RuntimeError if it does not fit."""
+        for name in self.CALIBRATION:
+            setattr(self, name, tensors[name])
+        self.gaussian = PositionGaussian.unpacked(under("gaussian.", tensors))
+        if tuple(self.gaussian.mean.shape[1:]) != self.grid:
+            raise ValueError(f"{self.name} was fitted on a grid of {tuple(self.gaussian.mean.shape[1:])}")
+        if self.config.network is not None:
+            self.network = ResidualEnergy.restore(self.config.network, under("network.", tensors)).eval()
+
+    def _folds(self, parts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the fold of each image, of so many folds that little is left out with it."""
+        return assign_folds(parts, self.config.folds, np.random.default_rng(self.seed), single=True)
+
+    def _moments(
+        self, training: TrainingSet, kept: Sequence[int], fine: NDArray[np.int64], device: torch.device
+    ) -> tuple[Moments, Callable[[], Iterator[tuple[PositionGaussian, list[int]]]]]:
+        """Add up all images, and return a function that yields each fold's Gaussian and its images.
+
+        The Gaussians are computed again each time, since all of them together would take gigabytes.
+        """
+
+        def moments(images: Sequence[int]) -> Moments:
+            # By the number of versions: an image counts as one, however many there are of it.
+            versions: dict[int, list[Tensor]] = {}
+            for i in images:
+                view = training.held_out[i]
+                assert view is not None
+                own = [view, *training.versions[i]]
+                versions.setdefault(len(own), []).extend(own)
+            added = [
+                Moments.of(torch.stack(maps).to(device).float(), shift, self.zones, 1 / number)
+                for number, maps in versions.items()
+            ]
+            return sum(added[1:], added[0])
+
+        views = [training.held_out[i] for i in kept[:SHIFT_IMAGES]]
+        means = [view.float().mean((1, 2)) for view in views if view is not None]
+        shift = torch.stack(means).mean(0).to(device)
+        folds = [[kept[int(k)] for k in np.flatnonzero(fine == fold)] for fold in range(int(fine.max()) + 1)]
+        total = moments(folds[0])
+        for images in folds[1:]:
+            total = total + moments(images)
+
+        def leave_out() -> Iterator[tuple[PositionGaussian, list[int]]]:
+            for images in folds:
+                yield PositionGaussian.from_moments(total - moments(images)), images
+
+        return total, leave_out
+
+    def _cells(
+        self, training: TrainingSet, images: Sequence[int], scored: int, gaussian: PositionGaussian
+    ) -> dict[int, Cells]:
+        """Draw the residuals of each image of a fold that networks are trained on."""
+        damaged = max(1, sum(one.kind == "learn" for own in training.damaged for one in own))
+        good_each, clean_each = math.ceil(GOOD_CELLS / scored), math.ceil(CLEAN_CELLS / damaged)
+        device = gaussian.mean.device
+
+        def residuals(view: Tensor) -> Tensor:
+            with torch.no_grad():
+                white = gaussian.residuals(view[None].to(device).float())
+            return cells_of(white.clamp(-MAX_RESIDUAL, MAX_RESIDUAL))[:, :, 0, 0].half().cpu()
+
+        found = {}
+        for i in images:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + i)
+            view = training.held_out[i]
+            assert view is not None
+            good = _drawn(residuals(view), good_each, generator)
+            clean, bad = [good[:0]], [good[:0]]
+            for one in training.damaged[i]:
+                if one.kind == "learn":
+                    rows, mask = residuals(one.view), one.mask.float()
+                    around = max_pool2d(mask[None, None], 3, 1, 1).flatten()
+                    clean.append(_drawn(rows[around <= TOUCHED], clean_each, generator))
+                    bad.append(rows[mask.flatten() > DAMAGED])
+            found[i] = Cells(good, torch.cat(clean), torch.cat(bad))
+        return found
+
+    def _network(
+        self,
+        training: TrainingSet,
+        cells: Sequence[Cells],
+        left_out: int | None,
+        label: str,
+        folder: Path | None,
+        device: torch.device,
+    ) -> ResidualEnergy:
+        """Train a network: low on good and undamaged cells, high on damaged and noised ones."""
+        config = self.config.network
+        assert config is not None
+        data = torch.cat([part for one in cells for part in (one.good, one.clean)])[:, :, None, None]
+        damaged = torch.cat([one.damaged for one in cells])[:, :, None, None]
+        task = self.task(training, left_out, label, folder, device)
+        generator = torch.Generator().manual_seed(task.seed)
+        network = ResidualEnergy(data.shape[1], config.hidden, config.activation, generator=generator)
+
+        def draw(n: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
+            chosen = torch.randint(len(data), (n,), generator=own)
+            return data[chosen].float(), torch.zeros(n, dtype=torch.long)
+
+        shape = tuple(data.shape[1:])
+        task.train(network, draw, config, shape=shape, sample=lambda: damaged.float(), bound=math.inf)
+        return network.eval()
+
+    def _evidence(self, joined: Tensor) -> Evidence:
+        """Return the smoothed values of joined maps `(B, C, h, w)`."""
+        assert self.gaussian is not None
+        white = self.gaussian.residuals(joined)
+        parts = [positive_log(white.square().mean(1, keepdim=True))]
+        if self.network is not None:
+            parts.append(self.network.on_maps(white.clamp(-MAX_RESIDUAL, MAX_RESIDUAL)))
+        smoothed = self.smooth(torch.cat(parts, 1))
+        return Evidence(smoothed, smoothed)
+
+    def _largest(self, evidence: Evidence) -> Tensor:
+        """Return the largest values of each part above its background, `(B, K, top)`."""
+        parts = 1 if self.config.network is None else 2
+        flat = evidence.components.reshape(-1, parts, self.positions)
+        largest = torch.topk(flat, min(self.config.top, self.positions), dim=2, sorted=False).values
+        background: Tensor = self.config.background * flat.mean(2, keepdim=True)
+        return largest - background
+
+    def _parts(self, evidence: Sequence[Evidence]) -> Values:
+        """Return the parts' values of many images, `(N, K)`."""
+        if not evidence:
+            return np.zeros((0, 1))
+        return torch.cat([self._largest(one).mean(2) for one in evidence]).double().numpy()
+
+    def _sum(self, evidence: Evidence) -> Tensor:
+        """Return the weighted sum of the parts, each in standard deviations of good images."""
+        # The mean over the largest comes last: OpenVINO 2026 fuses what follows a mean of each part into it,
+        # and then takes the numbers of another part for all images of a batch but the first.
+        largest = self._largest(evidence)
+        weighted = (largest - self.part_mean[:, None]) / self.part_std[:, None] * self.part_weights[:, None]
+        return weighted.sum(1).mean(1)
+
+
+def _drawn(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Return `n` rows at random, or all."""
+    return rows[torch.randperm(len(rows), generator=generator)[:n]]

@@ -1,0 +1,183 @@
+"""A Gaussian for every position of a feature map: what is normal depends on where it is.
+
+PaDiM's energy (Defard et al. 2021, arXiv 2011.08785), with moments that are pooled over neighbouring
+positions, so that few images are enough, and covariances that are shared by the positions of a zone, so
+that the state stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from patchebm.energy.base import Energy
+from patchebm.energy.fused import positive_log
+
+# Share of the covariance of all zones in that of each, and variance added in every direction, relative to
+# the mean variance: with 20 images a zone has fewer views than directions.
+POOLED, FLOOR = 0.2, 0.1
+
+
+@dataclass
+class Moments:
+    """Sums over maps, from which Gaussians are made without the maps; sums of sums are those of all maps.
+
+    Attributes:
+        count: images; the maps of several versions of one image count as one.
+        shift: `(C,)` is subtracted from every cell first, so that nothing cancels in single precision.
+        first: `(P, C)` the sum of the maps at each of P = h * w positions.
+        second: `(R, C, C)` the sum of outer products at the positions of each of R zones; each position
+            counts by its share in the 3 x 3 means of the zone's positions.
+        grid: h and w.
+        zones: rows and columns of zones.
+    """
+
+    count: float
+    shift: Tensor
+    first: Tensor
+    second: Tensor
+    grid: tuple[int, int]
+    zones: tuple[int, int]
+
+    @classmethod
+    def of(cls, maps: Tensor, shift: Tensor, zones: tuple[int, int], weight: float = 1.0) -> Moments:
+        """Add up maps `(n, C, h, w)`, each with a weight; `zones` must divide the grid."""
+        n, channels, height, width = maps.shape
+        members = _members((height, width), zones)
+        rows = maps.flatten(2).permute(2, 0, 1) - shift
+        second = torch.zeros(len(members), channels, channels, device=maps.device)
+        for zone, (positions, weights) in enumerate(members):
+            # The roots of the weights on both factors.
+            scaled = rows[positions.to(maps.device)] * (weight * weights.to(maps)).sqrt()[:, None, None]
+            flat = scaled.reshape(-1, channels)
+            second[zone] = flat.T @ flat
+        return cls(weight * n, shift, weight * rows.sum(1), second, (height, width), zones)
+
+    def __add__(self, other: Moments) -> Moments:
+        """Return the moments of the maps of both."""
+        first, second = self.first + other.first, self.second + other.second
+        return Moments(self.count + other.count, self.shift, first, second, self.grid, self.zones)
+
+    def __sub__(self, other: Moments) -> Moments:
+        """Return the moments of the maps of this one without those of the other."""
+        first, second = self.first - other.first, self.second - other.second
+        return Moments(self.count - other.count, self.shift, first, second, self.grid, self.zones)
+
+
+class PositionGaussian(Energy):
+    """E(x) = 1/2 sum over positions p of |L_r(p)^-1 (x_p - mean_p)|^2, of whole maps `(B, C, h, w)`.
+
+    `L_r` is the Cholesky factor of the covariance of the zone in which a position lies.
+
+    Args:
+        mean: `(C, h, w)`.
+        whitening: `(R, C, C)`, the inverses of the Cholesky factors.
+        zones: `(2,)` int64, rows and columns of zones.
+    """
+
+    first_stage_is_affine = True
+
+    mean: Tensor
+    whitening: Tensor
+    zones: Tensor
+
+    def __init__(self, mean: Tensor, whitening: Tensor, zones: Tensor) -> None:
+        super().__init__()
+        # Rounded to half precision, in which it is kept, and computed with in single precision.
+        self.register_buffer("mean", mean.half().float())
+        self.register_buffer("whitening", whitening.half().float())
+        self.register_buffer("zones", zones)
+        self._shape = (int(zones[0]), int(zones[1]), *mean.shape)
+
+    @classmethod
+    def from_moments(cls, moments: Moments) -> PositionGaussian:
+        """Fit the Gaussians to the maps behind the moments.
+
+        Means and second moments of a position are those of its 3 x 3 neighbours; the covariance of a zone
+        is the mean of those of its positions, and is shrunk towards that of all zones.
+        """
+        (height, width), (rows, columns) = moments.grid, moments.zones
+        channels = moments.first.shape[1]
+        mean = (moments.first / moments.count).T.reshape(1, channels, height, width)
+        mean = avg_pool2d(mean, 3, stride=1, padding=1, count_include_pad=False)[0]
+        h, w = height // rows, width // columns
+        # The means of each zone's positions, (R, h * w, C).
+        own = mean.reshape(channels, rows, h, columns, w).permute(1, 3, 2, 4, 0).reshape(-1, h * w, channels)
+        covariance = (moments.second / moments.count - own.transpose(1, 2) @ own) / (h * w)
+        pooled = covariance.mean(0)
+        # Images without any variance must not overflow half precision: 1e-8 makes factors of 1e4.
+        floor = (FLOOR * pooled.diagonal().mean()).clamp(min=1e-8)
+        shrunk = (1 - POOLED) * covariance + POOLED * pooled + floor * torch.eye(channels).to(pooled)
+        factor = torch.linalg.cholesky(shrunk)
+        eye = torch.eye(channels, dtype=factor.dtype, device=factor.device)
+        whitening = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        return cls(mean + moments.shift[:, None, None], whitening, torch.tensor([rows, columns]))
+
+    def residuals(self, x: Tensor) -> Tensor:
+        """Whiten maps `(B, C, h, w)`, each position by its Gaussian: what the level's network sees."""
+        rows, columns, channels, height, width = self._shape
+        h, w = height // rows, width // columns
+        centred = (x - self.mean).reshape(-1, rows, h, columns, w).permute(1, 3, 0, 2, 4)
+        cells = centred.reshape(rows * columns, -1, channels, h * w)
+        # (R, 1, C, C) times (R, B, C, h * w): one product of matrices a zone and image.
+        white = (self.whitening[:, None] @ cells).reshape(rows, columns, -1, h, w)
+        return white.permute(2, 0, 3, 1, 4).reshape(-1, channels, height, width)
+
+    def packed(self) -> dict[str, Tensor]:
+        """Return the state in half precision, of the triangles what is not zero."""
+        low = torch.tril_indices(*self.whitening.shape[1:])
+        return {
+            "mean": self.mean.cpu().half(),
+            "triangles": self.whitening.cpu()[:, low[0], low[1]].half(),
+            "zones": self.zones.cpu(),
+        }
+
+    @classmethod
+    def unpacked(cls, tensors: Mapping[str, Tensor]) -> PositionGaussian:
+        """Take back what `packed` gave. Raises KeyError, ValueError or RuntimeError if it does not fit."""
+        mean, triangles, zones = (tensors[name] for name in ("mean", "triangles", "zones"))
+        channels = mean.shape[0]
+        low = torch.tril_indices(channels, channels)
+        whitening = torch.zeros(len(triangles), channels, channels)
+        whitening[:, low[0], low[1]] = triangles.float()
+        if len(triangles) != int(zones.prod()):
+            raise ValueError(f"{len(triangles)} covariances for {zones.tolist()} zones")
+        return cls(mean, whitening, zones)
+
+    def rest(self, hidden: tuple[Tensor, ...]) -> Tensor:
+        """Energies `(B,)`."""
+        return 0.5 * self.residuals(hidden[0]).square().sum((1, 2, 3))
+
+    def localise(self, x: Tensor) -> Tensor:
+        """Return `log(|r_p|^2 / C)` of the residual r at each position, `(B, h, w)`."""
+        return positive_log(self.residuals(x).square().mean(1))
+
+
+def zones_for(grid: tuple[int, int], most: int) -> tuple[int, int]:
+    """Return how many rows and columns of zones divide a grid evenly, at most `most` each."""
+    rows, columns = (max(n for n in range(1, most + 1) if side % n == 0) for side in grid)
+    return rows, columns
+
+
+@cache
+def _members(grid: tuple[int, int], zones: tuple[int, int]) -> Sequence[tuple[Tensor, Tensor]]:
+    """For each zone the positions in reach of its own, and the weight of each in their 3 x 3 means."""
+    height, width = grid
+    h, w = height // zones[0], width // zones[1]
+    found = []
+    for i in range(zones[0]):
+        for j in range(zones[1]):
+            inside = torch.zeros(1, 1, height, width, dtype=torch.float64)
+            inside[..., i * h : (i + 1) * h, j * w : (j + 1) * w] = 1
+            # Each position hands its mean, a 9th (6th and 4th at the border) of each neighbour, to the
+            # zone.
+            neighbours = avg_pool2d(torch.ones_like(inside), 3, 1, 1, divisor_override=1)
+            weight = avg_pool2d(inside / neighbours, 3, 1, 1, divisor_override=1).flatten()
+            positions = weight.nonzero().squeeze(1)
+            found.append((positions, weight[positions]))
+    return found
