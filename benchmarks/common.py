@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 # Image sets with defects that are photographs.
-SETS = ("bottle", "cubes", "solar_poly", "magnetic_tile", "circuitboard", "tire")
+SETS = ("bottle", "cubes", "solar_poly", "magnetic_tile", "circuitboard", "tire", "screw", "capsules")
 # Steps of a training with --quick.
 QUICK_STEPS = 5
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from patchebm.config.base import RunConfig
-from patchebm.config.features import FeaturesConfig, GaussianConfig, MixtureConfig
+from patchebm.config.features import FeaturesConfig
 from patchebm.config.pixels import PixelsConfig
 from patchebm.config.presets import load_preset
-from patchebm.config.training import PYLDConfig
+from patchebm.config.training import SyntheticConfig
 
 Variant: TypeAlias = Callable[[int], RunConfig]
 """From a seed to a configuration."""
@@ -43,45 +43,47 @@ def _pixels(change: Callable[[PixelsConfig], None]) -> Variant:
     return build
 
 
-def _at_random(config: FeaturesConfig) -> None:
-    """Neighbours in the order of file names are not held out together."""
-    config.calibration.consecutive = False
+def _together(config: FeaturesConfig) -> None:
+    """Neighbours in the order of file names are held out together."""
+    config.calibration.consecutive = True
 
 
-def _means(config: FeaturesConfig) -> None:
-    """Both levels score by the mean over the cross-fitted energies, in which parts are compared."""
-    config.calibration.refit = []
+def _closed_form(config: FeaturesConfig) -> None:
+    """The Gaussian of every position alone."""
+    config.position.network = None
 
 
-def _gaussian(config: FeaturesConfig) -> None:
-    """Gaussians of both levels without networks; that of a cell is small and keeps all its axes."""
-    config.patch.base, config.patch.network = GaussianConfig(rank=None), None
-    config.image.network = None
+def _noise_alone(config: FeaturesConfig) -> None:
+    """The network is trained against noised good cells alone."""
+    _synthetic(config).noised = 1.0
 
 
-def _mixture(config: FeaturesConfig) -> None:
-    """The clusters of the patch level as they are fitted."""
-    config.levels = ["patch"]
-    config.patch.network = None
+def _defects_alone(config: FeaturesConfig) -> None:
+    """The network is trained against synthetic defects alone."""
+    _synthetic(config).noised = 0.0
 
 
-def _likelihood(config: FeaturesConfig) -> None:
-    """The same, fitted by maximum likelihood."""
-    _mixture(config)
-    config.patch.base = MixtureConfig(em_steps=20)
+def _with_image_level(config: FeaturesConfig) -> None:
+    """A Gaussian of the whole pooled map stands beside the position level."""
+    config.levels = ["position", "image"]
 
 
-def _network_alone(config: FeaturesConfig) -> None:
-    """The network of the patch level without the clusters."""
-    config.levels = ["patch"]
-    config.patch.base = None
+def _small(config: FeaturesConfig) -> None:
+    """All images are resized to 256 px."""
+    config.features.size = (256, 256)
 
 
-def _chains(config: FeaturesConfig) -> None:
-    """The negatives of the patch level move by PYLD; a step of .1 is a tenth of a cluster's width."""
-    config.levels = ["patch"]
-    assert config.patch.network is not None
-    config.patch.network.sampler = PYLDConfig(outer=5, inner=1, lr=0.1, eps=1.0, buffer_size=0)
+def _whole(config: FeaturesConfig) -> None:
+    """Nothing is cropped."""
+    config.features.crop = False
+
+
+def _synthetic(config: FeaturesConfig) -> SyntheticConfig:
+    """Returns what the network of the position level is trained against."""
+    assert config.position.network is not None
+    negatives = config.position.network.negatives
+    assert isinstance(negatives, SyntheticConfig)
+    return negatives
 
 
 def _gaussian_pixels(config: PixelsConfig) -> None:
@@ -97,20 +99,19 @@ def _untrained(config: PixelsConfig) -> None:
         level.score.components = "network"
 
 
-GAUSSIAN = _features(_gaussian)
-"""The preset features with Gaussians in place of its energies."""
+GAUSSIAN = _features(_closed_form)
+"""The preset features without its network."""
 
 FEATURES: dict[str, Variant] = {
     "features": preset("features"),
-    "features, folds at random": _features(_at_random),
+    "Gaussians alone": GAUSSIAN,
+    "noise alone": _features(_noise_alone),
+    "defects alone": _features(_defects_alone),
+    "with image level": _features(_with_image_level),
+    "256 px": _features(_small),
+    "whole images": _features(_whole),
+    "neighbours together": _features(_together),
     "features-fast": preset("features-fast"),
-    "features-max": preset("features-max"),
-    "mean of members": _features(_means),
-    "gaussian": _features(_means, _gaussian),
-    "mixture": _features(_means, _mixture),
-    "mixture by EM": _features(_means, _likelihood),
-    "network alone": _features(_means, _network_alone),
-    "chains moved": _features(_means, _chains),
 }
 """Variants that take features."""
 

@@ -26,13 +26,21 @@ def open_bundle(path):
     return json.loads(members["card.json"]), members["graph.onnx"]
 
 
+def read_pixels(image, white):
+    """8-bit images of any kind and 16-bit grey ones, in [0, 1]; white is of 16 bits."""
+    opened = Image.open(image)
+    if opened.mode.startswith("I;16"):
+        return np.minimum(np.asarray(opened, dtype=np.float32)[:, :, None] / white, 1)
+    return np.asarray(opened.convert("RGB"), dtype=np.float32) / 255
+
+
 def main(path, image):
     """Print the verdict, and where the heat is highest."""
     card, graph = open_bundle(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    pixels = np.asarray(Image.open(image).convert("RGB"), dtype=np.float32) / 255
+    pixels = read_pixels(image, card.get("decoding", {}).get("white_level") or 65535)
     score, heat_map = session.run(["score", "heat_map"], {"images": pixels[None]})
     anomalous = score[0] > card["threshold"]["value"]
     row, column = np.unravel_index(heat_map[0].argmax(), heat_map[0].shape)

@@ -4,8 +4,9 @@ Four times a quarter of train/good is kept out of everything, the detector is fi
 rest, and scores that quarter: so each good image is scored once, by a detector that was not fitted on it.
 Quarters are drawn at random, images of a known part (groups.csv) in one piece, so that what is scored is
 exchangeable with what was trained on: the kindest case there is. Once calibration holds neighbours in the
-order of file names out together, as the preset features does, and once it draws its folds at random, which is
-the same where all parts are known. Test folders stay closed.
+order of file names out together, and once it does as the preset features: folds are drawn at random unless
+the images themselves say that neighbours are alike. Where all parts are known, both are the same. Test
+folders stay closed.
 
 A quarter that is in log.jsonl is not fitted again. All of it takes about an hour of one core.
 """
@@ -21,16 +22,16 @@ import numpy as np
 
 from benchmarks.common import SETS, Log, fitted, options, parse, shorten, write_results
 from benchmarks.variants import FEATURES
-from patchebm.detector.folds import assign_folds
 from patchebm.evaluation import alarms
 from patchebm.evaluation.summary import markdown
 from patchebm.images.folders import ImageSet, open_image_set
+from patchebm.images.folds import assign_folds
 
 HERE = Path(__file__).resolve().parent
 QUARTERS = 4
 RATES = (0.01, 0.05, 0.1)
-TOGETHER, RANDOM = "neighbours together", "folds at random"
-VARIANTS = {TOGETHER: FEATURES["features"], RANDOM: FEATURES["features, folds at random"]}
+TOGETHER, PRESET = "neighbours together", "as the images say"
+VARIANTS = {TOGETHER: FEATURES["neighbours together"], PRESET: FEATURES["features"]}
 
 
 def one_quarter(
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         print(f"-- {name}, {variant}, quarter {quarter + 1} of {QUARTERS}", file=sys.stderr)
         image_set = open_image_set(arguments.data / name)
-        if variant == RANDOM and all(image.group is not None for image in image_set.train):
+        if variant == PRESET and all(image.group is not None for image in image_set.train):
             key = (name, TOGETHER, quarter)
             same = next(row for row in log.rows if (row["set"], row["variant"], row["seed"]) == key)
             log.keep({**same, "variant": variant})

@@ -21,10 +21,9 @@ PANELS = 9
 # tiles.
 SIZES = {"512 x 2048": ("[512,2048]", "[64,256]"), "1024 x 4096": ("[1024,4096]", "[128,512]")}
 # What a score costs does not depend on how long the model was trained.
-SHORT = ["--calibration.folds=3", "--calibration.members=2"] + [
-    f"--{level}.network.training.{key}={value}"
-    for level in ("patch", "image")
-    for key, value in (("steps", 40), ("warmup", 4))
+SHORT = [
+    *("--calibration.folds=3", "--calibration.members=2"),
+    *(f"--position.network.training.{key}={value}" for key, value in (("steps", 40), ("warmup", 4))),
 ]
 ONE = """
 import sys, time

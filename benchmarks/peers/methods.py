@@ -48,17 +48,26 @@ class Entry:
         title: what tables call it.
         seeds: how many seeds it is run with: 1 for what draws nothing, or costs too much.
         maps: whether it makes anomaly maps.
+        pixels: whether it works on pixels, not on features.
+        size: of the images that it sees, where it works on features.
     """
 
     source: tuple[str, ...]
     title: str
     seeds: int
     maps: bool
+    pixels: bool = False
+    size: str = "256 px"
+
+    @property
+    def input(self) -> tuple[str, str]:
+        """The backbone, and the size of the images that it sees."""
+        return ("none", "–") if self.pixels else ("EfficientNet-Lite0", self.size)
 
     @property
     def theirs(self) -> bool:
         """Whether it needs anomalib."""
-        return self.source[0] == "theirs"
+        return self.source[0] in ("theirs", "trained")
 
     def make(self) -> Method:
         """Returns a method that is not fitted yet."""
@@ -67,23 +76,29 @@ class Entry:
         return method
 
 
-def _ours(name: str, title: str) -> Entry:
-    return Entry(("ours", "Ours", name), title, 3, True)
+def _ours(name: str, title: str, *, pixels: bool = False, size: str = "256 px") -> Entry:
+    return Entry(("ours", "Ours", name), title, 3, True, pixels=pixels, size=size)
+
+
+# The preset features chooses between them from good images.
+CHOSEN = "256 or 384 px"
 
 
 METHODS: dict[str, Entry] = {
-    "brightness": Entry(("ours", "Control", "brightness"), "mean brightness", 1, False),
-    "contrast": Entry(("ours", "Control", "contrast"), "contrast", 1, False),
-    "untrained": _ours("untrained", "untrained network (pixels)"),
-    "gaussian": _ours("gaussian", "Gaussian alone (features)"),
+    "brightness": Entry(("ours", "Control", "brightness"), "mean brightness", 1, False, pixels=True),
+    "contrast": Entry(("ours", "Control", "contrast"), "contrast", 1, False, pixels=True),
+    "untrained": _ours("untrained", "untrained network (pixels)", pixels=True),
+    "gaussian": _ours("gaussian", "Gaussians alone (features)", size=CHOSEN),
     "padim": Entry(("theirs", "PaDiM"), "PaDiM (anomalib)", 1, True),
     "patchcore": Entry(("theirs", "PatchCore"), "PatchCore (anomalib), bank of 8,192", 3, True),
     "dfm": Entry(("theirs", "DFM"), "DFM (anomalib)", 1, True),
     "dfkde": Entry(("theirs", "DFKDE"), "DFKDE (anomalib)", 1, False),
-    "ganomaly": Entry(("theirs", "GANomaly"), "GANomaly (anomalib), 32 px", 1, False),
-    "image-baseline": _ours("image-baseline", "image-baseline (ours)"),
-    "pixel-cpu": _ours("pixel-cpu", "pixel-cpu ensemble (ours)"),
-    "features": _ours("features", "features ensemble (ours)"),
-    "features-fast": _ours("features-fast", "features-fast ensemble (ours)"),
-    "features-max": _ours("features-max", "features-max ensemble (ours)"),
+    "mh-patchcore": Entry(("theirs", "MHPatchCore"), "MH-PatchCore (anomalib)", 1, True),
+    "supersimplenet": Entry(("trained", "SuperSimpleNet"), "SuperSimpleNet (anomalib), 10 min", 1, True),
+    "glass": Entry(("trained", "GLASS"), "GLASS (anomalib), 10 min", 1, True),
+    "ganomaly": Entry(("trained", "GANomaly"), "GANomaly (anomalib), 32 px, 1 min", 1, False, pixels=True),
+    "image-baseline": _ours("image-baseline", "image-baseline (ours)", pixels=True),
+    "pixel-cpu": _ours("pixel-cpu", "pixel-cpu ensemble (ours)", pixels=True),
+    "features": _ours("features", "features (ours)", size=CHOSEN),
+    "features-fast": _ours("features-fast", "features-fast (ours)"),
 }

@@ -14,27 +14,21 @@ local means, too.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from anomalib.data import ImageBatch
 from anomalib.models.components.sampling import KCenterGreedy
 from anomalib.models.image.dfkde.torch_model import DfkdeModel
 from anomalib.models.image.dfm.torch_model import DFMModel
-from anomalib.models.image.ganomaly import Ganomaly
+from anomalib.models.image.mh_patchcore.torch_model import MHPatchcoreModel
 from anomalib.models.image.padim.torch_model import PadimModel
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
-from anomalib.pre_processing import PreProcessor
-from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torchvision.transforms.v2 import Resize
 
 from patchebm.config.features import ExtractorConfig
 from patchebm.detector.scorer import PixelInputs
@@ -42,7 +36,9 @@ from patchebm.features.efficientnet_lite import EfficientNetLite
 from patchebm.features.resize import resize
 from patchebm.runtime.inputs import Image, pixels_of
 
-CONFIG = ExtractorConfig()
+BACKBONE = ExtractorConfig().backbone
+# Height and width, as all these methods take them by default.
+SIZE = (256, 256)
 # Strides 8 and 16, which PatchCore and PaDiM take of their own backbones, too.
 BLOCKS = (4, 10)
 LAYERS = tuple(f"body.{block}" for block in BLOCKS)
@@ -65,7 +61,7 @@ class Trunk(nn.Module):
 
     def __init__(self, *, local_means: bool = False) -> None:
         super().__init__()
-        backbone = EfficientNetLite(CONFIG.backbone, BLOCKS)
+        backbone = EfficientNetLite(BACKBONE, BLOCKS)
         self.channels = backbone.channels
         self.stem = backbone.stem
         self.body = backbone.body
@@ -84,7 +80,7 @@ class Trunk(nn.Module):
         return found or x
 
 
-def prepared(image: Image, size: tuple[int, int] = CONFIG.size) -> Tensor:
+def prepared(image: Image, size: tuple[int, int] = SIZE) -> Tensor:
     """Returns an image `(3, *size)` in [-1, 1]."""
     pixels = torch.from_numpy(pixels_of(image, 0))[None]
     return resize(PixelInputs(3).prepare(pixels), size)[0]
@@ -192,74 +188,29 @@ class DFKDE(Peer):
         super().__init__(DfkdeModel(backbone=Trunk(), layers=LAYERS[-1:]))
 
 
-class GANomaly:
-    """anomalib's Ganomaly, trained by its own training step for a given time on one core.
+class MHPatchCore(Peer):
+    """MHPatchcoreModel: whitened patches of 1,024 numbers, and a bank of 1,000 that is built as they come.
 
-    At its defaults, 256 px, a step takes half a minute here; at 32 px a minute is worth about a hundred.
-    Scores are those of its torch model: its Lightning module maps them to [0, 1] by the extremes of the test
-    set.
+    It passes over the images three times: for the principal components, for the covariance, and for the bank.
     """
 
-    SIDE = 32
-    SECONDS = 60.0
+    def __init__(self) -> None:
+        super().__init__(MHPatchcoreModel(backbone=Trunk(), layers=LAYERS))
 
     def fit(self, images: Sequence[Image], groups: Sequence[str | None], seed: int) -> dict[str, Any]:
-        del groups
-        torch.manual_seed(seed)
-        self._module = self._new()
-        loader: DataLoader[Any] = DataLoader(
-            [prepared(image, (self.SIDE, self.SIDE)) for image in images],  # type: ignore[arg-type]
-            batch_size=BATCH,
-            shuffle=True,
-            # A last batch of one image has no variance for a batch norm.
-            drop_last=len(images) >= BATCH,
-            collate_fn=lambda images: ImageBatch(image=torch.stack(images)),
+        del groups, seed
+        model = self.model
+        model.train()
+        passes = (
+            (model.pca, lambda found: found),
+            (model.covariance, model.pca),
+            (model.memory_bank, lambda found: model.covariance(model.pca(found))),
         )
-        trainer = Trainer(
-            accelerator="cpu",
-            max_epochs=-1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[_Until(self.SECONDS)],
-        )
-        trainer.fit(self._module, loader)
-        self._module.model.eval()
-        # Two optimisers take a step each for a batch.
-        return {"steps": trainer.global_step // 2}
-
-    @torch.inference_mode()
-    def score(self, image: Image, *, heat_map: bool) -> tuple[float, NDArray[np.float32] | None]:
-        del heat_map
-        return float(self._module.model(prepared(image, (self.SIDE, self.SIDE))[None]).pred_score), None
-
-    def save(self, folder: Path) -> None:
-        save_file(self._module.model.generator.state_dict(), folder / STATE)
-
-    def load(self, folder: Path) -> None:
-        self._module = self._new()
-        self._module.model.generator.load_state_dict(load_file(folder / STATE))
-        self._module.model.eval()
-
-    def _new(self) -> Ganomaly:
-        return Ganomaly(
-            batch_size=BATCH,
-            pre_processor=PreProcessor(Resize((self.SIDE, self.SIDE))),
-            post_processor=False,
-            evaluator=False,
-            visualizer=False,
-        )
-
-
-class _Until(Callback):
-    """Stops a training after so many seconds of the process's own time: others share the machine."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._end = time.process_time() + self._seconds
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        trainer.should_stop = trainer.should_stop or time.process_time() >= self._end
+        with torch.inference_mode():
+            for part, before in passes:
+                for i in range(0, len(images), BATCH):
+                    batch = torch.stack([prepared(image) for image in images[i : i + BATCH]])
+                    part.update(before(model(batch)))
+                part.finalize()
+        model.eval()
+        return {}

@@ -21,7 +21,7 @@ from benchmarks.peers.methods import METHODS
 from patchebm.evaluation.metrics import image_metrics, pixel_metrics
 from patchebm.features.resize import resize
 from patchebm.images.folders import open_image_set
-from patchebm.images.reading import read_image, read_mask
+from patchebm.images.reading import read_image, read_masks
 
 
 def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
@@ -41,10 +41,10 @@ def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
         pixels = read_image(image.path)
         score, heat = method.score(pixels, heat_map=entry.maps and image_set.has_masks)
         scores.append(score)
-        if heat is not None and (image.mask or not image.anomalous):
+        if heat is not None and (image.masks or not image.anomalous):
             size = (pixels.shape[0], pixels.shape[1])
             maps.append(resize(torch.from_numpy(heat)[None, None], size)[0, 0].numpy())
-            masks.append(read_mask(image.mask, size) if image.mask else np.zeros(size, dtype=bool))
+            masks.append(read_masks(image.masks, size).pixels if image.masks else np.zeros(size, dtype=bool))
     labels = np.array([bool(p.anomalous) for p in images])
     return {
         "set": image_set.name,

@@ -58,12 +58,15 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def commands() -> str:
     """Every verb with its help."""
+    from patchebm.cli.fleet import ACTIONS
     from patchebm.cli.main import VERBS
 
     parts = [_fenced(_run("--help"))]
     for verb, what in VERBS.items():
         text = _run(verb, "--help")
         parts += [f"## {verb}", f"`patchebm {verb}`: {what}.", _fenced(text)]
+        if verb == "fleet":
+            parts += [_fenced(_run(verb, action, "--help")) for action in ACTIONS]
         if "--help-all" in text:
             everything = textwrap.indent(_fenced(_run(verb, "--help-all")), "    ")
             parts.append(f'??? note "All keys: `patchebm {verb} --help-all`"\n\n{everything}')
