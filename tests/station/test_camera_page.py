@@ -33,10 +33,9 @@ def test_a_camera_is_set_up_with_a_live_picture(tmp_path: Path) -> None:
         person = Person(browser, station)
         person.resize(1024)
         person.sign_in("engineer")
-        wait_for(lambda: person.path() == "/", 20)
         person.go("/products/flange")
         assert "Take and inspect an image" in person.text()
-        person.driver.find_element("link text", "top").click()
+        person.follow("a[href$='/sources/top']")
         wait_for(lambda: person.find("#camera").get_attribute("data-live") == "yes", 30)
         wait_for(lambda: person.text(".size") == "640 × 480", 30)
         width = "return document.querySelector('.live').naturalWidth"
@@ -51,8 +50,8 @@ def test_a_camera_is_set_up_with_a_live_picture(tmp_path: Path) -> None:
         # What is stored opens the camera anew, and wrong numbers are said.
         person.fill("[name=debounce]", "0.5")
         person.fill("[name=deadline]", "2")
-        person.find("#settings button").click()
-        wait_for(lambda: person.find("[name=debounce]").get_attribute("value") == "0.5", 20)
+        person.follow("#settings button")
+        assert person.find("[name=debounce]").get_attribute("value") == "0.5"
         with station.client() as client:
             kept = client.get("/api/v1/sources").json()[0]["settings"]
         assert kept == {"url": stream.url, "debounce": 0.5, "deadline": 2, "trigger": "software"}
@@ -87,7 +86,6 @@ def test_the_line_shows_the_joined_verdict_as_it_comes(tmp_path: Path, bundle_fi
         wait_for(lambda: station.station.sources.states()["sides"] == "", 30)
         person = Person(browser, station)
         person.sign_in("operator")
-        wait_for(lambda: person.path() == "/", 20)
         person.go("/line/flange")
         wait_for(lambda: person.find("#line").get_attribute("data-live") == "yes", 30)
         joined = client.post("/api/v1/sources/sides/trigger", params={"part": "S-1"}).json()

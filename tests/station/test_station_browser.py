@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,34 @@ class Person:
     def press(self, key: str) -> None:
         self.find("body").send_keys(key)
 
+    def follow(self, selector: str) -> None:
+        """Clicks what leads to another page, and waits until that page is there.
+
+        A click alone returns before a slow station has answered: what is read then is still the page before.
+        """
+        self.driver.execute_script("window.pageBefore = true")
+        self.find(selector).click()
+        self.wait_for_page()
+
+    def wait_for_page(self) -> None:
+        """Waits until a page without the mark of the one before is complete."""
+        from selenium.common.exceptions import WebDriverException
+
+        arrived = "return !window.pageBefore && document.readyState === 'complete'"
+
+        def there() -> bool:
+            # Between two pages there is none to ask.
+            with suppress(WebDriverException):
+                return bool(self.driver.execute_script(arrived))
+            return False
+
+        wait_for(there, 60)
+
     def sign_in(self, name: str = "admin") -> None:
         self.go("/login")
         self.fill("[name=name]", name)
         self.fill("[name=password]", PASSWORD)
-        self.find("main button").click()
+        self.follow("main button")
 
     def path(self) -> str:
         return str(self.driver.current_url).removeprefix(self.station.url)
@@ -83,15 +107,14 @@ def test_from_the_first_start_to_a_roll_back(
     assert "There is no product yet." in person.text()
     person.fill("[name=name]", "flange")
     person.fill("[name=title]", "Flange 40 mm")
-    person.find("main form button").click()
+    person.follow("main form button")
     assert person.path() == "/products/flange"
 
     # A model is uploaded, verified, and activated.
     person.find("input[type=file]").send_keys(str(bundle_file))
-    person.find("form[enctype] button").click()
-    wait_for(lambda: person.driver.find_elements("css selector", ".versions"), 60)
+    person.follow("form[enctype] button")
     assert "Version 1" in person.text(".versions")
-    person.find("button[name=version]").click()
+    person.follow("button[name=version]")
     assert "inspects now" in person.text(".versions")
 
     # The line shows each part as it comes.
@@ -117,6 +140,7 @@ def test_from_the_first_start_to_a_roll_back(
         assert client.patch("/api/v1/options", json={"review_share": 0.999}).status_code == 200
     person.press("r")
     wait_for(lambda: person.path().startswith("/review"))
+    person.wait_for_page()
     shown = person.find("main h2 a").get_attribute("href").rpartition("/")[2]
     person.press("m")
     assert person.find("#opacity").get_attribute("value") == "0"
@@ -139,20 +163,20 @@ def test_from_the_first_start_to_a_roll_back(
     person.fill("#value", "1000")
     assert person.text("#p-after") == "0"
     person.fill("[name=note]", "seen in the trial")
-    person.find("main form[method=post] button:not([name])").click()
+    person.follow("main form[method=post] button:not([name])")
     assert "seen in the trial" in person.text("table")
     assert station.push(png(1, "missing", "test/missing"), part="F-100").json()["verdict"] == "OK"
 
     # Another version is compared, activated and rolled back.
     person.go("/products/flange")
     person.find("input[type=file]").send_keys(str(openvino_file))
-    person.find("form[enctype] button").click()
-    person.find("a[href$='/compare/2']").click()
+    person.follow("form[enctype] button")
+    person.follow("a[href$='/compare/2']")
     assert "27" in person.text(".facts")
     person.go("/products/flange")
-    person.find("button[name=version]").click()
+    person.follow("button[name=version]")
     assert "Version 2 inspects now" in person.text(".active h3")
-    person.find("button[name=version]").click()
+    person.follow("button[name=version]")
     assert "Version 1 inspects now" in person.text(".active h3")
     person.check_quiet()
     for width in WIDTHS:
