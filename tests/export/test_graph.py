@@ -111,8 +111,11 @@ def test_one_model_gives_one_file(scorer: Scorer, model: onnx.ModelProto) -> Non
 
 
 def test_nothing_in_it_says_where_the_source_is(model: onnx.ModelProto) -> None:
-    content = onnx_bytes(model)
-    for one in (content, *openvino_files(content).values()):
+    # Without the weights, in which any three bytes stand by chance.
+    bare = copy.deepcopy(model)
+    for weights in bare.graph.initializer:
+        weights.ClearField("raw_data")
+    for one in (onnx_bytes(bare), openvino_files(onnx_bytes(model))["graph.xml"]):
         for words in (b"site-packages", b".py", b"/src/", str(Path(__file__).parents[2]).encode()):
             assert words not in one
     for node in model.graph.node:
