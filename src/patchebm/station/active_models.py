@@ -99,6 +99,7 @@ class ActiveModel:
             "brightness": brightness,
             "sharpness": sharpness,
             "defect": "",
+            "unjoined_id": arrival.unjoined_id,
             "latency_ms": round(1000 * (time.monotonic() - arrival.began), 3),
         }
         return Inspected(arrival, self.version, row, pack_map(heat, low, high))

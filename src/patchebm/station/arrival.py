@@ -39,6 +39,7 @@ class Arrival:
         sha256: of the content.
         header: what the image's header says.
         file: which watched file it was, or None.
+        unjoined_id: of a view; see the table `inspections`.
         id: under which it is stored.
         time: when it came.
         began: the same on the monotonic clock, in seconds.
@@ -54,6 +55,7 @@ class Arrival:
     sha256: str
     header: Header
     file: FileMark | None = None
+    unjoined_id: uuid.UUID | None = None
     time: datetime = field(default_factory=now)
     began: float = field(default_factory=monotonic)
     outcome: Future[Outcome] = field(default_factory=Future)

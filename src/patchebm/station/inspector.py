@@ -11,26 +11,27 @@ import logging
 import os
 import queue
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 
 from sqlalchemy.orm import Session
 
-from patchebm.errors import ConfigError, ImageError, PatchebmError
+from patchebm.errors import ImageError, PatchebmError
 from patchebm.station.active_models import ActiveModels
 from patchebm.station.arrival import Arrival, FileMark, Inspected, Missed, Outcome
 from patchebm.station.errors import ConflictError, UnavailableError
 from patchebm.station.images import checked_header
 from patchebm.station.in_order import InOrder
-from patchebm.station.services import inspections
+from patchebm.station.services import inspections, names
 from patchebm.station.services.names import line
 from patchebm.station.settings import Settings
 from patchebm.station.writer import Writer
 
 _log = logging.getLogger(__name__)
 
-# Characters of a part's name and of a key.
+# Characters of a part's name.
 MOST = 128
 # Seconds between two looks at whether the station stops.
 _PATIENCE = 0.2
@@ -98,6 +99,7 @@ class Inspector:
         key: str | None = None,
         file: FileMark | None = None,
         wait: bool = False,
+        unjoined_id: uuid.UUID | None = None,
     ) -> Future[Outcome]:
         """Takes an image.
 
@@ -109,6 +111,7 @@ class Inspector:
             key: `Idempotency-Key`: what was sent under it before is not inspected again.
             file: which watched file it is.
             wait: whether to wait for room in the queue; else a full queue is an error.
+            unjoined_id: of a view: the same for all views of the part.
 
         Returns:
             What becomes of it: `as_dict` of its inspection once that is stored. Its error is an ImageError if
@@ -122,8 +125,8 @@ class Inspector:
                 listed.
         """
         part = line(part, "part", MOST)
-        if key is not None and not (0 < len(key) <= MOST and key.isascii() and key.isprintable()):
-            raise ConfigError(f"Idempotency-Key must have 1 to {MOST} characters of ASCII")
+        if key is not None:
+            names.key(key)
         sha256 = hashlib.sha256(content).hexdigest()
         product_id = self._active_models.product_id(product_name)
         if key is not None:
@@ -145,7 +148,9 @@ class Inspector:
         except ImageError as error:
             missed("unreadable", error)
             raise
-        arrival = Arrival(product_id, product_name, source, part, key, content, sha256, header, file)
+        arrival = Arrival(
+            product_id, product_name, source, part, key, content, sha256, header, file, unjoined_id
+        )
         try:
             self._active_models.of(product_id)
         except UnavailableError as error:

@@ -22,7 +22,7 @@ from patchebm.station.line import StationLine
 from patchebm.station.live import Live, as_event
 from patchebm.station.metrics import Metrics
 from patchebm.station.outputs.dispatcher import Dispatcher
-from patchebm.station.services import messages, orphans, retention
+from patchebm.station.services import joining, messages, orphans, retention
 from patchebm.station.settings import Settings
 from patchebm.station.sources.runner import Sources
 from patchebm.station.storage import Storage
@@ -102,6 +102,13 @@ class Station:
 
     def start(self) -> None:
         """Begins to work."""
+        was_joined, was_missed = joining.finish(self.session)
+        if was_joined or was_missed:
+            _log.warning(
+                "the last process ended before all views were joined: %d parts are joined now, %d are missed",
+                was_joined,
+                was_missed,
+            )
         self.active_models.refresh()
         self._writer.start()
         self.inspector.start()

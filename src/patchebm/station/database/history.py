@@ -39,6 +39,7 @@ class Inspection(Base):
         log_martingale: natural logarithm of the drift martingale after this part.
         review: verdict of the newest review: good, defective or unsure; None without one.
         defect: kind of defect that the newest review names; "" without one.
+        unjoined_id: of a view whose part has no joined verdict yet, the same for all its views; else None.
     """
 
     __tablename__ = "inspections"
@@ -55,6 +56,12 @@ class Inspection(Base):
             "id",
             sqlite_where=text("image_deleted IS NULL"),
             postgresql_where=text("image_deleted IS NULL"),
+        ),
+        Index(
+            "ix_inspections_unjoined_id",
+            "unjoined_id",
+            sqlite_where=text("unjoined_id IS NOT NULL"),
+            postgresql_where=text("unjoined_id IS NOT NULL"),
         ),
     )
 
@@ -90,6 +97,7 @@ class Inspection(Base):
     log_martingale: Mapped[float | None] = mapped_column(Float(53))
     review: Mapped[str | None] = mapped_column(String(16))
     defect: Mapped[str] = mapped_column(String(64), default="")
+    unjoined_id: Mapped[uuid.UUID | None]
     product: Mapped[Product] = relationship()
     model: Mapped[ModelVersion] = relationship()
     calibration: Mapped[Calibration] = relationship()
@@ -101,18 +109,23 @@ class JoinedPart(Base):
     Attributes:
         id: UUID of version 7 of `time`, when the last view was inspected.
         source: name of the source; that of a view is `source/VIEW`.
+        idempotency_key: what the sender called the trigger or the push; unique within a product.
         worst_view_id: inspection of the view that shows the part at its worst.
         views: id of the inspection of each view, by name; None for one that was not inspected.
     """
 
     __tablename__ = "joined_parts"
-    __table_args__ = (Index("ix_joined_parts_product_id_id", "product_id", "id"),)
+    __table_args__ = (
+        Index("ix_joined_parts_product_id_id", "product_id", "id"),
+        Index("uq_joined_parts_product_id_idempotency_key", "product_id", "idempotency_key", unique=True),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     time: Mapped[datetime]
     product_id: Mapped[int] = mapped_column(ForeignKey("products.id"))
     source: Mapped[str] = mapped_column(String(80))
     part: Mapped[str] = mapped_column(String(128), default="")
+    idempotency_key: Mapped[str | None] = mapped_column(String(128))
     anomalous: Mapped[bool]
     worst_view_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("inspections.id"))
     views: Mapped[dict[str, Any]]
@@ -124,7 +137,8 @@ class MissedPart(Base):
 
     Attributes:
         reason: `queue_full`, `unreadable`, `no_model` or `failed`; of a camera also `away`, `frozen`,
-            `black`, `incomplete` or `late`.
+            `black`, `incomplete` or `late`; of a part with several views also `stopped`: the station ended
+            before all views were inspected, and the others do not decide.
         inspection_id: set when the same part was sent again and inspected.
     """
 

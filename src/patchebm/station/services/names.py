@@ -7,6 +7,9 @@ import unicodedata
 
 from patchebm.errors import ConfigError
 
+MAX_KEY = 128
+"""Characters of an `Idempotency-Key`."""
+
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 _PERSON = re.compile(r"[\w][\w.@+-]{0,63}\Z")
 
@@ -50,4 +53,11 @@ def line(text: str, what: str, most: int) -> str:
         raise ConfigError(f"{what} has {len(text)} characters; use {most} at most")
     if not text.isprintable():
         raise ConfigError(f"{what} has characters that cannot be shown; leave them out")
+    return text
+
+
+def key(text: str, most: int = MAX_KEY) -> str:
+    """Returns an `Idempotency-Key`. Raises ConfigError if it is empty, too long, or no ASCII."""
+    if not (0 < len(text) <= most and text.isascii() and text.isprintable()):
+        raise ConfigError(f"Idempotency-Key must have 1 to {most} characters of ASCII")
     return text

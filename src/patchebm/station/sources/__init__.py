@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 from patchebm.errors import ConfigError
+from patchebm.station.services.joined import PUSHED_VIEWS, VIEWS
 from patchebm.station.sources import aravis, opencv
 from patchebm.station.sources.base import Context, ImageSource
 from patchebm.station.sources.camera import CameraSource
 from patchebm.station.sources.folder import FolderSource
+from patchebm.station.sources.pushed_views import PushedViews
 from patchebm.station.sources.simulator import SimulatedCamera
 from patchebm.station.sources.views import ViewsSource
 
@@ -22,7 +24,8 @@ KINDS: dict[str, Callable[[Context, dict[str, Any]], ImageSource]] = {
     "folder": FolderSource,
     **CAMERAS,
     "simulator": SimulatedCamera,
-    "views": partial(ViewsSource, kinds=CAMERAS),
+    VIEWS: partial(ViewsSource, kinds=CAMERAS),
+    PUSHED_VIEWS: PushedViews,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -27,6 +28,7 @@ class Receive(Protocol):
         key: str | None = None,
         file: FileMark | None = None,
         wait: bool = False,
+        unjoined_id: uuid.UUID | None = None,
     ) -> Future[Outcome]:
         """Returns what becomes of the image."""
         ...
@@ -114,12 +116,13 @@ class Triggered(Protocol):
 
         Args:
             part: what the line calls the part.
-            key: `Idempotency-Key`, or None.
+            key: `Idempotency-Key`, or None; a part that came under it before is not taken again.
 
         Returns:
-            What becomes of the part.
+            What becomes of the part; with `replayed` if it came before.
 
         Raises:
+            ConflictError: another part came under this key.
             PatchebmError: there is no image, or the station does not take it.
         """
         ...

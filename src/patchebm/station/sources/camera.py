@@ -6,15 +6,18 @@ import logging
 import queue
 import threading
 import time
+import uuid
 from concurrent.futures import Future
 from functools import partial
 
 from patchebm.errors import PatchebmError
 from patchebm.station.arrival import Missed, Outcome
 from patchebm.station.errors import UnavailableError
+from patchebm.station.services import names
 from patchebm.station.services.names import line
 from patchebm.station.sources.base import Context
 from patchebm.station.sources.frames import Camera, Frame, FrameBroken
+from patchebm.station.sources.keys import keyed_images
 from patchebm.station.sources.options import Options
 from patchebm.station.sources.picture import PictureWatch
 from patchebm.station.sources.triggers import FRAMES, SOFTWARE, Trigger, Triggers
@@ -52,6 +55,7 @@ class CameraSource:
         self._room = threading.Semaphore(int(options.number("ahead", AHEAD, 1, 64)))
         options.finish()
         self._ready: queue.SimpleQueue[tuple[Frame, Trigger] | None] = queue.SimpleQueue()
+        self._keyed = keyed_images(context)
         self._lock = threading.Lock()
         self._counts = {"inspected": 0, "missed": 0, "late": 0}
         self._running = False
@@ -82,22 +86,33 @@ class CameraSource:
         """Says whether it waits for triggers from outside."""
         return self._triggers.kind == SOFTWARE
 
-    def trigger(self, part: str = "", key: str | None = None) -> Future[Outcome]:
+    def trigger(
+        self, part: str = "", key: str | None = None, unjoined_id: uuid.UUID | None = None
+    ) -> Future[Outcome]:
         """Has the next frame inspected.
 
         Args:
             part: what the line calls the part.
-            key: `Idempotency-Key`, or None.
+            key: `Idempotency-Key`, or None; see `Triggered.trigger`.
+            unjoined_id: of a view; see `Inspector.receive`.
 
         Returns:
             What becomes of it, as of `Inspector.receive`.
 
         Raises:
-            ConfigError: the name of the part cannot be.
-            ConflictError: the source has another trigger, or one came just before (debounce).
+            ConfigError: the name of the part or the key cannot be.
+            ConflictError: the source has another trigger, one came just before (debounce), or another part
+                came under the key.
             UnavailableError: the camera is away, which is listed, or too many triggers wait.
         """
-        trigger = self._triggers.software(line(part, "part", MOST), key)
+        part = line(part, "part", MOST)
+        if key is None:
+            return self._trigger(part, None, unjoined_id)
+        mark = (self._context.name, part)
+        return self._keyed.once(names.key(key), mark, lambda: self._trigger(part, key, unjoined_id))
+
+    def _trigger(self, part: str, key: str | None, unjoined_id: uuid.UUID | None) -> Future[Outcome]:
+        trigger = self._triggers.software(part, key, unjoined_id)
         if self._lost:
             self._refuse_waiting("away", self._lost)
         return trigger.outcome
@@ -201,7 +216,12 @@ class CameraSource:
             frame, trigger = entry
             try:
                 future = self._context.receive(
-                    self._context.product, self._context.name, frame.png(), part=trigger.part, key=trigger.key
+                    self._context.product,
+                    self._context.name,
+                    frame.png(),
+                    part=trigger.part,
+                    key=trigger.key,
+                    unjoined_id=trigger.unjoined_id,
                 )
             except Exception as error:
                 future = Future()

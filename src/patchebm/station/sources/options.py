@@ -20,10 +20,13 @@ class Options:
     Args:
         kind: of the source, for messages.
         settings: as they are stored.
+
+    Attributes:
+        kind: of the source.
     """
 
     def __init__(self, kind: str, settings: dict[str, Any]) -> None:
-        self._kind = kind
+        self.kind = kind
         self._settings = settings
         self._known: list[str] = []
 
@@ -40,7 +43,7 @@ class Options:
         right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not right or not low <= value <= high:
             bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
-            raise ConfigError(f"{key} of a {self._kind} source must be a number {bounds}, not {value!r:.40}")
+            raise ConfigError(f"{key} of a {self.kind} source must be a number {bounds}, not {value!r:.40}")
         return float(value)
 
     def word(self, key: str, default: str, choices: tuple[str, ...] = ()) -> str:
@@ -49,7 +52,7 @@ class Options:
         if value is None:
             return default
         if not isinstance(value, str) or len(value) > 500 or not value.isprintable():
-            raise ConfigError(f"{key} of a {self._kind} source must be one line of text")
+            raise ConfigError(f"{key} of a {self.kind} source must be one line of text")
         if choices and value not in choices:
             raise ConfigError(f"{key} '{value:.40}' is none of {', '.join(choices)}{nearest(value, choices)}")
         return value
@@ -64,7 +67,7 @@ class Options:
         for key in self._settings:
             if key not in self._known:
                 raise ConfigError(
-                    f"a {self._kind} source has no setting '{key:.40}'{nearest(key, self._known)}"
+                    f"a {self.kind} source has no setting '{key:.40}'{nearest(key, self._known)}"
                 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,6 +25,7 @@ from patchebm.station.sources.base import (
     Tell,
     Triggered,
 )
+from patchebm.station.sources.pushed_views import PushedViews
 
 _log = logging.getLogger(__name__)
 
@@ -102,22 +104,41 @@ class Sources:
                 raise UnavailableError(f"source '{name}' cannot be used: {self._broken[name]}")
         raise NotFoundError(f"no source '{name:.64}' is turned on")
 
-    def trigger(self, name: str, part: str = "") -> Future[Outcome]:
+    def trigger(self, name: str, part: str = "", key: str | None = None) -> Future[Outcome]:
         """Has a camera take an image of a part, and the image inspected.
 
         Args:
             name: of the source.
             part: what the line calls the part.
+            key: `Idempotency-Key`, or None; see `Triggered.trigger`.
 
         Raises:
             NotFoundError: no such source runs.
-            ConflictError: it takes no triggers from outside, or one came just before (debounce).
+            ConflictError: it takes no triggers from outside, one came just before (debounce), or another part
+                came under the key.
             UnavailableError: it cannot be used, or too many triggers wait.
         """
         source = self.running(name)
         if not isinstance(source, Triggered):
             raise ConflictError(f"source '{name}' takes images as they come; it has no trigger")
-        return source.trigger(part)
+        return source.trigger(part, key)
+
+    def push_views(
+        self, name: str, images: Mapping[str, bytes], part: str = "", key: str | None = None
+    ) -> Future[Outcome]:
+        """Has the views of a part inspected and joined; see `PushedViews.push`.
+
+        Raises:
+            NotFoundError: no such source runs.
+            ConflictError: it takes no images from outside, or another part came under the key.
+            ConfigError: the views are not those of the source.
+        """
+        source = self.running(name)
+        if not isinstance(source, PushedViews):
+            raise ConflictError(
+                f"source '{name}' takes no images from outside; add one of the kind pushed-views"
+            )
+        return source.push(images, part, key)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Returns what the sources with triggers have counted since they started, by name."""

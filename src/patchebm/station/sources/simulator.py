@@ -14,7 +14,11 @@ from patchebm.config.nearest import nearest
 from patchebm.errors import ConfigError, ImageError
 from patchebm.images.formats import has_image_suffix
 from patchebm.station.arrival import Outcome
+from patchebm.station.services import names
+from patchebm.station.services.names import line
 from patchebm.station.sources.base import Context
+from patchebm.station.sources.camera import MOST
+from patchebm.station.sources.keys import keyed_images
 
 _KEYS = ("folder",)
 
@@ -39,6 +43,7 @@ class SimulatedCamera:
             raise ConfigError("a simulated camera needs folder, an absolute path")
         self._context = context
         self._folder = Path(folder)
+        self._keyed = keyed_images(context)
         self._lock = threading.Lock()
         self._next = 0
 
@@ -53,6 +58,12 @@ class SimulatedCamera:
 
     def trigger(self, part: str = "", key: str | None = None) -> Future[Outcome]:
         """Hands the next image over; see `Triggered.trigger`."""
+        part = line(part, "part", MOST)
+        if key is None:
+            return self._trigger(part, None)
+        return self._keyed.once(names.key(key), (self._context.name, part), lambda: self._trigger(part, key))
+
+    def _trigger(self, part: str, key: str | None) -> Future[Outcome]:
         with self._lock:
             files = self._files()
             file = files[self._next % len(files)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Trigger:
     Attributes:
         part: what the line calls the part.
         key: `Idempotency-Key`, or None.
+        unjoined_id: of a view; see `Inspector.receive`.
         time: when it came, in seconds of the monotonic clock.
         fired: whether the camera was told to take its frame.
         outcome: gets what became of the part.
@@ -32,6 +34,7 @@ class Trigger:
 
     part: str = ""
     key: str | None = None
+    unjoined_id: uuid.UUID | None = None
     time: float = field(default_factory=time.monotonic)
     fired: bool = False
     outcome: Future[Outcome] = field(default_factory=Future)
@@ -63,8 +66,8 @@ class Triggers:
         self.bounced = 0
         """Triggers that were ignored since the start."""
 
-    def software(self, part: str, key: str | None = None) -> Trigger:
-        """Takes a trigger from outside.
+    def software(self, part: str, key: str | None = None, unjoined_id: uuid.UUID | None = None) -> Trigger:
+        """Takes a trigger from outside; see `Trigger`.
 
         Raises:
             ConflictError: the source has another trigger, or another one came just before.
@@ -72,7 +75,7 @@ class Triggers:
         """
         if self.kind != SOFTWARE:
             raise ConflictError(f"this source has the trigger {self.kind}; set trigger to software")
-        trigger = Trigger(part, key)
+        trigger = Trigger(part, key, unjoined_id)
         with self._lock:
             if trigger.time - self._last < self._debounce:
                 self.bounced += 1

@@ -14,7 +14,7 @@ from patchebm._version import __version__
 from patchebm.station.settings import Settings
 from patchebm.station.station import Station
 from patchebm.station.web import events, operations
-from patchebm.station.web.api import connections, exports, inspections, people, products
+from patchebm.station.web.api import connections, exports, inspections, joined, people, products
 from patchebm.station.web.bodies import BodyLimit
 from patchebm.station.web.headers import SecurityHeaders
 from patchebm.station.web.pages import (
@@ -36,7 +36,7 @@ from patchebm.station.web.pages.rendering import STATIC
 from patchebm.station.web.problems import add_handlers
 from patchebm.station.web.watching import Watching
 
-API = (inspections.router, exports.router, products.router, connections.router, people.router)
+API = (inspections.router, joined.router, exports.router, products.router, connections.router, people.router)
 PAGES = (
     login.router,
     home.router,

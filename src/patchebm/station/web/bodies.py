@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from patchebm.errors import PatchebmError
 from patchebm.station.errors import TooLargeError
 from patchebm.station.settings import Settings
+from patchebm.station.sources.joiner import MOST
 
 MB = 1_000_000
 # Of what is neither an image nor a bundle: forms and JSON.
@@ -38,7 +39,12 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        large = {"/models": self._bundle, "/inspections": self._image, "/trainings": self._bundle}
+        large = {
+            "/models": self._bundle,
+            "/inspections": self._image,
+            "/parts": MOST * (self._image + _AROUND),
+            "/trainings": self._bundle,
+        }
         limit = next((most for end, most in large.items() if path.endswith(end)), SMALL) + _AROUND
         left = limit
 
@@ -83,6 +89,31 @@ async def read_file(request: Request, field: str, most_mb: float) -> bytes:
     if len(content) > most_mb * MB:
         raise TooLargeError(_sentence(int(most_mb * MB)))
     return content
+
+
+async def read_images(request: Request, most_mb: float, most: int) -> dict[str, bytes]:
+    """Returns the files of a multipart body, by the names of their fields.
+
+    Args:
+        request: whose body is read.
+        most_mb: largest file.
+        most: files, at most.
+
+    Raises:
+        TooLargeError: a file is larger.
+        PatchebmError: it is no form, a field comes twice, or what it holds is no file.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise PatchebmError("the body must be a form (multipart/form-data) with an image in each field")
+    found: dict[str, bytes] = {}
+    async with request.form(max_files=most, max_fields=1) as form:
+        for name, upload in form.multi_items():
+            if not isinstance(upload, UploadFile) or name in found:
+                raise PatchebmError(f"the field '{name:.64}' of the form must be one file")
+            if (upload.size or 0) > most_mb * MB:
+                raise TooLargeError(_sentence(int(most_mb * MB)))
+            found[name] = await upload.read()
+    return found
 
 
 async def read_files(request: Request, field: str) -> list[tuple[str, bytes]]:

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from patchebm.station.arrival import Outcome
 from patchebm.station.database import tables
 from patchebm.station.outputs import open_sender
-from patchebm.station.services import messages, outputs, sources
+from patchebm.station.services import inspections, joined, messages, outputs, sources
+from patchebm.station.sources.joiner import FEWEST, MOST
 from patchebm.station.sources.options import without_secrets
 from patchebm.station.station import Station
 from patchebm.station.web.api import PROBLEMS, schemas
+from patchebm.station.web.bodies import read_images
 from patchebm.station.web.dependencies import Admin, DatabaseSession, Engineer, Line, TheStation
 
 router = APIRouter(tags=["connections"], responses=PROBLEMS)
+
+Part = Annotated[str, Query(max_length=128, description="What the line calls the part.")]
+_VIEWS = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "description": "An image in a field for each view, which has its name.",
+                    "additionalProperties": {"type": "string", "format": "binary"},
+                    "minProperties": FEWEST,
+                    "maxProperties": MOST,
+                }
+            }
+        },
+    }
+}
 
 
 @router.get("/sources")
@@ -49,19 +72,68 @@ def change_source(
     return _source(row, station)
 
 
-@router.post("/sources/{source}/trigger", status_code=201)
+@router.post(
+    "/sources/{source}/trigger",
+    status_code=201,
+    response_model=schemas.Inspection | schemas.JoinedPart,
+    responses={
+        200: {
+            "model": schemas.Inspection | schemas.JoinedPart,
+            "description": "The verdict that this key had before.",
+        }
+    },
+)
 async def trigger_source(
     station: TheStation,
     actor: Line,
     source: str,
-    part: Annotated[str, Query(max_length=128, description="What the line calls the part.")] = "",
-) -> schemas.Inspection | schemas.JoinedPart:
-    """Has a camera take an image, or several take their views, inspects and stores them, and then answers."""
-    future = await run_in_threadpool(station.sources.trigger, source, part)
+    part: Part = "",
+    idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
+) -> Response:
+    """Has a camera take an image, or several take their views, inspects and stores them, and then answers.
+
+    With an `Idempotency-Key` a request may be repeated: the part is taken and stored once. Of several views
+    those that were not inspected are taken again.
+    """
+    future = await run_in_threadpool(station.sources.trigger, source, part, idempotency_key)
+    return await _verdict(future)
+
+
+@router.post(
+    "/sources/{source}/parts",
+    status_code=201,
+    response_model=schemas.JoinedPart,
+    openapi_extra=_VIEWS,
+    responses={200: {"model": schemas.JoinedPart, "description": "The verdict that this key had before."}},
+)
+async def push_views(
+    request: Request,
+    station: TheStation,
+    actor: Line,
+    source: str,
+    part: Part = "",
+    idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
+) -> Response:
+    """Inspects the images of all views of a part, joins their verdicts and stores them, and then answers.
+
+    The source is of the kind `pushed-views`. The name of each field is that of a view. With an
+    `Idempotency-Key` a request may be repeated: the part is inspected and stored once.
+    """
+    images = await read_images(request, station.settings.upload_mb, MOST)
+    future = await run_in_threadpool(station.sources.push_views, source, images, part, idempotency_key)
+    return await _verdict(future)
+
+
+async def _verdict(future: Future[Outcome]) -> Response:
+    """Answers with what becomes of a part, once it is stored."""
     # The part is stored even if its sender goes.
-    outcome = await asyncio.shield(asyncio.wrap_future(future))
-    shape = schemas.JoinedPart if "views" in outcome else schemas.Inspection
-    return shape.model_validate(outcome)
+    stored = await asyncio.shield(asyncio.wrap_future(future))
+    outcome = dict(stored)
+    replayed = outcome.pop("replayed", False)
+    headers = {"Location": f"{joined.API if 'views' in outcome else inspections.API}/{outcome['id']}"}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return JSONResponse(outcome, 200 if replayed else 201, headers)
 
 
 @router.get("/outputs")

@@ -99,9 +99,6 @@ def _filters(
     min_level: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
 ) -> Filters:
-    for name, time in (("since", since), ("until", until)):
-        if time is not None and (time.tzinfo is None or not 1970 < time.year < 9999):
-            raise ConfigError(f"{name} must be a time with its zone, such as 2026-11-26T12:00:00Z")
     return Filters(
         product=product,
         source=source,
@@ -110,8 +107,8 @@ def _filters(
         verdict=verdict,
         review=review,
         defect=defect,
-        since=since,
-        until=until,
+        since=with_zone("since", since),
+        until=with_zone("until", until),
         min_score=min_score,
         max_score=max_score,
         max_tail=max_tail,
@@ -120,6 +117,13 @@ def _filters(
         min_level=min_level,
         sha256=sha256,
     )
+
+
+def with_zone(name: str, time: datetime | None) -> datetime | None:
+    """Returns a time of a query. Raises ConfigError if it has no zone, or cannot be stored."""
+    if time is not None and (time.tzinfo is None or not 1970 < time.year < 9999):
+        raise ConfigError(f"{name} must be a time with its zone, such as 2026-11-26T12:00:00Z")
+    return time
 
 
 TheFilters = Annotated[Filters, Depends(_filters)]

@@ -91,6 +91,13 @@ class JoinedPart(BaseModel):
     views: dict[str, Inspection | None] = Field(description="null for one that was not inspected.")
 
 
+class JoinedPartPage(BaseModel):
+    """A page of parts of which several views were inspected."""
+
+    items: list[JoinedPart]
+    next: str | None = Field(description="`cursor` of the next page; null on the last.")
+
+
 class InspectionPage(BaseModel):
     """A page of parts."""
 

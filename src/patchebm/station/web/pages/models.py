@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from patchebm.station.services import models, products, shadow, sources
 from patchebm.station.web.bodies import read_file
 from patchebm.station.web.dependencies import DatabaseSession, Engineer, TheStation
+from patchebm.station.web.pages import camera_settings
 from patchebm.station.web.pages.rendering import page
 
 router = APIRouter(include_in_schema=False)
@@ -32,6 +33,7 @@ def details(
         product=found,
         versions=[(model, models.parity(model)) for model in models.versions(session, found)],
         activations=models.activations(session, found, 20),
+        cameras=camera_settings.KINDS,
         states=defaultdict(str, station.sources.states()),
         sources=[one for one in sources.everything(session) if one.product_id == found.id],
     )
