@@ -44,6 +44,7 @@ LEAST: dict[tuple[str, str], str | None] = {
     ("GET", "/products/{product}"): "engineer",
     ("POST", "/products/{product}/models"): "engineer",
     ("POST", "/products/{product}/activate"): "engineer",
+    ("POST", "/products/{product}/roi"): "engineer",
     ("GET", "/products/{product}/trainings"): "engineer",
     ("POST", "/products/{product}/trainings"): "engineer",
     ("GET", "/products/{product}/trainings/{training}"): "engineer",

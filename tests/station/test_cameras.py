@@ -17,11 +17,11 @@ from sqlalchemy import select
 
 from patchebm.errors import ConfigError
 from patchebm.station.database.history import OutboxMessage
+from patchebm.station.services.joining import joined_verdict
 from patchebm.station.sources.frames import Frame
 from patchebm.station.sources.options import Options, without_secrets
 from patchebm.station.sources.picture import PictureWatch
 from patchebm.station.sources.triggers import Triggers
-from patchebm.station.sources.views import joined_verdict
 from tests.station.running import Running, png, wait_for
 from tests.station.streams import BLACK, STILL, Stream, http_stream, rtsp_stream
 

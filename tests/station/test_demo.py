@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder of a demo that has run once, and its first two lines."""
     folder = tmp_path_factory.mktemp("station") / "demo"
     return folder, _run_until(folder, 60)
+
+
+def test_a_port_that_is_taken_is_said_before_a_model_is_trained(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        command = [sys.executable, "-m", "patchebm.cli.main", "station", "demo", "--port", str(port)]
+        command += ["--dir", str(tmp_path / "demo")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1, port {port}" in done.stderr
+    assert "training" not in done.stdout
+    assert not (tmp_path / "demo").exists()
 
 
 def test_it_trains_and_shows_a_line(trained: tuple[Path, list[str]]) -> None:

@@ -26,6 +26,9 @@ _LINE = ("paho", "pymodbus", "snap7", "asyncua")
 _ROLES = "operator, engineer or admin"
 _TOKEN_ROLES = f"line (pushes images alone), {_ROLES}"
 
+_ROI_KEYS = ("x", "y", "width", "height")
+_ROI = "X,Y,WIDTH,HEIGHT in pixels of the image"
+
 _USAGE = """usage: patchebm station COMMAND ...
 
 The inspection station: inspects parts, keeps their history and learns from reviews.
@@ -35,6 +38,8 @@ commands:
   user add DIR NAME    add a person who signs in
   token add DIR NAME   add a token for cameras and programs, and print it
   product add DIR NAME add a product, with its model
+  product change DIR NAME
+                       change its title or its region of interest
   serve DIR            inspect parts, and show pages in a browser
   backup DIR FILE      copy a station, also while it runs
   restore FILE DIR     make a station from a copy
@@ -131,14 +136,44 @@ def _product(argv: Sequence[str]) -> None:
     parser.add_argument("name")
     parser.add_argument("--model", help="bundle that `patchebm export` wrote")
     parser.add_argument("--title", default="", help="what pages show")
+    parser.add_argument("--roi", help=f"region of interest, {_ROI}; default: the whole image")
     values = parser.parse(argv)
+    roi = None if values.roi is None else _roi(values.roi)
 
     from patchebm.station.roles import COMMAND_LINE
     from patchebm.station.setup import add_product
 
     with _open(values.dir) as (station, _):
-        sentence = add_product(station, COMMAND_LINE, values.name, values.title, values.model)
+        sentence = add_product(station, COMMAND_LINE, values.name, values.title, values.model, roi)
     print(sentence)
+
+
+def _change_product(argv: Sequence[str]) -> None:
+    parser = _parser("product change", "Change what a product is called, or which part of its images counts.")
+    parser.add_argument("name")
+    parser.add_argument("--title", help="what pages show")
+    parser.add_argument("--roi", help=f"region of interest, {_ROI}, or none for the whole image")
+    values = parser.parse(argv)
+    if values.title is None and values.roi is None:
+        raise ConfigError("nothing is to be changed; give --title or --roi")
+    roi = None if values.roi is None else {} if values.roi == "none" else _roi(values.roi)
+
+    from patchebm.station.roles import COMMAND_LINE
+    from patchebm.station.services import products
+
+    with _open(values.dir) as (station, _), station.session(write=True) as session:
+        product = products.change(session, COMMAND_LINE, values.name, title=values.title, roi=roi)
+        facts = product.roi
+    region = "the whole image" if facts is None else ",".join(str(facts[key]) for key in _ROI_KEYS)
+    print(f"product: {product.name} ({product.title}), region of interest: {region}")
+
+
+def _roi(text: str) -> dict[str, int]:
+    """Returns a region of interest. Raises ConfigError if the text is none."""
+    words = text.split(",")
+    if len(words) != len(_ROI_KEYS) or not all(word.strip().isdecimal() for word in words):
+        raise ConfigError(f"--roi '{text:.40}' is no region of interest; give {_ROI}, such as 40,20,640,480")
+    return dict(zip(_ROI_KEYS, map(int, words), strict=True))
 
 
 def _serve(argv: Sequence[str]) -> None:
@@ -294,6 +329,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "user add": _user,
     "token add": _token,
     "product add": _product,
+    "product change": _change_product,
     "serve": _serve,
     "backup": _backup,
     "restore": _restore,

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from patchebm.errors import ImageError
-from patchebm.images.decoders import decode
 from patchebm.runtime.bundle_predictor import BundlePredictor, load_bundle
 from patchebm.station.arrival import Arrival, Inspected
 from patchebm.station.database.products import Calibration, ModelVersion, Product
 from patchebm.station.errors import NotFoundError, UnavailableError
 from patchebm.station.images import light, pack_map
+from patchebm.station.roi import Roi, read_inside, roi_of
 from patchebm.station.services.calibrations import facts_of
 from patchebm.station.storage import Storage
 
@@ -46,24 +45,23 @@ class ActiveModel:
         model_id: of which version.
         version: its number.
         calibration_id: by which calibration.
+        roi: region of interest of the product; None for the whole image.
     """
 
     predictor: BundlePredictor
     model_id: int
     version: int
     calibration_id: int
+    roi: Roi | None = None
 
     def inspect(self, arrival: Arrival) -> Inspected:
         """Returns an arrival with its verdict and map.
 
         Raises:
-            ImageError: the image cannot be read or scored.
+            ImageError: the image cannot be read or scored, or the region of interest does not fit it.
         """
-        name = arrival.part or "the image"
-        decoding, path = self.predictor.decoding_, Path(name)
-        samples = decode(arrival.content, path, decoding.page)
-        self.predictor.notices.note(decoding.misfit(samples, path))
-        pixels = decoding.pixels(samples, path)
+        name, roi = arrival.part or "the image", self.roi
+        pixels, width, height = read_inside(self.predictor, arrival.content, name, roi)
         prediction = self.predictor.predict([pixels])[0]
         heat = prediction.heat_map
         if heat is None or not np.isfinite(heat).all():
@@ -71,6 +69,9 @@ class ActiveModel:
         record = prediction.record()
         low, high = self.predictor.heat_range(heat)
         brightness, sharpness = light(pixels)
+        regions = record["regions"]
+        if roi is not None:
+            regions = [roi.on_image_region(region, width, height) for region in regions]
         row = {
             "id": arrival.id,
             "time": arrival.time,
@@ -83,8 +84,8 @@ class ActiveModel:
             "image_sha256": arrival.sha256,
             "image_format": arrival.header.kind,
             "image_size": len(arrival.content),
-            "width": heat.shape[1],
-            "height": heat.shape[0],
+            "width": width,
+            "height": height,
             "score": prediction.score,
             "levels": prediction.levels,
             "tail_probability": prediction.tail_probability,
@@ -94,15 +95,18 @@ class ActiveModel:
             "map_low": low,
             "map_high": high,
             "region_count": record["region_count"],
-            "regions": record["regions"],
+            "regions": regions,
             "hottest": float(heat.max()),
             "brightness": brightness,
             "sharpness": sharpness,
             "defect": "",
+            "roi": None if roi is None else roi.facts,
             "unjoined_id": arrival.unjoined_id,
             "latency_ms": round(1000 * (time.monotonic() - arrival.began), 3),
         }
-        return Inspected(arrival, self.version, row, pack_map(heat, low, high))
+        # Of the whole image, so that it lies on it: nothing is shown where nothing was inspected.
+        whole = heat if roi is None else roi.on_image(heat, width, height, low)
+        return Inspected(arrival, self.version, row, pack_map(whole, low, high))
 
 
 class ActiveModels:
@@ -178,6 +182,7 @@ class ActiveModels:
             select(
                 Product.name,
                 Product.id,
+                Product.roi,
                 ModelVersion.id,
                 ModelVersion.number,
                 ModelVersion.sha256,
@@ -190,14 +195,15 @@ class ActiveModels:
         with self._open_session() as session:
             # The outer joins give None where there is no model.
             rows: Sequence[Any] = session.execute(query).all()
-            for _, product_id, model_id, version, sha256, calibration_id in rows:
-                known = self._active_models.get(product_id)
+            for _, product_id, roi_facts, model_id, version, sha256, calibration_id in rows:
+                known, roi = self._active_models.get(product_id), roi_of(roi_facts)
                 if model_id is None or calibration_id is None:
                     active_models[product_id] = None
                 elif (
                     known is not None
                     and known.model_id == model_id
                     and known.calibration_id == calibration_id
+                    and known.roi == roi
                 ):
                     active_models[product_id] = known
                 else:
@@ -205,7 +211,7 @@ class ActiveModels:
                     calibration = session.get_one(Calibration, calibration_id)
                     predictor.calibration_ = facts_of(calibration)
                     predictor.notices.say = _log.warning
-                    active_models[product_id] = ActiveModel(predictor, model_id, version, calibration_id)
+                    active_models[product_id] = ActiveModel(predictor, model_id, version, calibration_id, roi)
         with self._lock:
             self._active_models = active_models
             self._products = {name: product_id for name, product_id, *_ in rows}

@@ -16,7 +16,7 @@ from patchebm.station.demo_line import DemoPlc, add_line
 from patchebm.station.demo_part import PRODUCT, line_images, train_model
 from patchebm.station.logs import set_up
 from patchebm.station.roles import COMMAND_LINE
-from patchebm.station.serve import serve
+from patchebm.station.serve import listen, serve
 from patchebm.station.services import models, products, users
 from patchebm.station.settings import Settings
 from patchebm.station.setup import make_station, open_settings
@@ -46,6 +46,8 @@ def run_demo(folder: Path | None, host: str, port: int, every: float, *, line: b
     """
     if not 0.01 <= every <= 3600:
         raise ConfigError(f"--every is {every:g}; give seconds, such as 1")
+    # Before a model is trained for a station that could not be served.
+    listen(host, port).close()
     set_up("plain")
     with _folder(folder) as place:
         # A new one at each start: the password is shown, and not stored.

@@ -72,7 +72,7 @@ def serve(
         if path is not None and not os.access(path, os.R_OK):
             raise ConfigError(f"{option} {path} cannot be read; check the path and its permissions")
     with locked(settings):
-        _serve(settings, _listen(host, port), tls_cert, tls_key, listening, beside)
+        _serve(settings, listen(host, port), tls_cert, tls_key, listening, beside)
 
 
 def _serve(
@@ -111,7 +111,8 @@ def _address(listener: socket.socket, *, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{shown}:{port}"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that is bound to an address. Raises ConfigError if the address is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is named: else each answer would wait 40 ms for the
     # receiver's delayed acknowledgement of its headers.

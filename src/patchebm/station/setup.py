@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
@@ -68,8 +69,23 @@ def opened(folder: Path) -> Iterator[tuple[Station, Settings]]:
         station.engine.dispose()
 
 
-def add_product(station: Station, actor: Actor, name: str, title: str, model: str | None) -> str:
+def add_product(
+    station: Station,
+    actor: Actor,
+    name: str,
+    title: str,
+    model: str | None,
+    roi: dict[str, Any] | None = None,
+) -> str:
     """Adds a product, and a model that inspects at once. Returns what was done, as a sentence.
+
+    Args:
+        station: which gets it.
+        actor: who adds it.
+        name: of the product.
+        title: what pages show; the name if empty.
+        model: file of its bundle, or None.
+        roi: region of interest, or None for the whole image.
 
     Raises:
         PatchebmError: the name is taken or cannot be used, or the model cannot be read; then nothing is
@@ -85,7 +101,7 @@ def add_product(station: Station, actor: Actor, name: str, title: str, model: st
             ) from error
         checked = models.verify(content)
     with station.session(write=True) as session:
-        products.add(session, actor, name, title=title)
+        products.add(session, actor, name, title=title, roi=roi)
         if content is None:
             return f"product: {name}, without a model yet"
         version = models.add(

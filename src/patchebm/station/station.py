@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -109,6 +110,8 @@ class Station:
                 was_joined,
                 was_missed,
             )
+        # Of requests that the end of the last process has interrupted.
+        shutil.rmtree(self.storage.uploads(), ignore_errors=True)
         self.active_models.refresh()
         self._writer.start()
         self.inspector.start()

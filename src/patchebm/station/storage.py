@@ -45,6 +45,10 @@ class Storage:
         """Returns where the run folders of trainings lie."""
         return self._folder / "trainings"
 
+    def uploads(self) -> Path:
+        """Returns where files lie that are being uploaded."""
+        return self._folder / "uploads"
+
     def put(self, path: Path, content: bytes) -> None:
         """Writes a file, and waits until it is on the disk. Raises PatchebmError if there is no room."""
         with replacing(path) as temporary:

@@ -39,6 +39,7 @@ class Inspection(Base):
         log_martingale: natural logarithm of the drift martingale after this part.
         review: verdict of the newest review: good, defective or unsure; None without one.
         defect: kind of defect that the newest review names; "" without one.
+        roi: region of interest of the inspection, see `patchebm.station.roi`; None for the whole image.
         unjoined_id: of a view whose part has no joined verdict yet, the same for all its views; else None.
     """
 
@@ -97,6 +98,7 @@ class Inspection(Base):
     log_martingale: Mapped[float | None] = mapped_column(Float(53))
     review: Mapped[str | None] = mapped_column(String(16))
     defect: Mapped[str] = mapped_column(String(64), default="")
+    roi: Mapped[dict[str, Any] | None]
     unjoined_id: Mapped[uuid.UUID | None]
     product: Mapped[Product] = relationship()
     model: Mapped[ModelVersion] = relationship()

@@ -17,8 +17,8 @@ class Product(Base):
     Attributes:
         name: lower-case letters, digits, `-` and `_`; stands in addresses.
         title: what pages show.
-        roi: region of interest `{"box": [left, top, right, bottom]}` as shares of width and height; used
-            where a model is trained; None for the whole image.
+        roi: region of interest, see `patchebm.station.roi`: what lies outside is neither inspected nor learnt
+            from; None for the whole image.
         active_model_id: the model that inspects; None until one is activated.
     """
 

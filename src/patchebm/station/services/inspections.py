@@ -97,6 +97,7 @@ def from_row(row: dict[str, Any], product: str, version: int) -> dict[str, Any]:
         "latency_ms": row["latency_ms"],
         "width": row["width"],
         "height": row["height"],
+        "roi": row["roi"],
         "sha256": row["image_sha256"],
         "image": f"{API}/{part_id}/image" if kept else None,
         "map": f"{API}/{part_id}/map" if kept else None,

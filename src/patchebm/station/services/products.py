@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session, joinedload
 
 from patchebm.errors import ConfigError
 from patchebm.station.database.base import now
+from patchebm.station.database.history import Inspection
 from patchebm.station.database.products import Product
 from patchebm.station.errors import ConflictError, NotFoundError
 from patchebm.station.notices import MODELS, notify
+from patchebm.station.roi import roi_of
 from patchebm.station.roles import Actor
 from patchebm.station.services import audit, names
 
@@ -29,8 +31,12 @@ def add(
     names.slug(name, "product")
     if session.scalar(select(Product.id).where(Product.name == name)) is not None:
         raise ConflictError(f"there is a product '{name}' already; choose another name")
+    facts = None if roi is None else roi_of(roi)
     product = Product(
-        name=name, title=names.line(title, "title", 120) or name, roi=checked_roi(roi), created=now()
+        name=name,
+        title=names.line(title, "title", 120) or name,
+        roi=None if facts is None else facts.facts,
+        created=now(),
     )
     session.add(product)
     session.flush()
@@ -47,21 +53,22 @@ def change(
     title: str | None = None,
     roi: dict[str, Any] | None = None,
 ) -> Product:
-    """Changes what is given of a product; `roi` of `{}` takes the region away.
+    """Changes what is given of a product, by which the next part is inspected; `{}` takes the region away.
 
     Raises:
         NotFoundError: there is no such product.
-        ConfigError: the title or the region cannot be used.
+        ConfigError: the title or the region cannot be used, or the region does not fit the newest image.
     """
     product = get(session, name)
     before = {"title": product.title, "roi": product.roi}
     if title is not None:
         product.title = names.line(title, "title", 120) or name
     if roi is not None:
-        product.roi = checked_roi(roi or None)
+        product.roi = _usable_roi(session, product, roi) if roi else None
     after = {"title": product.title, "roi": product.roi}
     session.flush()
     audit.record(session, actor, "product.change", f"product:{name}", {"before": before, "after": after})
+    notify(session, MODELS)
     return product
 
 
@@ -80,15 +87,18 @@ def everything(session: Session) -> Sequence[Product]:
     return session.scalars(query).all()
 
 
-def checked_roi(roi: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Returns a region of interest. Raises ConfigError if it is no box inside the image."""
-    if roi is None:
-        return None
-    box = roi.get("box")
-    right = isinstance(box, list | tuple) and len(box) == 4 and set(roi) == {"box"}
-    if not right or not all(isinstance(x, int | float) and 0 <= x <= 1 for x in box or ()):
-        raise ConfigError('roi must be {"box": [left, top, right, bottom]}, as shares of width and height')
-    left, top, right_edge, bottom = map(float, box or ())
-    if not (left < right_edge and top < bottom):
-        raise ConfigError("roi is empty; left must be below right, and top below bottom")
-    return {"box": [left, top, right_edge, bottom]}
+def _usable_roi(session: Session, product: Product, facts: dict[str, Any]) -> dict[str, Any]:
+    """Returns a region of interest that may be stored.
+
+    Raises:
+        ConfigError: it is none, or does not fit the newest image of the product.
+    """
+    roi = roi_of(facts)
+    assert roi is not None
+    query = select(Inspection.width, Inspection.height).where(Inspection.product_id == product.id)
+    newest = session.execute(query.order_by(Inspection.id.desc()).limit(1)).first()
+    if newest is not None and not roi.fits(*newest):
+        raise ConfigError(
+            f"the newest image of '{product.name}' has {roi.misfit(*newest)}; draw it within the image"
+        )
+    return roi.facts

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from patchebm.errors import PatchebmError
 from patchebm.runtime.bundle_predictor import load_bundle
+from patchebm.station.roi import read_inside, roi_of
 from patchebm.station.services import inspections, models, products
 from patchebm.station.services.calibrations import facts_of
 from patchebm.station.services.inspections import Filters
@@ -55,7 +56,7 @@ def compare(
     number: int,
     parts: int = PARTS,
 ) -> Comparison:
-    """Returns the comparison with the last parts that still have images.
+    """Returns the comparison with the last parts that still have images, by the region of interest of now.
 
     Args:
         open_session: opens the database for reading; it is closed while the model works.
@@ -72,6 +73,7 @@ def compare(
         product = products.get(session, product_name)
         model = models.get(session, product, number)
         calibration = facts_of(model.calibration) if model.calibration is not None else None
+        roi = roi_of(product.roi)
         path = storage.model(model.sha256)
         found = inspections.search(session, Filters(product=product_name), limit=parts)
         shown = [
@@ -89,7 +91,8 @@ def compare(
         nonlocal unreadable
         for row, image in shown:
             try:
-                said = predictor.predict(storage.get(image), heat_maps=False)[0]
+                pixels, _, _ = read_inside(predictor, storage.get(image), image.name, roi)
+                said = predictor.predict([pixels], heat_maps=False)[0]
             except PatchebmError:
                 unreadable += 1
                 continue

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from patchebm.errors import DataError, PatchebmError
+from patchebm.errors import DataError, ImageError, PatchebmError
+from patchebm.images.decoders import decode
 from patchebm.station.database.history import Inspection
 from patchebm.station.database.products import Product
 from patchebm.station.images import SUFFIXES, checked_header
+from patchebm.station.roi import Roi
 from patchebm.station.storage import Storage
 
 # Confirmed-good parts that are taken at most, the newest ones.
@@ -36,32 +41,45 @@ def confirmed_good(session: Session, storage: Storage, product: Product) -> list
 
 
 def writer_of(
-    uploads: Sequence[tuple[str, bytes]], confirmed: Sequence[Path], megapixels: float
+    uploads: Sequence[tuple[str, Path]], confirmed: Sequence[Path], megapixels: float, roi: Roi | None
 ) -> Callable[[Path], int]:
-    """Returns a function that writes images into a folder and returns how many.
+    """Returns a function that puts images into a folder and returns how many.
+
+    With a region of interest the model learns from what lies inside: the images are cut, without any loss.
+    One image at a time is held in memory.
 
     Args:
-        uploads: name and content of each file; of the name, letters and digits are kept.
-        confirmed: images of parts that were confirmed good.
+        uploads: name and file of each image, which is moved; of the name, letters and digits are kept.
+        confirmed: images of parts that were confirmed good, which are copied.
         megapixels: that an image may have, at most.
+        roi: region of interest of the product; None for whole images.
 
     Raises:
-        ImageError: what was uploaded is no image; names it.
+        ImageError: what was uploaded is no image; names it. The function raises it for an image that the
+            region does not fit.
         DataError: there is no image at all.
     """
-    kinds = [checked_header(content, megapixels, name).kind for name, content in uploads]
+    kinds = [checked_header(path.read_bytes(), megapixels, name).kind for name, path in uploads]
     if not uploads and not confirmed:
         raise DataError("there is no good image to learn from; choose files, or confirm parts in the review")
 
     def write(folder: Path) -> int:
         try:
-            for number, ((name, content), kind) in enumerate(zip(uploads, kinds, strict=True)):
-                (folder / f"{number:05d}{_recognisable(name)}{SUFFIXES[kind]}").write_bytes(content)
+            for number, ((name, path), kind) in enumerate(zip(uploads, kinds, strict=True)):
+                target = folder / f"{number:05d}{_recognisable(name)}{SUFFIXES[kind]}"
+                if roi is None:
+                    shutil.move(path, target)
+                else:
+                    _write_inside(path, target, name, roi)
             count = len(uploads)
             for number, path in enumerate(confirmed):
                 # Retention may have taken one since it was found.
                 if path.exists():
-                    shutil.copyfile(path, folder / f"part-{number:05d}{path.suffix}")
+                    target = folder / f"part-{number:05d}{path.suffix}"
+                    if roi is None:
+                        shutil.copyfile(path, target)
+                    else:
+                        _write_inside(path, target, path.name, roi)
                     count += 1
         except OSError as error:
             raise PatchebmError(
@@ -70,6 +88,29 @@ def writer_of(
         return count
 
     return write
+
+
+def _write_inside(path: Path, target: Path, name: str, roi: Roi) -> None:
+    """Writes what of an image lies in a region: the same numbers, as PNG or .npy."""
+    inside = roi.cut(decode(path.read_bytes(), Path(name)), name)
+    values, white = inside.values, inside.white
+    if inside.inverted and white is not None:
+        values = (white - values).astype(values.dtype)
+    if values.dtype == np.uint8:
+        if inside.alpha is not None:
+            if values.shape[2] == 1:
+                values = np.repeat(values, 3, axis=2)
+            values = np.dstack([values, inside.alpha])
+        packed = io.BytesIO()
+        Image.fromarray(np.squeeze(values, axis=2) if values.shape[2] == 1 else values).save(packed, "PNG")
+        target.with_suffix(".png").write_bytes(packed.getvalue())
+        return
+    if inside.alpha is not None:
+        raise ImageError(
+            f"{name} has more than 8 bits and is transparent in places, which cannot be cut to the region of "
+            "interest; save it without transparency"
+        )
+    np.save(target.with_suffix(".npy"), values)
 
 
 def _recognisable(name: str) -> str:

@@ -116,14 +116,5 @@ async def read_images(request: Request, most_mb: float, most: int) -> dict[str, 
     return found
 
 
-async def read_files(request: Request, field: str) -> list[tuple[str, bytes]]:
-    """Returns names and contents of all files in a field of multipart; a browser that chose none sends one
-    without a name.
-    """
-    async with request.form() as form:
-        uploads = [one for one in form.getlist(field) if isinstance(one, UploadFile) and one.filename]
-        return [(one.filename or "", await one.read()) for one in uploads]
-
-
 def _sentence(limit: int) -> str:
     return f"the body is larger than {limit / MB:g} MB; send less, or raise the limit in station.toml"

@@ -48,7 +48,7 @@ def all_products(session: DatabaseSession, actor: Operator) -> list[schemas.Prod
 @router.post("/products", status_code=201)
 def add_product(session: DatabaseSession, actor: Engineer, body: schemas.NewProduct) -> schemas.Product:
     """Adds a product."""
-    added = products.add(session, actor, body.name, title=body.title, roi=body.roi)
+    added = products.add(session, actor, body.name, title=body.title, roi=_roi(body.roi))
     return schemas.Product.model_validate(_product(added))
 
 
@@ -70,8 +70,10 @@ def one_product(session: DatabaseSession, actor: Operator, product: str) -> sche
 def change_product(
     session: DatabaseSession, actor: Engineer, product: str, body: schemas.ProductChange
 ) -> schemas.Product:
-    """Changes a product's title or region of interest; a region of `{}` takes it away."""
-    changed = products.change(session, actor, product, title=body.title, roi=body.roi)
+    """Changes a product's title or region of interest, by which the next part is inspected."""
+    takes_away = body.roi is None and "roi" in body.model_fields_set
+    roi = {} if takes_away else _roi(body.roi)
+    changed = products.change(session, actor, product, title=body.title, roi=roi)
     return schemas.Product.model_validate(_product(changed))
 
 
@@ -173,6 +175,10 @@ def wanted_calibration(
         return calibrations.at_threshold(facts, body.threshold), "threshold"
     assert body.false_alarm_rate is not None
     return calibrations.at_rate(facts, body.false_alarm_rate), "threshold"
+
+
+def _roi(roi: schemas.Roi | None) -> dict[str, Any] | None:
+    return None if roi is None else roi.model_dump()
 
 
 def _product(product: tables.Product) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from patchebm.station.database.base import iso
+from patchebm.station.roi import MAX_SIDE, MIN_SIDE
 
 Time = Annotated[
     datetime,
@@ -30,6 +31,15 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = Field(description="One sentence that names what is wrong and the fix.")
+
+
+class Roi(Taken):
+    """A region of interest: only what lies inside is inspected, in pixels of the upright image."""
+
+    x: int = Field(ge=0, le=MAX_SIDE, description="Of its left edge.")
+    y: int = Field(ge=0, le=MAX_SIDE, description="Of its upper edge.")
+    width: int = Field(ge=MIN_SIDE, le=MAX_SIDE)
+    height: int = Field(ge=MIN_SIDE, le=MAX_SIDE)
 
 
 class Region(BaseModel):
@@ -65,6 +75,7 @@ class Inspection(BaseModel):
     latency_ms: float
     width: int
     height: int
+    roi: Roi | None = Field(description="Region of interest that was inspected; null for the whole image.")
     sha256: str
     image: str | None = Field(description="Address of the image; null once it is no longer kept.")
     map: str | None = Field(description="Address of the anomaly map.")
@@ -209,7 +220,7 @@ class Product(BaseModel):
 
     name: str
     title: str
-    roi: dict[str, Any] | None
+    roi: Roi | None = Field(description="Region of interest; null for the whole image.")
     model: int | None = Field(description="Version that inspects; null without one.")
     threshold: float | None
     created: Time
@@ -227,14 +238,14 @@ class NewProduct(Taken):
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")
     title: str = Field("", max_length=120)
-    roi: dict[str, Any] | None = None
+    roi: Roi | None = None
 
 
 class ProductChange(Taken):
     """What is to be changed of a product."""
 
     title: str | None = Field(None, max_length=120)
-    roi: dict[str, Any] | None = None
+    roi: Roi | None = Field(None, description="Null takes the region away; left out, it stays.")
 
 
 class Source(BaseModel):

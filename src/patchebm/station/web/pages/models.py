@@ -9,7 +9,9 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from patchebm.station.services import models, products, shadow, sources
+from patchebm.station.roi import MAX_SIDE, MIN_SIDE
+from patchebm.station.services import inspections, models, products, shadow, sources
+from patchebm.station.services.inspections import Filters
 from patchebm.station.web.bodies import read_file
 from patchebm.station.web.dependencies import DatabaseSession, Engineer, TheStation
 from patchebm.station.web.pages import camera_settings
@@ -17,6 +19,7 @@ from patchebm.station.web.pages.rendering import page
 
 router = APIRouter(include_in_schema=False)
 
+Edge = Annotated[int, Form(ge=0, le=MAX_SIDE)]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
@@ -26,17 +29,38 @@ def details(
 ) -> Response:
     """Returns the page of a product."""
     found = products.get(session, product)
+    newest = inspections.search(session, Filters(product=found.name), limit=1)
     return page(
         request,
         "product.html",
         actor,
         product=found,
+        newest=inspections.as_dict(newest[0]) if newest else None,
         versions=[(model, models.parity(model)) for model in models.versions(session, found)],
         activations=models.activations(session, found, 20),
         cameras=camera_settings.KINDS,
+        min_side=MIN_SIDE,
+        max_side=MAX_SIDE,
         states=defaultdict(str, station.sources.states()),
         sources=[one for one in sources.everything(session) if one.product_id == found.id],
     )
+
+
+@router.post("/products/{product}/roi")
+def change_roi(
+    session: DatabaseSession,
+    actor: Engineer,
+    product: str,
+    x: Edge = 0,
+    y: Edge = 0,
+    width: Edge = 0,
+    height: Edge = 0,
+    whole: Annotated[bool, Form()] = False,
+) -> Response:
+    """Sets the region of interest, or takes it away with `whole`."""
+    roi = {} if whole else {"x": x, "y": y, "width": width, "height": height}
+    products.change(session, actor, product, roi=roi)
+    return RedirectResponse(f"/products/{product}", 303)
 
 
 @router.post("/products/{product}/models")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import RedirectResponse, Response
+from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 
+from patchebm.errors import ConfigError
 from patchebm.station.errors import NotFoundError
+from patchebm.station.roi import roi_of
 from patchebm.station.services import audit, models, products
 from patchebm.station.services.training_images import confirmed_good, writer_of
-from patchebm.station.web.bodies import read_files
 from patchebm.station.web.dependencies import DatabaseSession, Engineer, TheStation
 from patchebm.station.web.pages.rendering import page
+from patchebm.station.web.uploads import StreamedRequest, StreamedRoute
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=StreamedRoute)
 
 # Seconds after which the page of a training that runs is loaded again.
 REFRESH = 3
@@ -25,6 +29,14 @@ _REPORT_POLICY = (
 )
 
 Identifier = Annotated[str, Path(max_length=40)]
+
+
+class Wanted(BaseModel):
+    """This class is what the form asks for."""
+
+    rate: float = Field(gt=0, lt=1)
+    confirmed: bool = False
+    quick: bool = False
 
 
 @router.get("/products/{product}/trainings")
@@ -51,26 +63,32 @@ async def begin(
     station: TheStation,
     actor: Engineer,
     product: str,
-    rate: Annotated[float, Form(gt=0, lt=1)],
-    confirmed: Annotated[bool, Form()] = False,
-    quick: Annotated[bool, Form()] = False,
 ) -> Response:
     """Begins to train with the images of the form, and parts that were confirmed good."""
-    uploads = await read_files(request, "images")
+    assert isinstance(request, StreamedRequest)
+    # Not by the signature: a form that is named there is read before it is known who sends it.
+    wanted = _wanted(await request.form())
+    uploads = [(one.name, one.path) for one in request.uploads if one.field == "images"]
 
     def start() -> str:
         with station.session() as session:
             found = products.get(session, product)
-            parts = confirmed_good(session, station.storage, found) if confirmed else []
+            parts = confirmed_good(session, station.storage, found) if wanted.confirmed else []
+            roi = roi_of(found.roi)
         training = station.trainings.begin(
             product,
-            writer_of(uploads, parts, station.settings.megapixels),
-            quick=quick,
-            false_alarm_rate=rate,
+            writer_of(uploads, parts, station.settings.megapixels, roi),
+            quick=wanted.quick,
+            false_alarm_rate=wanted.rate,
             started_by=actor.name,
         )
         with station.session(write=True) as session:
-            facts = {"training": training.id, "images": training.images, "false_alarm_rate": rate}
+            facts = {
+                "training": training.id,
+                "images": training.images,
+                "false_alarm_rate": wanted.rate,
+                "roi": found.roi,
+            }
             audit.record(session, actor, "training.start", f"product:{product}", facts)
         return training.id
 
@@ -140,3 +158,11 @@ def add(station: TheStation, actor: Engineer, product: str, training: Identifier
         added = models.add(session, actor, station.storage, product, content, note=note, checked=checked)
         number = added.number
     return RedirectResponse(f"/products/{product}/compare/{number}", 303)
+
+
+def _wanted(form: FormData) -> Wanted:
+    try:
+        return Wanted.model_validate(dict(form))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{first['loc'][0]}: {first['msg']}") from error
