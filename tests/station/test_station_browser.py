@@ -16,6 +16,7 @@ import pytest
 from tests.browser import Page, open_browser, screenshots
 from tests.station.running import PASSWORD, Running, png, running, wait_for
 from tests.station.test_insights import light
+from tests.station.test_roi import ROI, framed
 
 pytestmark = pytest.mark.station
 
@@ -218,6 +219,48 @@ def test_a_drift_alarm_is_seen_and_every_page_fits_and_is_accessible(
         assert found == {name: [] for name in found}
         if not axe:
             pytest.skip("accessibility not checked: no axe-core ($PATCHEBM_AXE)")
+
+
+def test_a_region_of_interest_is_drawn_and_shown(bundle_file: Path, tmp_path: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    shots = screenshots(tmp_path)
+    with running(tmp_path / "station", bundle_file) as station, open_browser(tmp_path / "profile") as page:
+        person = Person(page, station)
+        person.resize(1024)
+        station.push(framed())
+        person.sign_in()
+        person.go("/products/flange")
+        assert "The whole image is inspected." in person.text("#roi")
+        image = person.find("#draw")
+        # From x 40, y 16 to x 104, y 80 of 128 x 96 pixels; Selenium counts from the middle.
+        across, down = image.size["width"] / 128, image.size["height"] / 96
+        drawing = ActionChains(person.driver).move_to_element_with_offset(
+            image, round((40 - 64) * across), round((16 - 48) * down)
+        )
+        drawing.click_and_hold().move_by_offset(round(64 * across), round(64 * down)).release().perform()
+        drawn = {key: int(person.find(f"#roi-form [name={key}]").get_attribute("value")) for key in ROI}
+        assert all(abs(drawn[key] - ROI[key]) <= 1 for key in ROI), drawn
+        for key, value in ROI.items():
+            person.fill(f"#roi-form [name={key}]", str(value))
+            assert person.find("#roi-box").get_attribute(key) == str(value)
+        person.follow("#roi-form button")
+        assert "64 × 64 pixels from x 40, y 16 on." in person.text("#roi")
+        part = station.push(framed(), part="F-001").json()
+        assert part["roi"] == ROI
+        for name, path in (("roi-product", "/products/flange"), ("roi-part", f"/parts/{part['id']}")):
+            for width in WIDTHS:
+                person.resize(width)
+                person.go(path)
+                content, window = page.widths()
+                assert content <= window, f"{name} scrolls sideways at {width} px"
+                page.screenshot(shots / f"station-{name}-{width}.png")
+        assert person.find(".roi rect").get_attribute("width") == "64"
+        # Taken away again.
+        person.go("/products/flange")
+        person.follow("[name=whole]")
+        assert "The whole image is inspected." in person.text("#roi")
+        person.check_quiet()
 
 
 def violations(person: Person, axe: Path) -> list[str]:
