@@ -90,7 +90,7 @@ def help_of(verb: str) -> str:
     text = printed("--help")
     if verb in ("station", "fleet"):
         # They have commands, each with options of its own.
-        commands = re.findall(r"^  ([a-z]+(?: add)?) ", text, re.MULTILINE)
+        commands = re.findall(r"^  ([a-z]+(?: add| change)?) ", text, re.MULTILINE)
         texts = [printed(f"{command} --help") for command in commands]
         return "\n".join([text, *texts])
     return text + printed("--help-all") if "--help-all" in text else text

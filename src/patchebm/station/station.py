@@ -72,7 +72,12 @@ class Station:
         self.live = Live()
         self.metrics = Metrics()
         self.active_models = ActiveModels(self.session, self.storage)
-        self._writer = Writer(lambda: self.session(write=True), self.storage, self._stored)
+        self._writer = Writer(
+            lambda: self.session(write=True),
+            self.storage,
+            self._stored,
+            lambda: self.inspector.waiting > 0,
+        )
         self.inspector = Inspector(settings, self.session, self.active_models, self._writer)
         self.sources = Sources(self.session, self.inspector.receive, self.inspector.miss, self.live.publish)
         self.outputs = Dispatcher(self.session, StationLine(self))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 # Parts in one transaction, at most.
 BATCH = 64
+# Seconds that a transaction waits for further parts, where some wait to be inspected.
+DELAY = 0.004
 # Files that are written at once.
 AT_ONCE = 16
 # Seconds between two attempts to store what cannot be sent again: parts that were missed.
@@ -48,6 +51,7 @@ class Writer:
         open_session: opens the database for writing.
         storage: gets images and maps.
         stored: called with what a transaction stored, after its commit.
+        more_come: says whether parts wait to be inspected.
     """
 
     def __init__(
@@ -55,10 +59,12 @@ class Writer:
         open_session: OpenSession,
         storage: Storage,
         stored: Callable[[Sequence[Outcome]], None],
+        more_come: Callable[[], bool],
     ) -> None:
         self._open_session = open_session
         self._storage = storage
         self._stored = stored
+        self._more_come = more_come
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         # Missed parts that could not be stored yet: nobody sends them again.
         self._owed: list[Missed] = []
@@ -86,11 +92,14 @@ class Writer:
             batch: list[Inspected | Missed] = []
             try:
                 entry = self._entries.get(timeout=RETRY if self._owed else None)
+                until = time.monotonic() + DELAY
                 while entry is not None:
                     batch.append(entry)
                     if len(batch) == BATCH:
                         break
-                    entry = self._entries.get_nowait()
+                    # Others are on their way: they share the transaction, and the disk is waited for once.
+                    wait = until - time.monotonic() if self._more_come() else 0.0
+                    entry = self._entries.get(wait > 0, max(wait, 0.0))
                 going = entry is not None
             except queue.Empty:
                 pass
