@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -139,6 +140,28 @@ def test_the_energy_rises_on_negatives_and_falls_on_data() -> None:
     with torch.no_grad():
         assert network(draw(100, generator(5))[0]).mean() < -1
         assert network(uniform(100, generator(6))[0]).mean() > 1
+
+
+class _Data:
+    """Negatives that are data."""
+
+    from_data = True
+
+    def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return draw(n, generator)
+
+
+@pytest.mark.parametrize("statistics", ["data", "own", "shared"])
+def test_batch_norm_opens_no_gap_between_data_and_data(
+    statistics: Literal["data", "own", "shared"], tmp_path: Path
+) -> None:
+    training = replace(PLAIN, steps=60, batch_size=16, negatives_statistics=statistics)
+    fit(WideResNetEnergy(3, generator=generator(1), norm="batch"), _Data(), training, folder=tmp_path)
+    (file,) = tmp_path.rglob("metrics.csv")
+    with file.open() as stream:
+        gaps = [float(point["energy/gap"]) for point in csv.DictReader(stream)]
+    # Only chance tells one batch from another.
+    assert abs(sum(gaps)) / len(gaps) < 0.1
 
 
 def test_no_steps_train_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Which statistics batch norm normalises negatives by, and whether they leave a trace in the data's."""
+"""Which statistics batch norm normalises data and negatives by in the loss, and which it keeps."""
 
 from __future__ import annotations
 
@@ -6,13 +6,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from patchebm.energy.base import Energy, Position
+
+Kind = Literal["data", "own", "shared"]
+
+
+def energies(
+    energy: Energy,
+    data: tuple[Tensor, Position | None],
+    negatives: tuple[Tensor, Position | None],
+    kind: Kind,
+) -> tuple[Tensor, Tensor]:
+    """Compute the energies of data and of negatives that a loss compares, by statistics of one kind for both.
+
+    Both have to be normalised alike. An energy whose data meet the statistics of their batch and whose
+    negatives meet the running ones is two functions of the same weights, and a loss falls fastest by moving
+    these apart: on `bottle` it read a gap of +0.67 after 50 steps while chains and scores, which meet the
+    running statistics alone, had one of -0.71.
+
+    Args:
+        energy: with any number of batch-norm layers; in evaluation mode afterwards.
+        data: views `(B, ...)` and their positions. They are mixed into the running statistics.
+        negatives: the same `(B', ...)`.
+        kind: of the statistics; see `batch_statistics`.
+
+    Returns:
+        `(B,)` and `(B',)`.
+    """
+    (views, position), (others, other_position) = data, negatives
+    if kind == "data":
+        if any(isinstance(module, _BatchNorm) for module in energy.modules()):
+            energy.train()
+            with torch.no_grad():
+                energy.at(position)(views)
+        energy.eval()
+        return energy.at(position)(views), energy.at(other_position)(others)
+    with batch_statistics(energy, kind):
+        negative_energy = energy.at(other_position)(others)
+    with batch_statistics(energy, "shared"):
+        return energy.at(position)(views), negative_energy
 
 
 @contextmanager
-def batch_statistics(energy: nn.Module, kind: Literal["data", "own", "shared"]) -> Iterator[None]:
-    """Put an energy into the mode in which it is given negatives, for the length of a `with` block.
+def batch_statistics(energy: nn.Module, kind: Kind) -> Iterator[None]:
+    """Put an energy into the mode in which it is given a batch, for the length of a `with` block.
 
     After the block the energy is in evaluation mode.
 

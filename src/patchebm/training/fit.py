@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from patchebm.config.training import SamplerConfig, TrainingConfig
 from patchebm.energy.base import Energy
 from patchebm.errors import DivergedError
-from patchebm.training.batch_statistics import batch_statistics
+from patchebm.training.batch_statistics import energies
 from patchebm.training.checkpoint import Checkpoint
 from patchebm.training.guard import DivergenceGuard, Stateful
 from patchebm.training.log import TrainingLog
@@ -122,10 +122,9 @@ def fit_network(
             if negatives.from_data:
                 # With noise on the data alone, nothing but the noise would be learnt.
                 moved = noisy(moved)
-            with batch_statistics(energy, training.negatives_statistics):
-                negative_energy = energy.at(position)(moved)
-            energy.train()
-            data_energy = energy.at(data_position)(data)
+            data_energy, negative_energy = energies(
+                energy, (data, data_position), (moved, position), training.negatives_statistics
+            )
 
             loss = LOSSES[training.objective](data_energy, negative_energy, training.energy_penalty)
             gap = float(negative_energy.detach().mean() - data_energy.detach().mean())
