@@ -98,6 +98,22 @@ class Log(RunLog):
         """Set, variant and seed of each finished run."""
         return {(row["set"], row["variant"], row["seed"]) for row in self.rows}
 
+    def restore(self, keys: Sequence[str]) -> None:
+        """Takes in the runs of the `results.json` beside the log that it lacks.
+
+        The log is not committed, and results are: so a fresh checkout loses no run and measures none again.
+
+        Args:
+            keys: of a row, by which a run is known.
+        """
+        file = self.file.with_name("results.json")
+        if not file.exists():
+            return
+        known = {tuple(row.get(key) for key in keys) for row in self.rows}
+        for row in json.loads(file.read_text(encoding="utf-8"))["runs"]:
+            if tuple(row.get(key) for key in keys) not in known:
+                super().keep(row)
+
     def keep(self, row: dict[str, Any]) -> None:
         """Appends a run to the file and prints it."""
         super().keep(row)

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.thesis.__main__ import UNFINISHED, main
 from benchmarks.thesis.tables import results, tables
-from benchmarks.thesis.variants import CHANGES, configuration
+from benchmarks.thesis.variants import CHANGES, SAME_TRAINING, configuration
 from tests.tiny import write_set
 
 
@@ -32,19 +32,30 @@ def test_a_run_that_was_stopped_goes_on_and_is_not_repeated(tmp_path: Path) -> N
         "--out",
         f"{tmp_path / 'out'}",
     ]
-    words += ["--quick", "--device", "cpu", "--variants", "thesis-small"]
+    words += ["--quick", "--device", "cpu", "--variants", "thesis-small", "positions standardised"]
     # In a process of its own: where the time ends amid an import, that module is broken from then on.
     stopped = subprocess.run([sys.executable, "-m", "benchmarks.thesis", *words, "--minutes", "0.01"])
     assert stopped.returncode == UNFINISHED
     assert [row["variant"] for row in logged(tmp_path / "out")] in ([], ["controls"])
     assert main(words) == 0
     assert main(words) == 0
-    controls, row = logged(tmp_path / "out")
+    controls, row, twin = logged(tmp_path / "out")
     assert controls["variant"] == "controls"
+    # The second variant only scores otherwise: its training is the first one's.
+    assert twin["variant"] == "positions standardised"
+    assert "step_seconds" not in twin
+    assert twin["chains"] == row["chains"]
     assert (row["set"], row["variant"], row["seed"], row["steps"]) == ("flange", "thesis-small", 0, 5)
     assert set(row["levels"]) == set(row["oracle"]) == {"patch", "image", "ensemble"}
     assert row["rollbacks"] == 0
     assert row["step_cpu_seconds"] > 0
+    assert set(row["held_out"]) == {"patch", "image", "ensemble"}
+    assert all(0 <= one["auroc"] <= 1 for one in row["held_out"].values())
+    # Without its log, which is not committed, it neither loses a run nor repeats one.
+    lines = (tmp_path / "out" / "log.jsonl").read_bytes()
+    (tmp_path / "out" / "log.jsonl").unlink()
+    assert main(words) == 0
+    assert (tmp_path / "out" / "log.jsonl").read_bytes() == lines
     assert json.loads((tmp_path / "out" / "results.json").read_text())["full_size"].startswith("not run")
     assert "| thesis-small ensemble | " in (tmp_path / "out" / "table.md").read_text()
 
@@ -57,10 +68,16 @@ def test_every_variant_is_a_configuration() -> None:
         assert (config == recipe) == (variant == "thesis-small")
         for name in config.levels:
             network = config.level(name).network
-            if variant == "Gaussian alone":
+            if variant.startswith("Gaussian alone"):
                 assert network is None
             else:
-                assert network.training.steps == (0 if variant == "untrained" else 40)
+                assert network.training.steps == (0 if variant.startswith("untrained") else 40)
+    for variant, twin in SAME_TRAINING.items():
+        config, other = configuration(variant, 0, 40), configuration(twin, 0, 40)
+        assert config != other
+        for name in config.levels:
+            assert config.level(name).network == other.level(name).network
+            assert config.level(name).base == other.level(name).base
     own = configuration("image-baseline", 0, None).level("image").network
     small = configuration("thesis-small", 0, None).level("image").network
     assert (own.depth, own.width) == (small.depth, small.width)
@@ -127,6 +144,18 @@ def test_tables_keep_lengths_apart_and_name_what_gave_up(rows: list[dict[str, An
     assert "| SGLD, as far | – | – | – | – | 0.50 |" in found["ablation.md"]
     assert "| SGLD, as far patch | 1 | 0.100 | 0.200 | -0.30 | 4.0 | 0 of 1 | 1 of 1 |" in found["chains.md"]
     assert "means over bottle seed 0:" in found["ablation.md"]
+
+
+def test_what_variants_are_chosen_by_stands_beside_what_test_images_say(rows: list[dict[str, Any]]) -> None:
+    figures = {level: {"gap": 1.5, "auroc": 0.75} for level in ("patch", "image", "ensemble")}
+    for row in rows[:1]:
+        row["held_out"] = figures
+    line = (
+        "| bottle, thesis-small | 1 | +1.50 | 0.750 | 0.600 | +1.50 | 0.750 | 0.700 | +1.50 | 0.750 | 0.800 |"
+    )
+    longest, shorter = tables(rows)["choice.md"].split("**40 steps**")
+    assert line in shorter
+    assert "No run of this length" in longest
 
 
 def test_nothing_that_was_run_is_a_table_too() -> None:

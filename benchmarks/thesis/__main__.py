@@ -1,9 +1,9 @@
 """The thesis, run as written: chains that move, what each part of the recipe is worth, and the baseline.
 
 Everything is fitted on train/good alone; the test folders are scored once, after the last step. A run that is
-in log.jsonl is not repeated, and one that was stopped goes on from its last checkpoint, so that a killed
-benchmark goes on where it stopped. `--steps` shortens all trainings alike, and rows of different lengths
-stand in tables of their own. `--variants` without a name makes the tables alone.
+in log.jsonl or in the committed results.json is not repeated, and one that was stopped goes on from its last
+checkpoint, so that a killed benchmark goes on where it stopped. `--steps` shortens all trainings alike, and
+rows of different lengths stand in tables of their own. `--variants` without a name makes the tables alone.
 
     python -m benchmarks.thesis                                          # some days of one core
     python -m benchmarks.thesis --steps 100 --sets bottle --seeds 0      # what a busy machine does in an hour
@@ -16,6 +16,7 @@ With `--minutes` it stops after so long, says so and exits with 3 as long as som
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -27,12 +28,13 @@ from benchmarks.common import QUICK_STEPS, Log, options, parse, write_results
 from benchmarks.controls import evaluate_controls
 from benchmarks.thesis.runs import CHECKPOINT, one_run, steps_of
 from benchmarks.thesis.tables import results, tables
-from benchmarks.thesis.variants import CHANGES, SMALL, configuration
+from benchmarks.thesis.variants import CHANGES, FULL_SIZE, SAME_TRAINING, SMALL, configuration
 from patchebm.images.folders import open_image_set
 
 HERE = Path(__file__).resolve().parent
 SETS = ("bottle", "screw", "solar_poly", "circuitboard")
 UNFINISHED = 3
+KEYS = ("set", "variant", "seed", "steps")
 
 
 class PieceOverError(BaseException):
@@ -56,7 +58,7 @@ def piece(minutes: float | None) -> Iterator[None]:
 
 def run_all(log: Log, arguments: argparse.Namespace) -> None:
     """Measures what is not in the log."""
-    done = {(row["set"], row["variant"], row["seed"], row.get("steps")) for row in log.rows}
+    done = {tuple(row.get(key) for key in KEYS) for row in log.rows}
     for seed in arguments.seeds if arguments.variants else ():
         for name in arguments.sets:
             image_set = open_image_set(arguments.data / name)
@@ -70,11 +72,18 @@ def run_all(log: Log, arguments: argparse.Namespace) -> None:
                 if (name, variant, seed, length) in done:
                     continue
                 print(f"-- {name}, {variant}, seed {seed}, {length} steps", file=sys.stderr)
-                folder = arguments.out / "runs" / f"{name}-{variant.replace(' ', '-')}-{seed}-{length}"
+                folder, twin = (
+                    arguments.out / "runs" / f"{name}-{other.replace(' ', '-')}-{seed}-{length}"
+                    for other in (variant, SAME_TRAINING.get(variant, variant))
+                )
+                if twin.exists() and not folder.exists():
+                    # Nothing is left to train: only what is made of the energies differs.
+                    shutil.copytree(twin, folder)
                 row = one_run(image_set, variant, seed, steps=steps, folder=folder, device=arguments.device)
                 log.keep({**row, "device": device_name(arguments.device), "commit": arguments.commit})
-                for checkpoint in folder.rglob(CHECKPOINT):
-                    checkpoint.unlink()
+                if variant in FULL_SIZE:
+                    for checkpoint in folder.rglob(CHECKPOINT):
+                        checkpoint.unlink()
 
 
 def device_name(asked: str) -> str:
@@ -102,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--commit", help="name of the code that runs, kept in each row")
     arguments = parse(parser, argv)
     log = Log(arguments.out)
+    log.restore(KEYS)
     over = False
     try:
         with piece(arguments.minutes):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.thesis.held_out import held_out
 from benchmarks.thesis.variants import configuration
 from patchebm.config.base import RunConfig
 from patchebm.errors import DivergedError
@@ -47,7 +48,8 @@ def one_run(
         device: where the networks are trained.
 
     Returns:
-        Image AUROC and oracle balanced accuracy of each level, chains of each level (means over the last
+        Image AUROC and oracle balanced accuracy of each level, how it tells held-out good images from damaged
+        ones, chains of each level (means over the last
         quarter of the curves), roll-backs of the guard, and seconds of a step; of a training that the guard
         gave up, what it said instead of figures on images.
     """
@@ -81,6 +83,7 @@ def one_run(
         levels = evaluate(detector, image_set, pixels=False)["levels"]
         row["levels"] = {name: level["image_auroc"] for name, level in levels.items()}
         row["oracle"] = {name: level["oracle_balanced_accuracy"] for name, level in levels.items()}
+        row["held_out"] = held_out(detector, image_set.train)
     return row
 
 

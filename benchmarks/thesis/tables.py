@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.thesis.variants import ABLATIONS, CHANGES, COMPARED, FULL_SIZE
+from benchmarks.thesis.variants import ABLATIONS, CHANGES, COMPARED, FULL_SIZE, SUPERSEDED
 from patchebm.evaluation.summary import Columns, markdown, summarise, table
 
 Row = dict[str, Any]
 # Variants without a training stand beside every length.
-LENGTHLESS = ("controls", "Gaussian alone", "untrained")
+LENGTHLESS = (
+    "controls",
+    "Gaussian alone",
+    "untrained",
+    "Gaussian alone, positions standardised",
+    "untrained, positions standardised",
+)
+LEVELS = ("patch", "image", "ensemble")
 OURS, BASELINE = "thesis-small ensemble", "image-baseline image"
 
 
@@ -87,16 +94,17 @@ def points(rows: list[Row]) -> dict[str, Any]:
 
 def tables(rows: list[Row]) -> dict[str, str]:
     """Returns Markdown: the recipe and what it is compared with, and what each part is worth."""
-    compared, parts, said = [], [], []
+    compared, parts, said, chosen = [], [], [], []
     for steps in lengths(rows):
         own = at_length(rows, steps)
         title = f"**{steps if isinstance(steps, str) else f'{steps} steps'}**\n\n"
-        shown = [row for row in own if row["variant"] in (*COMPARED, *FULL_SIZE, "controls")]
+        shown = [row for row in own if row["variant"] in (*COMPARED, *FULL_SIZE, *SUPERSEDED, "controls")]
         names = sets_of(shown)
         compared.append(
             title + table(ordered(summarise(columns(shown, "levels"), names, partial=True)), names)
         )
         said.append(title + motion(own))
+        chosen.append(title + choice(own))
         if any(row["variant"] in ABLATIONS for row in own):
             parts.append(title + ablation(own))
     nothing = "Nothing has been run yet.\n"
@@ -104,12 +112,53 @@ def tables(rows: list[Row]) -> dict[str, str]:
         "table.md": "\n".join(compared) or nothing,
         "ablation.md": "\n".join(parts) or nothing,
         "chains.md": "\n".join(said) or nothing,
+        "choice.md": "\n".join(chosen) or nothing,
     }
+
+
+def choice(rows: list[Row]) -> str:
+    """Returns a table of what variants are chosen by, with what test images say beside it.
+
+    A row is a variant on a set, with means over its seeds: gap and AUROC of held-out good images against the
+    same with synthetic defects, level by level, and the image AUROC of test images.
+    """
+    runs: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if "held_out" in row:
+            runs.setdefault((row["set"], row["variant"]), []).append(row)
+    lines = []
+    for name, variant in sorted(
+        runs, key=lambda key: (sets_of(rows).index(key[0]), list(CHANGES).index(key[1]))
+    ):
+        own = runs[name, variant]
+
+        def cells(level: str, own: list[Row] = own) -> list[str]:
+            known = [row for row in own if level in row["levels"]]
+            if not known:
+                return ["–"] * 3
+            gap, held, test = (
+                float(np.mean([pick(row) for row in known]))
+                for pick in (
+                    lambda row: row["held_out"][level]["gap"],
+                    lambda row: row["held_out"][level]["auroc"],
+                    lambda row: row["levels"][level],
+                )
+            )
+            return [f"{gap:+.2f}", f"{held:.3f}", f"{test:.3f}"]
+
+        lines.append(
+            [f"{name}, {variant}", f"{len(own)}", *(cell for level in LEVELS for cell in cells(level))]
+        )
+    if not lines:
+        return "No run of this length was scored on held-out images.\n"
+    figures = ("gap", "held-out AUROC", "test AUROC")
+    head = ["set, variant", "seeds", *(f"{level}: {figure}" for level in LEVELS for figure in figures)]
+    return markdown(head, lines)
 
 
 def ordered(summary: dict[str, Any]) -> dict[str, Any]:
     """Returns the summary with the variants in the order of `CHANGES`, controls last."""
-    variants = list(CHANGES)
+    variants = [*CHANGES, *SUPERSEDED]
 
     def rank(column: str) -> int:
         return next((i for i, name in enumerate(variants) if column.startswith(f"{name} ")), len(variants))
@@ -120,7 +169,7 @@ def ordered(summary: dict[str, Any]) -> dict[str, Any]:
 def motion(rows: list[Row]) -> str:
     """Returns a table of how chains moved, level by level, with means over the runs."""
     lines = []
-    for variant in CHANGES:
+    for variant in (*CHANGES, *SUPERSEDED):
         own = [row for row in rows if row["variant"] == variant and any(row.get("chains", {}).values())]
         for level in own[0]["chains"] if own else ():
             known = [row["chains"][level] for row in own if row["chains"].get(level)]

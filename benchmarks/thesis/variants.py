@@ -19,6 +19,7 @@ def _both(network: Mapping[str, Any] | None, **level: Any) -> dict[str, Any]:
 
 
 _GAUSSIAN = {"base": {"kind": "gaussian", "floor": 1e-4}}
+_STANDARDISED = {"score": {"standardise_positions": True}}
 # PYLD-10-5 with steps of 0.2 goes through the network 10 times, and reaches as far as 50 steps of 0.2.
 _SGLD = {"kind": "sgld", "lr": 0.2, "noise": 0.0, "buffer_size": 100}
 
@@ -35,15 +36,33 @@ CHANGES: dict[str, Mapping[str, Any]] = {
     "no batch norm": _both({"norm": "none"}),
     "with the Gaussian as base": _both({"tilt": True}, **_GAUSSIAN),
     # Remedies for what the recipe alone may lack.
-    "positions standardised": _both({}, score={"standardise_positions": True}),
+    "positions standardised": _both({}, **_STANDARDISED),
     "energy penalty": _both({"training": {"energy_penalty": 1e-3}}),
     # A network that is a fifth as wide moves a fifth as far at the same rate of Adam (Yang et al. 2022, muP).
     "learning rate for the width": _both({"training": {"lr": 5e-4}}),
     "no noise on data": _both({"training": {"data_noise": 0.0}}),
+    "no noise on data, positions standardised": _both({"training": {"data_noise": 0.0}}, **_STANDARDISED),
+    "Gaussian base, positions standardised": _both({"tilt": True}, **_GAUSSIAN, **_STANDARDISED),
+    "no noise on data, Gaussian base, positions standardised": _both(
+        {"tilt": True, "training": {"data_noise": 0.0}}, **_GAUSSIAN, **_STANDARDISED
+    ),
+    "Gaussian alone, positions standardised": _both(None, **_GAUSSIAN, **_STANDARDISED),
+    "untrained, positions standardised": _both({"training": {"steps": 0}}, **_STANDARDISED),
     "thesis": _both({"training": {"checkpoint_every": FULL_SIZE_CHECKPOINTS}}),
     "jempp": _both({"training": {"checkpoint_every": FULL_SIZE_CHECKPOINTS}}),
 }
 """What each variant changes of its preset: `thesis-small` unless it has the name of another one."""
+
+SAME_TRAINING = {
+    "positions standardised": "thesis-small",
+    "no noise on data, positions standardised": "no noise on data",
+    "Gaussian base, positions standardised": "with the Gaussian as base",
+}
+"""Variants that differ from another one only in what is made of the energies once they are trained."""
+
+SUPERSEDED = ("thesis-small, before the fix", "image-baseline, before the fix")
+"""Runs of code whose loss normalised data by their batch, and negatives by the running statistics. They are
+kept for what they show, and cannot be run again."""
 
 PRESETS = ("image-baseline", "thesis", "jempp")
 FULL_SIZE = ("thesis", "jempp")

@@ -147,7 +147,7 @@ def fit_network(
             if averaged is not None:
                 averaged.update_parameters(learner)
 
-            values = {
+            values: dict[str, Tensor | float] = {
                 "loss": loss.detach(),
                 "energy/data": data_energy.detach().mean(),
                 "energy/negatives": negative_energy.detach().mean(),
