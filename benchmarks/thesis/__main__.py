@@ -78,7 +78,10 @@ def run_all(log: Log, arguments: argparse.Namespace) -> None:
                 )
                 if twin.exists() and not folder.exists():
                     # Nothing is left to train: only what is made of the energies differs.
-                    shutil.copytree(twin, folder)
+                    copied = folder.with_name(f"{folder.name}.part")
+                    shutil.rmtree(copied, ignore_errors=True)
+                    shutil.copytree(twin, copied)
+                    copied.rename(folder)
                 row = one_run(image_set, variant, seed, steps=steps, folder=folder, device=arguments.device)
                 log.keep({**row, "device": device_name(arguments.device), "commit": arguments.commit})
                 if variant in FULL_SIZE:
