@@ -104,8 +104,10 @@ def tables(rows: list[Row]) -> dict[str, str]:
             title + table(ordered(summarise(columns(shown, "levels"), names, partial=True)), names)
         )
         said.append(title + motion(own))
-        chosen.append(title + choice(own))
-        if any(row["variant"] in ABLATIONS for row in own):
+        trained = [row for row in own if row["variant"] not in LENGTHLESS]
+        if any("held_out" in row for row in trained):
+            chosen.append(title + choice(own))
+        if any(row["variant"] in ABLATIONS for row in trained):
             parts.append(title + ablation(own))
     nothing = "Nothing has been run yet.\n"
     return {
@@ -149,8 +151,6 @@ def choice(rows: list[Row]) -> str:
         lines.append(
             [f"{name}, {variant}", f"{len(own)}", *(cell for level in LEVELS for cell in cells(level))]
         )
-    if not lines:
-        return "No run of this length was scored on held-out images.\n"
     figures = ("gap", "held-out AUROC", "test AUROC")
     head = ["set, variant", "seeds", *(f"{level}: {figure}" for level in LEVELS for figure in figures)]
     return markdown(head, lines)
@@ -213,12 +213,15 @@ def ablation(rows: list[Row]) -> str:
         if not own:
             continue
         cells = [
-            f"{np.mean([row['levels'][level] for row in scored]):.3f}" if scored else "–"
-            for level in ("patch", "image", "ensemble")
+            _mean([row["levels"][level] for row in scored if level in row["levels"]]) for level in LEVELS
         ]
-        oracle = f"{np.mean([row['oracle']['ensemble'] for row in scored]):.3f}" if scored else "–"
+        oracle = _mean([row["oracle"]["ensemble"] for row in scored if "ensemble" in row["oracle"]])
         seconds = [row["step_cpu_seconds"] for row in own if "step_cpu_seconds" in row]
         lines.append([variant, *cells, oracle, f"{np.mean(seconds):.2f}" if seconds else "–"])
     head = ["variant", "patch", "image", "ensemble", "oracle balanced accuracy", "CPU seconds a step"]
     where = ", ".join(f"{name} seed {seed}" for name, seed in common)
     return f"Image AUROC, means over {where or 'nothing that all have'}:\n\n" + markdown(head, lines)
+
+
+def _mean(values: list[float]) -> str:
+    return f"{np.mean(values):.3f}" if values else "–"

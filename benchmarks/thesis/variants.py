@@ -41,6 +41,10 @@ CHANGES: dict[str, Mapping[str, Any]] = {
     # A network that is a fifth as wide moves a fifth as far at the same rate of Adam (Yang et al. 2022, muP).
     "learning rate for the width": _both({"training": {"lr": 5e-4}}),
     "no noise on data": _both({"training": {"data_noise": 0.0}}),
+    "no noise on data, image level alone": {
+        "levels": ["image"],
+        "image": {"network": {"training": {"data_noise": 0.0}}},
+    },
     "no noise on data, positions standardised": _both({"training": {"data_noise": 0.0}}, **_STANDARDISED),
     "Gaussian base, positions standardised": _both({"tilt": True}, **_GAUSSIAN, **_STANDARDISED),
     "no noise on data, Gaussian base, positions standardised": _both(
@@ -55,10 +59,11 @@ CHANGES: dict[str, Mapping[str, Any]] = {
 
 SAME_TRAINING = {
     "positions standardised": "thesis-small",
+    "no noise on data": "no noise on data, image level alone",
     "no noise on data, positions standardised": "no noise on data",
     "Gaussian base, positions standardised": "with the Gaussian as base",
 }
-"""Variants that differ from another one only in what is made of the energies once they are trained."""
+"""Variants whose networks, or one of them, are those of another one: trained once, they are taken over."""
 
 SUPERSEDED = ("thesis-small, before the fix", "image-baseline, before the fix")
 """Runs of code whose loss normalised data by their batch, and negatives by the running statistics. They are
