@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
+from patchebm.detector.kept_maps import Cells, KeptCells, KeptEvidence
 from patchebm.detector.level import (
     Calibrated,
     Level,
@@ -23,7 +24,8 @@ from patchebm.detector.level import (
 from patchebm.detector.weights import detection_weights
 from patchebm.energy import ResidualEnergy
 from patchebm.energy.fused import Evidence, cells_of, positive_log
-from patchebm.energy.position_gaussian import Moments, PositionGaussian, zones_for
+from patchebm.energy.moments import BATCH, SHIFT_IMAGES, Moments, MomentSums, shift_of
+from patchebm.energy.position_gaussian import PositionGaussian, zones_for
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.features.joining import smoother
 from patchebm.images.folds import assign_folds
@@ -38,22 +40,6 @@ GOOD_CELLS, CLEAN_CELLS = 60_000, 40_000
 DAMAGED, TOUCHED = 0.3, 0.01
 # Residuals of a grossly different image would drown all others in half precision.
 MAX_RESIDUAL = 60.0
-# Images whose mean is subtracted from all before squares are added up.
-SHIFT_IMAGES = 50
-
-
-class Cells(NamedTuple):
-    """Residuals of one image that networks are trained on, each `(n, C)` float16.
-
-    Attributes:
-        good: of the image itself.
-        clean: of undamaged places of its damaged versions.
-        damaged: of damaged places of these.
-    """
-
-    good: Tensor
-    clean: Tensor
-    damaged: Tensor
 
 
 class PositionLevel(Level):
@@ -100,12 +86,16 @@ class PositionLevel(Level):
             self.register_buffer(buffer, None)
 
     def training_views(self, image: Tensor, cells: int, generator: torch.Generator) -> None:
-        """Keep nothing beside what `held_out_view` keeps, on which all is fitted."""
+        """Keep nothing beside what `held_out_view` keeps and `new_sums` adds up, on which all is fitted."""
         del image, cells, generator
 
     def held_out_view(self, image: Tensor) -> Tensor:
         """Return the joined map in half precision, which moves an energy by far less than images differ."""
         return image.half()
+
+    def new_sums(self, device: torch.device) -> MomentSums:
+        """Return what adds up the maps of images that are not held out, for the Gaussians."""
+        return MomentSums(self.zones, device)
 
     def fit(
         self,
@@ -123,26 +113,26 @@ class PositionLevel(Level):
         threshold with it. Networks are trained without each outer fold. New images are scored by fits to all.
         """
         del refit
-        kept = [i for i, view in enumerate(training.held_out) if view is not None]
+        kept = [i for i in range(len(training.held_out)) if training.is_held_out(i)]
         fine = self._folds([training.parts[i] for i in kept])
         scored = [i for i in kept if training.folds[i] < members]
         total, leave_out = self._moments(training, kept, fine, device)
         networks: dict[int, ResidualEnergy] = {}
         self.gaussian = PositionGaussian.from_moments(total)
         if self.config.network is not None:
-            cells: dict[int, Cells] = {}
+            cells = KeptCells()
             for gaussian, images in leave_out():
                 own = [i for i in images if training.folds[i] < members]
-                cells |= self._cells(training, own, len(scored), gaussian)
+                self._draw_cells(training, own, len(scored), gaussian, cells)
             fits = members + 1
             for fold in range(members):
-                others = [cells[i] for i in scored if training.folds[i] != fold] or list(cells.values())
-                networks[fold] = self._network(training, others, fold, f"{fold + 1}/{fits}", folder, device)
-            everything = [cells[i] for i in scored]
-            self.network = self._network(training, everything, None, f"{fits}/{fits}", folder, device)
-            del cells, everything
-        good: dict[int, Evidence] = {}
-        damaged: dict[int, list[Evidence]] = {}
+                others = [i for i in scored if training.folds[i] != fold] or scored
+                learned = [cells.of(i) for i in others]
+                networks[fold] = self._network(training, learned, fold, f"{fold + 1}/{fits}", folder, device)
+            learned = [cells.of(i) for i in scored]
+            self.network = self._network(training, learned, None, f"{fits}/{fits}", folder, device)
+            del cells, learned
+        good, damaged = KeptEvidence(), KeptEvidence()
         final = self.gaussian, self.network
         for gaussian, images in leave_out():
             for i in images:
@@ -150,15 +140,16 @@ class PositionLevel(Level):
                     self.gaussian, self.network = gaussian, networks.get(int(training.folds[i]))
                     view = training.held_out[i]
                     assert view is not None
-                    good[i] = self.held_out_on_cpu(view, device)
-                    checks = [one for one in training.damaged[i] if one.kind != "learn"]
-                    damaged[i] = [self.held_out_on_cpu(one.view, device) for one in checks]
+                    good.add(i, self.held_out_on_cpu(view, device))
+                    for one in training.damaged[i]:
+                        if one.kind != "learn":
+                            damaged.add(i, self.held_out_on_cpu(one.view, device))
         self.gaussian, self.network = final
         kinds = [one.kind for i in scored for one in training.damaged[i] if one.kind != "learn"]
-        found = [one for i in scored for one in damaged[i]]
+        found = [one for i in scored for one in damaged.of(i)]
         # Global defects are found by all parts, and would hide how far these differ.
         local = [one for one, kind in zip(found, kinds, strict=True) if kind == "local"]
-        ordered = [good[i] for i in scored]
+        ordered = [one for i in scored for one in good.of(i)]
         weights = detection_weights(self._parts(ordered), self._parts(local))
         self.part_weights = torch.from_numpy(weights).float()
         calibrated = self.calibrate(ordered)
@@ -231,36 +222,50 @@ class PositionLevel(Level):
         """
 
         def moments(images: Sequence[int]) -> Moments:
+            added = Moments.empty(shift, self.grid, self.zones)
             # By the number of versions: an image counts as one, however many there are of it.
-            versions: dict[int, list[Tensor]] = {}
+            waiting: dict[int, list[Tensor]] = {}
             for i in images:
                 view = training.held_out[i]
                 assert view is not None
                 own = [view, *training.versions[i]]
-                versions.setdefault(len(own), []).extend(own)
-            added = [
-                Moments.of(torch.stack(maps).to(device).float(), shift, self.zones, 1 / number)
-                for number, maps in versions.items()
-            ]
-            return sum(added[1:], added[0])
+                maps = waiting.setdefault(len(own), [])
+                maps += own
+                if len(maps) >= BATCH:
+                    added.add(torch.stack(maps), 1 / len(own))
+                    maps.clear()
+            for number, maps in waiting.items():
+                if maps:
+                    added.add(torch.stack(maps), 1 / number)
+            return added
 
-        views = [training.held_out[i] for i in kept[:SHIFT_IMAGES]]
-        means = [view.float().mean((1, 2)) for view in views if view is not None]
-        shift = torch.stack(means).mean(0).to(device)
+        others = training.sums.moments() if training.sums is not None else None
+        if others is None:
+            views = (training.held_out[i] for i in kept[:SHIFT_IMAGES])
+            shift = shift_of([view for view in views if view is not None]).to(device)
+        else:
+            shift = others.shift.to(device)
+        total = Moments.empty(shift, self.grid, self.zones)
+        if others is not None:
+            total += others.to(device)
         folds = [[kept[int(k)] for k in np.flatnonzero(fine == fold)] for fold in range(int(fine.max()) + 1)]
-        total = moments(folds[0])
-        for images in folds[1:]:
-            total = total + moments(images)
+        for images in folds:
+            total += moments(images)
 
         def leave_out() -> Iterator[tuple[PositionGaussian, list[int]]]:
             for images in folds:
-                yield PositionGaussian.from_moments(total - moments(images)), images
+                yield PositionGaussian.from_moments(total, without=moments(images)), images
 
         return total, leave_out
 
-    def _cells(
-        self, training: TrainingSet, images: Sequence[int], scored: int, gaussian: PositionGaussian
-    ) -> dict[int, Cells]:
+    def _draw_cells(
+        self,
+        training: TrainingSet,
+        images: Sequence[int],
+        scored: int,
+        gaussian: PositionGaussian,
+        cells: KeptCells,
+    ) -> None:
         """Draw the residuals of each image of a fold that networks are trained on."""
         damaged = max(1, sum(one.kind == "learn" for own in training.damaged for one in own))
         good_each, clean_each = math.ceil(GOOD_CELLS / scored), math.ceil(CLEAN_CELLS / damaged)
@@ -271,7 +276,6 @@ class PositionLevel(Level):
                 white = gaussian.residuals(view[None].to(device).float())
             return cells_of(white.clamp(-MAX_RESIDUAL, MAX_RESIDUAL))[:, :, 0, 0].half().cpu()
 
-        found = {}
         for i in images:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + i)
             view = training.held_out[i]
@@ -284,8 +288,7 @@ class PositionLevel(Level):
                     around = max_pool2d(mask[None, None], 3, 1, 1).flatten()
                     clean.append(_drawn(rows[around <= TOUCHED], clean_each, generator))
                     bad.append(rows[mask.flatten() > DAMAGED])
-            found[i] = Cells(good, torch.cat(clean), torch.cat(bad))
-        return found
+            cells.add(i, Cells(good, torch.cat(clean), torch.cat(bad)))
 
     def _network(
         self,
