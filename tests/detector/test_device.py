@@ -181,14 +181,7 @@ def test_a_level_that_was_fitted_stays_on_the_device(which: str) -> None:
     reading = detector.read(flanges(6), 6)
     for name, level in reading.levels.items():
         kept = reading.kept[name]
-        training = TrainingSet(
-            kept.views,
-            kept.held_out,
-            kept.damaged,
-            kept.versions,
-            [str(i) for i in range(6)],
-            np.arange(6) % 3,
-        )
+        training = TrainingSet.of(kept, [str(i) for i in range(6)], np.arange(6) % 3)
         with PretendDevice():
             level.fit(training, members=2, refit=name == "patch", folder=None, device=DEVICE)
             assert {t.device for t in (*level.buffers(), *level.parameters())} == {DEVICE}

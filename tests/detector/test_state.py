@@ -46,8 +46,8 @@ def fit(level: Level, images: Tensor, *, members: int, refit: bool) -> None:
         list(held_out),
         [[] for _ in range(IMAGES)],
         [[] for _ in range(IMAGES)],
-        parts,
-        np.arange(IMAGES) % 3,
+        parts=parts,
+        folds=np.arange(IMAGES) % 3,
     )
     level.fit(training, members=members, refit=refit, folder=None, device=CPU)
     own = generator(1)

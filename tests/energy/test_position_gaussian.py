@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from patchebm.energy.position_gaussian import (
-    FLOOR,
-    POOLED,
-    Moments,
-    PositionGaussian,
-    zones_for,
-)
+from patchebm.energy.moments import Moments
+from patchebm.energy.position_gaussian import FLOOR, POOLED, PositionGaussian, zones_for
 
 SHIFT = torch.tensor([0.5, -0.25, 0.0])
 
@@ -67,7 +62,8 @@ def test_moments_add_up_and_a_fold_can_be_taken_out_again() -> None:
     both = Moments.of(torch.cat([first, second]), SHIFT, (2, 3))
     added = Moments.of(first, SHIFT, (2, 3)) + Moments.of(second, SHIFT, (2, 3))
     assert added.count == both.count == 13
-    torch.testing.assert_close(added.second, both.second)
+    # Products are formed in single precision.
+    torch.testing.assert_close(added.second, both.second, rtol=1e-4, atol=1e-3)
     alone = PositionGaussian.from_moments(Moments.of(first, SHIFT, (2, 3)))
     taken_out = PositionGaussian.from_moments(both - Moments.of(second, SHIFT, (2, 3)))
     torch.testing.assert_close(taken_out.residuals(second), alone.residuals(second), rtol=1e-2, atol=1e-2)

@@ -122,7 +122,15 @@ def train_run(
     folder.refuse_others()
     images = TakenImages(image_set.train, image_set.root, lambda: detector.decoding_, region)
     sources = [image.path for image in image_set.train]
-    reading = detector.read(images, len(sources), None if region is None else region.pixels, sources=sources)
+    reading = detector.read(
+        images,
+        len(sources),
+        None if region is None else region.pixels,
+        sources=sources,
+        groups=[image.group for image in image_set.train],
+        # Those that cannot be read are left out.
+        group_of=lambda i: images.good[i].group,
+    )
     refuse_bad(images.bad, len(images.good), skip_bad=skip_bad)
     for image, reason in images.bad:
         say(f"left out: {image.path}: {reason}")
@@ -132,7 +140,7 @@ def train_run(
     distinct = copies.distinct
     if copies.copies:
         show(copies.sentence())
-        reading = reading.subset(distinct, reading.levels)
+        reading = detector.leave_copies_out(reading, distinct, lambda i: images.good[i].path)
     good = [images.good[i] for i in distinct]
     if len(good) < min(len(sources), ENOUGH):
         # They are fewer than was known when they were read, and few need more of each.

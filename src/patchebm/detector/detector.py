@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +16,7 @@ from patchebm.config.build import check_config
 from patchebm.config.features import FeaturesConfig
 from patchebm.detector.expectation import Expectation
 from patchebm.detector.held_out import MAPS, HeldOut
+from patchebm.detector.kept_maps import KeptEvidence
 from patchebm.detector.level import Calibrated, Level, TrainingSet, on_cpu
 from patchebm.detector.one_image import guessed_heat, guessed_scores
 from patchebm.detector.scorer import PixelInputs, Scorer, combine, mean_map
@@ -23,7 +24,6 @@ from patchebm.detector.survey import Survey, decoded
 from patchebm.detector.training_set import Reading, read_images, thumbnails
 from patchebm.detector.weights import detection_weights
 from patchebm.device import resolve_device
-from patchebm.energy.fused import Evidence
 from patchebm.errors import ConfigError, DataError, DivergedError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.extractor import FeatureExtractor
@@ -175,7 +175,7 @@ class EnsembleDetector(Predictor):
             TrainingError: the energy diverged for good, or there is no room for a checkpoint.
         """
         self.assign_folds(len(images), groups)
-        return self.fit_reading(self.read(images, len(images), roi), groups, folder)
+        return self.fit_reading(self.read(images, len(images), roi, groups=groups), groups, folder)
 
     def read(
         self,
@@ -184,6 +184,8 @@ class EnsembleDetector(Predictor):
         roi: NDArray[np.bool_] | None = None,
         *,
         sources: Iterable[Image] | None = None,
+        groups: Sequence[str | None] | None = None,
+        group_of: Callable[[int], str | None] | None = None,
     ) -> Reading:
         """Read images in bounded memory, and keep what fits need of them.
 
@@ -195,9 +197,12 @@ class EnsembleDetector(Predictor):
             expected: how many they are, at most.
             roi: as for `fit`.
             sources: what is looked through; None for `images`, which can then be iterated twice.
+            groups: of all images that are expected, the part that each shows, if known; None for none.
+            group_of: gives the part of an image that was read, by its number; None where they are `groups`.
 
         Raises:
             ImageError: an image cannot be read.
+            PatchebmError: there is no room for feature maps.
             DataError: a region with nothing in it.
             ConfigError: a configuration that cannot work, or a region for pixels.
         """
@@ -253,7 +258,28 @@ class EnsembleDetector(Predictor):
             from patchebm.training.variations import Variations
 
             variations = Variations.of(survey.some(), expected)
-        return read_images(survey, expected, levels, extractor, defects, variations, seed, device)
+        return read_images(
+            survey, expected, levels, extractor, defects, variations, seed, device, groups, group_of
+        )
+
+    def leave_copies_out(
+        self, reading: Reading, distinct: Sequence[int], images: Callable[[int], Image]
+    ) -> Reading:
+        """Return a reading that was not fitted yet without copies of images.
+
+        Args:
+            reading: what `read` kept.
+            distinct: indices of the images that stay.
+            images: gives an image by its index; some are read again, to be taken out of sums.
+
+        Raises:
+            ImageError: an image cannot be read any more.
+        """
+
+        def again(i: int) -> NDArray[np.float32]:
+            return read_input(images(i), i, self.decoding_).pixels
+
+        return reading.subset(distinct, reading.levels, again)
 
     def assign_folds(
         self, images: int, groups: Sequence[str | None] | None = None
@@ -268,11 +294,15 @@ class EnsembleDetector(Predictor):
         if groups is not None and len(groups) != images:
             raise DataError(f"{len(groups)} groups were given for {images} images; give one each, or None")
         known = list(groups) if groups is not None else [None] * images
-        asked = self.config.calibration.consecutive
-        series = self.order_ is not None and self.order_.series
-        parts = parts_of(known, consecutive=series if asked is None else asked)
+        parts = parts_of(known, consecutive=self._consecutive)
         count, seed = self.config.calibration.folds, self.config.seed
         return parts, outer_folds(parts, count, seed, takes_few=self.takes_few)
+
+    @property
+    def _consecutive(self) -> bool:
+        """Whether images of unknown part that follow each other are held out together."""
+        asked = self.config.calibration.consecutive
+        return self.order_ is not None and self.order_.series if asked is None else asked
 
     def fit_reading(
         self,
@@ -287,24 +317,23 @@ class EnsembleDetector(Predictor):
         single = reading.images == 1 and self.takes_few
         if single:
             reading, groups = reading.versions_alone(), None
-        held_out = next(iter(reading.kept.values())).held_out
+        first = next(iter(reading.kept.values()))
+        held_out = [i for i in range(reading.images) if first.is_held_out(i)]
         self.order_ = None
         if (groups is None or None in groups) and not calibration.consecutive and not single:
-            self.order_ = measure_order(thumbnails([image for image in held_out if image is not None]))
+            views = (first.held_out[i] for i in held_out)
+            self.order_ = measure_order(thumbnails(view for view in views if view is not None))
         parts, folds = self.assign_folds(reading.images, groups)
+        if self._consecutive and (groups is None or None in groups):
+            # The neighbours of an image that is held out may not have been fitted on; who they are among the
+            # images that were added up is not known.
+            reading = reading.without_sums()
         members = int(folds.max()) + 1
         if not single:
             members = min(calibration.members, members)
         calibrated = [
             level.fit(
-                TrainingSet(
-                    reading.kept[name].views,
-                    reading.kept[name].held_out,
-                    reading.kept[name].damaged,
-                    reading.kept[name].versions,
-                    parts,
-                    folds,
-                ),
+                TrainingSet.of(reading.kept[name], parts, folds),
                 members=members,
                 refit=name in calibration.refit,
                 folder=None if folder is None else Path(folder) / name,
@@ -312,7 +341,7 @@ class EnsembleDetector(Predictor):
             )
             for name, level in reading.levels.items()
         ]
-        chosen = [i for i in range(reading.images) if folds[i] < members and held_out[i] is not None]
+        chosen = [i for i in held_out if folds[i] < members]
         own = [groups[i] if groups else None for i in chosen]
         weights: torch.Tensor | None = None
         damaged = np.stack([one.damaged for one in calibrated], axis=1)
@@ -394,16 +423,19 @@ class EnsembleDetector(Predictor):
         # Refused before hours of scoring.
         self.tail_.threshold(rate)
         levels = self.levels_
-        evidence: dict[str, list[Evidence]] = {name: [] for name in levels}
+        evidence = {name: KeptEvidence() for name in levels}
         with progress_bar(len(images), "calibrate", "image", leave=False) as bar, torch.no_grad():
             for i, image in enumerate(images):
                 read = read_input(image, i, self.decoding_)
                 self.notices.note(read.misfit)
                 given = self._given(read.pixels, name_of(image, i))
                 for name, level in levels.items():
-                    evidence[name].append(on_cpu(level.evidence(given)))
+                    evidence[name].add(i, on_cpu(level.evidence(given)))
                 bar.update()
-        calibrated = [level.calibrate(evidence[name]) for name, level in levels.items()]
+        calibrated = [
+            level.calibrate([one for i in range(len(images)) for one in evidence[name].of(i)])
+            for name, level in levels.items()
+        ]
         known = list(groups or [None] * len(images))
         pixel_rate = self.calibration_.pixels.false_pixel_rate
         self._settle(self.scorer_.inputs, levels, calibrated, known, rate, pixel_rate, self.scorer_.weights)

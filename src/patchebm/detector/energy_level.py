@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from patchebm.detector.fit_task import FitTask
+from patchebm.detector.kept_maps import KeptEvidence
 from patchebm.detector.level import Calibrated, Level, TrainingSet, Values, under
 from patchebm.detector.positions import PositionStandardiser
 from patchebm.energy import Energy
@@ -76,24 +77,27 @@ class EnergyLevel(Level):
     ) -> Calibrated:
         """Fit `members` energies, each without one fold, and the statistics of the folds left out."""
         energies: list[Energy] = []
-        held_out: dict[int, Evidence] = {}
-        damaged: dict[int, list[Evidence]] = {}
+        held_out, damaged = KeptEvidence(), KeptEvidence()
+        scored: list[int] = []
         fits = members + refit
         for fold in range(members):
             label = f"{fold + 1}/{fits}" if fits > 1 else ""
             energies.append(self._fit_one(training, fold, label, folder, device))
             self.use(energies[-1:])
-            for i in np.flatnonzero(training.folds == fold):
+            for i in map(int, np.flatnonzero(training.folds == fold)):
                 view = training.held_out[i]
                 if view is not None:
-                    held_out[int(i)] = self.held_out_on_cpu(view, device)
-                    others = [one.view for one in training.damaged[i] if one.kind != "learn"]
-                    damaged[int(i)] = [self.held_out_on_cpu(one, device) for one in others]
+                    scored.append(i)
+                    held_out.add(i, self.held_out_on_cpu(view, device))
+                    for one in training.damaged[i]:
+                        if one.kind != "learn":
+                            damaged.add(i, self.held_out_on_cpu(one.view, device))
         if refit:
             energies = [self._fit_one(training, None, f"{fits}/{fits}", folder, device)]
         self.use(energies)
-        calibrated = self.calibrate([held_out[i] for i in sorted(held_out)])
-        found = [float(self.score(one)) for i in sorted(damaged) for one in damaged[i]]
+        scored.sort()
+        calibrated = self.calibrate([one for i in scored for one in held_out.of(i)])
+        found = [float(self.score(one)) for i in scored for one in damaged.of(i)]
         self.to(device)
         return calibrated._replace(damaged=np.array(found))
 

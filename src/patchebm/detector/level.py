@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from patchebm.detector.fit_task import FitTask
+from patchebm.detector.kept_maps import KeptMaps
 from patchebm.energy.fused import Evidence
+from patchebm.energy.moments import MomentSums
 
 Values = NDArray[np.float64]
 
@@ -52,24 +54,33 @@ class KeptViews:
         damaged: the same of synthetic defects drawn into the image, for each image that is held out.
         versions: the same of changed versions of the image, which stand for images that there are not; empty
             where there are enough.
+        sums: what the level adds up of the images that are not held out; None if it fits on views.
     """
 
     views: list[Any]
-    held_out: list[Tensor | None]
+    held_out: list[Tensor | None] | KeptMaps
     damaged: list[list[Damaged]]
     versions: list[list[Tensor]]
+    sums: MomentSums | None = None
 
     def subset(self, chosen: Sequence[int]) -> KeptViews:
-        """Return what was kept of some of the images."""
+        """Return what was kept of some of the images; `sums` stay those of all."""
+        held_out = self.held_out
         return KeptViews(
             [self.views[i] for i in chosen],
-            [self.held_out[i] for i in chosen],
+            held_out.subset(chosen) if isinstance(held_out, KeptMaps) else [held_out[i] for i in chosen],
             [self.damaged[i] for i in chosen],
             [self.versions[i] for i in chosen],
+            self.sums,
         )
 
+    def is_held_out(self, index: int) -> bool:
+        """Say whether an image is scored by the energy that was not fitted on it."""
+        held_out = self.held_out
+        return held_out.has(index) if isinstance(held_out, KeptMaps) else held_out[index] is not None
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSet(KeptViews):
     """What one level keeps of good images, and which are held out together.
 
@@ -80,6 +91,12 @@ class TrainingSet(KeptViews):
 
     parts: list[str]
     folds: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, kept: KeptViews, parts: list[str], folds: NDArray[np.int64]) -> TrainingSet:
+        """Return what was kept, with parts and folds."""
+        own = {field.name: getattr(kept, field.name) for field in fields(KeptViews)}
+        return cls(**own, parts=parts, folds=folds)
 
 
 class Calibrated(NamedTuple):
@@ -149,6 +166,11 @@ class Level(nn.Module, ABC):
     @abstractmethod
     def held_out_view(self, image: Tensor) -> Tensor:
         """Return what is kept of an image `(C, H, W)` to score it later."""
+
+    def new_sums(self, device: torch.device) -> MomentSums | None:
+        """Return what adds up, on a device, images that are not held out; None if the level fits on views."""
+        del device
+        return None
 
     @abstractmethod
     def fit(

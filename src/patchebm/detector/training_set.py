@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from patchebm.detector.held_out_sample import HeldOutSample
+from patchebm.detector.kept_maps import KeptMaps
 from patchebm.detector.level import Damaged, KeptViews, Level
 from patchebm.detector.scorer import PixelInputs
 from patchebm.detector.survey import Decoded
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from patchebm.detector.defect_source import DefectSource
     from patchebm.training.variations import Variations
 
-# Cells of feature maps that an energy is fitted on, of all images together, and bytes of maps kept to
-# calibrate on: what bounds the memory of a fit, whatever the number of images.
+# Cells of feature maps that an energy is fitted on, of all images together, and bytes of maps that are
+# kept, in a file, to calibrate on: what bounds the room that a fit takes, whatever the number of images.
 MAX_CELLS = 200_000
 MAX_MAP_BYTES = 500 * 2**20
 
@@ -48,10 +50,40 @@ class Reading:
     images: int
     variations: Variations | None = None
 
-    def subset(self, chosen: Sequence[int], levels: dict[str, Level]) -> Reading:
-        """Return what was kept of some of the images, for levels that are not fitted yet."""
-        kept = {name: own.subset(chosen) for name, own in self.kept.items()}
+    def subset(
+        self,
+        chosen: Sequence[int],
+        levels: dict[str, Level],
+        again: Callable[[int], NDArray[np.float32]] | None = None,
+    ) -> Reading:
+        """Return what was kept of some of the images, for levels that are not fitted yet.
+
+        Args:
+            chosen: indices of the images.
+            levels: not fitted yet.
+            again: gives the pixels of an image, for those of the others that were only added up: they are
+                taken out of the sums. None where all others are held out.
+        """
+        kept = {}
+        left_out = sorted(set(range(self.images)) - set(chosen))
+        for name, own in self.kept.items():
+            kept[name] = own.subset(chosen)
+            added = [i for i in left_out if own.sums is not None and not own.is_held_out(i)]
+            if own.sums is not None and added:
+                assert again is not None
+                maps = (self._map(again(i)) for i in added)
+                sums = own.sums.without(map(levels[name].held_out_view, maps))
+                kept[name] = replace(kept[name], sums=sums)
         return replace(self, levels=levels, kept=kept, images=len(chosen))
+
+    def without_sums(self) -> Reading:
+        """Return what was kept without the images that are not held out."""
+        return replace(self, kept={name: replace(own, sums=None) for name, own in self.kept.items()})
+
+    def _map(self, pixels: NDArray[np.float32]) -> Tensor:
+        """Return what levels keep views of, of an image `(H, W, 1 or 3)`."""
+        assert isinstance(self.inputs, FeatureExtractor)
+        return _given(self.inputs, torch.from_numpy(pixels)[None].to(self.inputs.device))
 
     def versions_alone(self) -> Reading:
         """Return a single image and its versions as if each were an image of its own."""
@@ -73,6 +105,8 @@ def read_images(
     variations: Variations | None,
     seed: int,
     device: torch.device,
+    groups: Sequence[str | None] | None = None,
+    group_of: Callable[[int], str | None] | None = None,
 ) -> Reading:
     """Read each image once and keep what the levels need of it.
 
@@ -85,14 +119,25 @@ def read_images(
         variations: makes changed versions of images; None for none.
         seed: draws which cells, and which images, are kept where all would be too many.
         device: where features are computed.
+        groups: of all images that are expected, the part that each shows, if known; None for none.
+        group_of: gives the part of an image that was read; None where they are `groups` in their order, as
+            they are unless some cannot be read.
 
     Raises:
         ImageError: an image cannot be read, or cannot be used; names it.
+        PatchebmError: there is no room for the maps.
     """
     generator = torch.Generator().manual_seed(seed)
     cells = max(1, MAX_CELLS // max(1, expected))
-    calibrating = _calibrating(expected, inputs, seed)
-    kept = {name: KeptViews([], [], [], []) for name in levels}
+    sample = HeldOutSample(expected, _most(expected, inputs), seed, groups)
+    if groups is not None and group_of is None:
+        group_of = groups.__getitem__
+    # Pixels are small, and may have to be turned into colour once all are read.
+    on_disk = isinstance(inputs, FeatureExtractor)
+    kept = {
+        name: KeptViews([], KeptMaps() if on_disk else [], [], [], level.new_sums(device))
+        for name, level in levels.items()
+    }
     each = 0 if variations is None else variations.each
     count = chosen = 0
     with progress_bar(expected, "read", "image", leave=False) as bar:
@@ -105,9 +150,10 @@ def read_images(
                     versions += variations.draw(pixels, np.random.default_rng([seed, i]))
                 varied = [_given(inputs, version) for version in versions[1:]]
                 damaged: list[Damaged] = []
-                if defects is not None and calibrating[i]:
+                held_out = sample.takes(i, None if group_of is None else group_of(i))
+                if defects is not None and held_out:
                     for number, version in enumerate(versions):
-                        place, places = chosen * (1 + each) + number, int(calibrating.sum()) * (1 + each)
+                        place, places = chosen * (1 + each) + number, sample.size * (1 + each)
                         damaged += [
                             replace(one, version=number) for one in defects.damaged(version, place, places)
                         ]
@@ -115,7 +161,10 @@ def read_images(
                 for name, level in levels.items():
                     own = kept[name]
                     own.views.append(level.training_views(given, cells, generator))
-                    own.held_out.append(level.held_out_view(given) if calibrating[i] else None)
+                    view = level.held_out_view(given)
+                    own.held_out.append(view if held_out else None)
+                    if own.sums is not None and sample.whole and not held_out:
+                        own.sums.add(view)
                     own.damaged.append(
                         [
                             replace(one, view=level.held_out_view(one.view))
@@ -137,6 +186,7 @@ def _in_one_colour(kept: Mapping[str, KeptViews]) -> int:
     """Turn grey images of pixels among colour ones into colour, in place; return the channels of all."""
     channels: int = max(view.pixels.shape[0] for own in kept.values() for view in own.views)
     for own in kept.values():
+        assert isinstance(own.held_out, list)
         for i, (view, held_out) in enumerate(zip(own.views, own.held_out, strict=True)):
             own.views[i] = Resized(view.pixels.expand(channels, -1, -1), view.scale)
             if held_out is not None:
@@ -144,7 +194,7 @@ def _in_one_colour(kept: Mapping[str, KeptViews]) -> int:
     return channels
 
 
-def thumbnails(images: Sequence[Tensor]) -> NDArray[np.float64]:
+def thumbnails(images: Iterable[Tensor]) -> NDArray[np.float64]:
     """Return the means of 4 x 4 cells of images, or maps of features, `(N, 16 * C)`."""
     coarse = [adaptive_avg_pool2d(image.float(), 4).flatten() for image in images]
     return torch.stack(coarse).double().numpy()
@@ -159,10 +209,9 @@ def _given(inputs: FeatureExtractor | PixelInputs, pixels: Tensor) -> Tensor:
         return PixelInputs(pixels.shape[3]).prepare(pixels)[0].cpu()
 
 
-def _calibrating(images: int, inputs: FeatureExtractor | PixelInputs, seed: int) -> NDArray[np.bool_]:
-    """Decide which images calibrate `(N,)`: all, or a random share whose maps fit into memory."""
-    most = images
-    if isinstance(inputs, FeatureExtractor):
-        # Two bytes a value.
-        most = MAX_MAP_BYTES // (2 * inputs.channels * inputs.grid[0] * inputs.grid[1])
-    return np.random.default_rng(seed).permutation(images) < most
+def _most(images: int, inputs: FeatureExtractor | PixelInputs) -> int:
+    """Return how many images calibrate at most: all, or as many as there is room for their maps."""
+    if isinstance(inputs, PixelInputs):
+        return images
+    # Two bytes a value.
+    return MAX_MAP_BYTES // (2 * inputs.channels * inputs.grid[0] * inputs.grid[1])

@@ -7,9 +7,7 @@ that the state stays small.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -17,56 +15,13 @@ from torch.nn.functional import avg_pool2d
 
 from patchebm.energy.base import Energy
 from patchebm.energy.fused import positive_log
+from patchebm.energy.moments import Moments
 
 # Share of the covariance of all zones in that of each, and variance added in every direction, relative to
 # the mean variance: with 20 images a zone has fewer views than directions.
 POOLED, FLOOR = 0.2, 0.1
-
-
-@dataclass
-class Moments:
-    """Sums over maps, from which Gaussians are made without the maps; sums of sums are those of all maps.
-
-    Attributes:
-        count: images; the maps of several versions of one image count as one.
-        shift: `(C,)` is subtracted from every cell first, so that nothing cancels in single precision.
-        first: `(P, C)` the sum of the maps at each of P = h * w positions.
-        second: `(R, C, C)` the sum of outer products at the positions of each of R zones; each position
-            counts by its share in the 3 x 3 means of the zone's positions.
-        grid: h and w.
-        zones: rows and columns of zones.
-    """
-
-    count: float
-    shift: Tensor
-    first: Tensor
-    second: Tensor
-    grid: tuple[int, int]
-    zones: tuple[int, int]
-
-    @classmethod
-    def of(cls, maps: Tensor, shift: Tensor, zones: tuple[int, int], weight: float = 1.0) -> Moments:
-        """Add up maps `(n, C, h, w)`, each with a weight; `zones` must divide the grid."""
-        n, channels, height, width = maps.shape
-        members = _members((height, width), zones)
-        rows = maps.flatten(2).permute(2, 0, 1) - shift
-        second = torch.zeros(len(members), channels, channels, device=maps.device)
-        for zone, (positions, weights) in enumerate(members):
-            # The roots of the weights on both factors.
-            scaled = rows[positions.to(maps.device)] * (weight * weights.to(maps)).sqrt()[:, None, None]
-            flat = scaled.reshape(-1, channels)
-            second[zone] = flat.T @ flat
-        return cls(weight * n, shift, weight * rows.sum(1), second, (height, width), zones)
-
-    def __add__(self, other: Moments) -> Moments:
-        """Return the moments of the maps of both."""
-        first, second = self.first + other.first, self.second + other.second
-        return Moments(self.count + other.count, self.shift, first, second, self.grid, self.zones)
-
-    def __sub__(self, other: Moments) -> Moments:
-        """Return the moments of the maps of this one without those of the other."""
-        first, second = self.first - other.first, self.second - other.second
-        return Moments(self.count - other.count, self.shift, first, second, self.grid, self.zones)
+# Zones whose covariances are computed at once: what bounds the memory beside the result.
+BLOCK = 32
 
 
 class PositionGaussian(Energy):
@@ -95,28 +50,45 @@ class PositionGaussian(Energy):
         self._shape = (int(zones[0]), int(zones[1]), *mean.shape)
 
     @classmethod
-    def from_moments(cls, moments: Moments) -> PositionGaussian:
+    def from_moments(cls, moments: Moments, without: Moments | None = None) -> PositionGaussian:
         """Fit the Gaussians to the maps behind the moments.
 
         Means and second moments of a position are those of its 3 x 3 neighbours; the covariance of a zone
         is the mean of those of its positions, and is shrunk towards that of all zones.
+
+        Args:
+            moments: of all maps.
+            without: of those of them that are not fitted on.
         """
         (height, width), (rows, columns) = moments.grid, moments.zones
-        channels = moments.first.shape[1]
-        mean = (moments.first / moments.count).T.reshape(1, channels, height, width)
+        channels = len(moments.shift)
+        first, count = moments.first, moments.count
+        if without is not None:
+            first, count = first - without.first, count - without.count
+        mean = (first / count).T.reshape(1, channels, height, width)
         mean = avg_pool2d(mean, 3, stride=1, padding=1, count_include_pad=False)[0]
         h, w = height // rows, width // columns
         # The means of each zone's positions, (R, h * w, C).
         own = mean.reshape(channels, rows, h, columns, w).permute(1, 3, 2, 4, 0).reshape(-1, h * w, channels)
-        covariance = (moments.second / moments.count - own.transpose(1, 2) @ own) / (h * w)
+        covariance = torch.empty(moments.second.shape, device=mean.device)
+        blocks = [slice(begin, begin + BLOCK) for begin in range(0, len(covariance), BLOCK)]
+        for zone in blocks:
+            second = moments.second[zone]
+            if without is not None:
+                second = second - without.second[zone]
+            squared = own[zone].transpose(1, 2) @ own[zone]
+            covariance[zone] = ((second / count - squared) / (h * w)).float()
         pooled = covariance.mean(0)
         # Images without any variance must not overflow half precision: 1e-8 makes factors of 1e4.
         floor = (FLOOR * pooled.diagonal().mean()).clamp(min=1e-8)
-        shrunk = (1 - POOLED) * covariance + POOLED * pooled + floor * torch.eye(channels).to(pooled)
-        factor = torch.linalg.cholesky(shrunk)
-        eye = torch.eye(channels, dtype=factor.dtype, device=factor.device)
-        whitening = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-        return cls(mean + moments.shift[:, None, None], whitening, torch.tensor([rows, columns]))
+        eye = torch.eye(channels, device=mean.device)
+        for zone in blocks:
+            shrunk = (1 - POOLED) * covariance[zone] + POOLED * pooled + floor * eye
+            factor = torch.linalg.cholesky(shrunk)
+            # The inverse factors take the place of the covariances.
+            covariance[zone] = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        shifted = mean.float() + moments.shift[:, None, None]
+        return cls(shifted, covariance, torch.tensor([rows, columns]))
 
     def residuals(self, x: Tensor) -> Tensor:
         """Whiten maps `(B, C, h, w)`, each position by its Gaussian: what the level's network sees."""
@@ -162,22 +134,3 @@ def zones_for(grid: tuple[int, int], most: int) -> tuple[int, int]:
     """Return how many rows and columns of zones divide a grid evenly, at most `most` each."""
     rows, columns = (max(n for n in range(1, most + 1) if side % n == 0) for side in grid)
     return rows, columns
-
-
-@cache
-def _members(grid: tuple[int, int], zones: tuple[int, int]) -> Sequence[tuple[Tensor, Tensor]]:
-    """For each zone the positions in reach of its own, and the weight of each in their 3 x 3 means."""
-    height, width = grid
-    h, w = height // zones[0], width // zones[1]
-    found = []
-    for i in range(zones[0]):
-        for j in range(zones[1]):
-            inside = torch.zeros(1, 1, height, width, dtype=torch.float64)
-            inside[..., i * h : (i + 1) * h, j * w : (j + 1) * w] = 1
-            # Each position hands its mean, a 9th (6th and 4th at the border) of each neighbour, to the
-            # zone.
-            neighbours = avg_pool2d(torch.ones_like(inside), 3, 1, 1, divisor_override=1)
-            weight = avg_pool2d(inside / neighbours, 3, 1, 1, divisor_override=1).flatten()
-            positions = weight.nonzero().squeeze(1)
-            found.append((positions, weight[positions]))
-    return found

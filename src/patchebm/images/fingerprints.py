@@ -44,7 +44,7 @@ What a set's images share is not taken away here: of a set that is one frame sav
 else would be left. The nearest two photographs of the eight development sets reach .9952 (cubes).
 """
 
-_CHUNK = 256
+_CHUNK, _BLOCK = 256, 1024
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -97,18 +97,25 @@ class FingerprintTaker:
         self._root = root
         self._names: list[str] = []
         self._sha256: list[str] = []
-        self._details: list[NDArray[np.int8]] = []
+        # Longer than it must be, since it grows by doubling: small arrays one by one would lie between large
+        # ones that come and go, and keep the room of these.
+        self._details = np.empty((64, SIDE, SIDE), dtype=np.int8)
 
     def add(self, photo: Photo) -> None:
         """Takes the fingerprint of the next image. Raises ImageError if it cannot be read."""
-        self._details.append(_details(photo.pixels))
+        details = _details(photo.pixels)
+        count = len(self._names)
+        if count == len(self._details):
+            longer = np.empty((2 * count, SIDE, SIDE), dtype=np.int8)
+            longer[:count] = self._details
+            self._details = longer
+        self._details[count] = details
         self._sha256.append(photo.sha256)
         self._names.append(name_below(photo.path, self._root))
 
     def fingerprints(self) -> Fingerprints:
         """Returns the fingerprints of all images so far."""
-        details = np.array(self._details, dtype=np.int8).reshape(-1, SIDE, SIDE)
-        return Fingerprints(self._names, self._sha256, details)
+        return Fingerprints(list(self._names), list(self._sha256), self._details[: len(self._names)])
 
 
 def take_fingerprints(paths: Iterable[Path], root: Path, decoding: Decoding = STANDARD) -> Fingerprints:
@@ -179,19 +186,9 @@ def find_originals(images: Fingerprints) -> NDArray[np.int64]:
     """
     first = {digest: i for i, digest in reversed(list(enumerate(images.sha256)))}
     original = np.array([first[digest] for digest in images.sha256], dtype=np.int64)
-    flat = _normed(images.details)
     while True:
         distinct = np.unique(original)
-        own = flat[distinct]
-        nearest = np.arange(len(distinct))
-        centred = _directions(own - own.mean(0)) if len(distinct) > 1 else own
-        for begin in range(0, len(distinct), _CHUNK):
-            part = slice(begin, begin + _CHUNK)
-            alike = (centred[part] @ centred.T >= NEAR) | (own[part] @ own.T >= SAME_FRAME)
-            # The first that is alike; an image is like itself but for one without any detail.
-            index = np.arange(len(alike)) + begin
-            alike[np.arange(len(alike)), index] = True
-            nearest[part] = alike.argmax(1)
+        nearest = _first_alike(images.details, distinct)
         merged = distinct[nearest][np.searchsorted(distinct, original)]
         # A chain of copies ends at its first.
         while (following := merged[merged]).tolist() != merged.tolist():
@@ -199,6 +196,37 @@ def find_originals(images: Fingerprints) -> NDArray[np.int64]:
         if (merged == original).all():
             return original
         original = merged
+
+
+def _first_alike(details: NDArray[np.int8], distinct: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns for each of the distinct images the number among them of the first that is alike.
+
+    Block by block: as floating-point numbers all fingerprints of 100,000 images would take 1.6 GB.
+    """
+    blocks = [distinct[begin : begin + _BLOCK] for begin in range(0, len(distinct), _BLOCK)]
+    # One image shares everything with itself.
+    total = np.zeros(SIDE * SIDE)
+    if len(distinct) > 1:
+        for block in blocks:
+            total += _normed(details[block]).sum(0, dtype=np.float64)
+    mean = (total / len(distinct)).astype(np.float32)
+    nearest = np.arange(len(distinct))
+    for number, block in enumerate(blocks):
+        own = _normed(details[block])
+        centred = _directions(own - mean)
+        waiting = np.arange(len(block))
+        # Only an image that comes first can be one's original.
+        for earlier, other in enumerate(blocks[: number + 1]):
+            theirs = _normed(details[other]) if earlier < number else own
+            alike = centred[waiting] @ _directions(theirs - mean).T >= NEAR
+            alike |= own[waiting] @ theirs.T >= SAME_FRAME
+            if earlier == number:
+                # An image is like itself but for one without any detail.
+                alike[np.arange(len(waiting)), waiting] = True
+            found = alike.any(1)
+            nearest[number * _BLOCK + waiting[found]] = earlier * _BLOCK + alike[found].argmax(1)
+            waiting = waiting[~found]
+    return nearest
 
 
 def _details(image: NDArray[np.float32]) -> NDArray[np.int8]:
