@@ -132,8 +132,10 @@ class KeptCells:
         for one in cells:
             self._tensors.append(one)
 
-    def of(self, image: int) -> Cells:
-        """Return the cells of an image."""
-        begin = self._of[image]
+    def all(self) -> list[Cells]:
+        """Return the cells of all images, in the order of their numbers."""
+        return [self._read(begin) for _, begin in sorted(self._of.items())]
+
+    def _read(self, begin: int) -> Cells:
         found = [one for i in range(begin, begin + 3) if (one := self._tensors[i]) is not None]
         return Cells(*found)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
 
-from patchebm.detector.kept_maps import Cells, KeptCells, KeptEvidence
+from patchebm.detector.kept_maps import KeptCells, KeptEvidence
 from patchebm.detector.level import (
     Calibrated,
     Level,
@@ -20,9 +19,10 @@ from patchebm.detector.level import (
     Values,
     under,
 )
+from patchebm.detector.network_cells import MAX_RESIDUAL, FoldGaussians, draw_cells
 from patchebm.detector.weights import detection_weights
 from patchebm.energy import ResidualEnergy
-from patchebm.energy.fused import Evidence, cells_of, positive_log
+from patchebm.energy.fused import Evidence, positive_log
 from patchebm.energy.moments import BATCH, SHIFT_IMAGES, Moments, MomentSums, shift_of
 from patchebm.energy.position_gaussian import PositionGaussian, zones_for
 from patchebm.features.extractor import FeatureExtractor
@@ -31,14 +31,6 @@ from patchebm.images.folds import assign_folds
 
 if TYPE_CHECKING:
     from patchebm.config.features import FeaturePositionConfig
-
-# Cells that a network is trained on, of good images and of undamaged places of damaged ones.
-GOOD_CELLS, CLEAN_CELLS = 60_000, 40_000
-# A cell is damaged if a defect covers this share of it, and undamaged if neither it nor a neighbour is
-# touched.
-DAMAGED, TOUCHED = 0.3, 0.01
-# Residuals of a grossly different image would drown all others in half precision.
-MAX_RESIDUAL = 60.0
 
 
 class _Found(NamedTuple):
@@ -154,14 +146,16 @@ class PositionLevel(Level):
             if own:
                 score(own, without(images), None)
         if self.config.network is not None:
+            folds = [
+                [i for i in kept if training.folds[i] == k] for k in range(int(training.folds.max()) + 1)
+            ]
+            gaussians = FoldGaussians(total, folds, moments)
+            cells = draw_cells(training, gaussians, members, self.seed)
             fits = members + 1
-            for fold in range(members):
-                label = f"{fold + 1}/{fits}"
-                network = self._cross_fitted(training, kept, fold, without, label, folder, device)
-                own = [i for i in kept if training.folds[i] == fold]
-                score(own, without(own), network)
-            label = f"{fits}/{fits}"
-            self.network = self._cross_fitted(training, kept, None, without, label, folder, device)
+            for fold in [fold for fold in range(members) if folds[fold]]:
+                network = self._network(training, cells[fold], fold, f"{fold + 1}/{fits}", folder, device)
+                score(folds[fold], gaussians.without(fold), network)
+            self.network = self._network(training, cells[None], None, f"{fits}/{fits}", folder, device)
         kinds = [one.kind for i in scored for one in training.damaged[i] if one.kind != "learn"]
         damaged = [one for i in scored for one in _joined([part.damaged.of(i) for part in found])]
         # Global defects are found by all parts, and would hide how far these differ.
@@ -272,70 +266,10 @@ class PositionLevel(Level):
             total += moments(kept[begin : begin + BATCH])
         return total, moments
 
-    def _cross_fitted(
-        self,
-        training: TrainingSet,
-        kept: Sequence[int],
-        left_out: int | None,
-        without: Callable[[Sequence[int]], PositionGaussian],
-        label: str,
-        folder: Path | None,
-        device: torch.device,
-    ) -> ResidualEnergy:
-        """Train a network on residuals of all images but those of a fold, each held out from its Gaussians.
-
-        The fold is left out of these Gaussians, too. Otherwise their covariances would know the images on
-        which the network is then measured: residuals that it trains on would be small in just the directions
-        in which those images are large, good images that were held out would score higher than new ones, and
-        the threshold would lie too high (by .3 to .7 standard deviations with 20 to 40 images).
-        """
-        cells = KeptCells()
-        own = [i for i in kept if training.folds[i] == left_out]
-        others = sorted({int(training.folds[i]) for i in kept} - {left_out})
-        for fold in others:
-            images = [i for i in kept if training.folds[i] == fold]
-            # Of two folds the Gaussians need one.
-            gaussian = without(images + own if len(others) > 1 else images)
-            self._draw_cells(training, images, len(kept), gaussian, cells)
-        learned = [cells.of(i) for i in kept if training.folds[i] != left_out]
-        return self._network(training, learned, left_out, label, folder, device)
-
-    def _draw_cells(
-        self,
-        training: TrainingSet,
-        images: Sequence[int],
-        kept: int,
-        gaussian: PositionGaussian,
-        cells: KeptCells,
-    ) -> None:
-        """Draw the residuals of each image of a fold that a network is trained on."""
-        damaged = max(1, sum(one.kind == "learn" for own in training.damaged for one in own))
-        good_each, clean_each = math.ceil(GOOD_CELLS / kept), math.ceil(CLEAN_CELLS / damaged)
-        device = gaussian.mean.device
-
-        def residuals(view: Tensor) -> Tensor:
-            with torch.no_grad():
-                white = gaussian.residuals(view[None].to(device).float())
-            return cells_of(white.clamp(-MAX_RESIDUAL, MAX_RESIDUAL))[:, :, 0, 0].half().cpu()
-
-        for i in images:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + i)
-            view = training.held_out[i]
-            assert view is not None
-            good = _drawn(residuals(view), good_each, generator)
-            clean, bad = [good[:0]], [good[:0]]
-            for one in training.damaged[i]:
-                if one.kind == "learn":
-                    rows, mask = residuals(one.view), one.mask.float()
-                    around = max_pool2d(mask[None, None], 3, 1, 1).flatten()
-                    clean.append(_drawn(rows[around <= TOUCHED], clean_each, generator))
-                    bad.append(rows[mask.flatten() > DAMAGED])
-            cells.add(i, Cells(good, torch.cat(clean), torch.cat(bad)))
-
     def _network(
         self,
         training: TrainingSet,
-        cells: Sequence[Cells],
+        kept: KeptCells,
         left_out: int | None,
         label: str,
         folder: Path | None,
@@ -344,6 +278,7 @@ class PositionLevel(Level):
         """Train a network: low on good and undamaged cells, high on damaged and noised ones."""
         config = self.config.network
         assert config is not None
+        cells = kept.all()
         data = torch.cat([part for one in cells for part in (one.good, one.clean)])[:, :, None, None]
         damaged = torch.cat([one.damaged for one in cells])[:, :, None, None]
         task = self.task(training, left_out, label, folder, device)
@@ -405,8 +340,3 @@ def _joined(parts: Sequence[Sequence[Evidence]]) -> list[Evidence]:
     """Return the evidence of all parts together, of each image of which all have some."""
     joined = [torch.cat([one.components for one in own], 1) for own in zip(*parts, strict=True)]
     return [Evidence(one, one) for one in joined]
-
-
-def _drawn(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Return `n` rows at random, or all."""
-    return rows[torch.randperm(len(rows), generator=generator)[:n]]

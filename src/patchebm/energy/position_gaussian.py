@@ -100,6 +100,18 @@ class PositionGaussian(Energy):
         white = (self.whitening[:, None] @ cells).reshape(rows, columns, -1, h, w)
         return white.permute(2, 0, 3, 1, 4).reshape(-1, channels, height, width)
 
+    def residuals_together(self, x: Tensor) -> Tensor:
+        """Whiten maps `(B, C, h, w)` as `residuals` does, all of a zone in one product.
+
+        That is faster for several maps; how the last digits are rounded depends on how many there are.
+        """
+        rows, columns, channels, height, width = self._shape
+        h, w = height // rows, width // columns
+        centred = (x - self.mean).reshape(-1, channels, rows, h, columns, w)
+        cells = centred.permute(2, 4, 1, 0, 3, 5).reshape(rows * columns, channels, -1)
+        white = (self.whitening @ cells).reshape(rows, columns, channels, -1, h, w)
+        return white.permute(3, 2, 0, 4, 1, 5).reshape(-1, channels, height, width)
+
     def packed(self) -> dict[str, Tensor]:
         """Return the state in half precision, of the triangles what is not zero."""
         low = torch.tril_indices(*self.whitening.shape[1:])
