@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.browser import open_browser, screenshots
-from tests.station.running import png, running, wait_for
+from tests.station.running import noise_png, png, running, wait_for
 from tests.station.streams import http_stream
 from tests.station.test_station_browser import Person
 
@@ -68,7 +66,7 @@ def test_the_line_shows_the_joined_verdict_as_it_comes(tmp_path: Path, bundle_fi
     pytest.importorskip("cv2", reason="opencv-python-headless not installed (extra camera)")
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     good.write_bytes(png())
-    Image.fromarray(255 - np.asarray(Image.open(good))).save(bad)
+    bad.write_bytes(noise_png())
     with (
         running(tmp_path / "station", bundle_file) as station,
         http_stream(good, lossless=True) as left,

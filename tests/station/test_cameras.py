@@ -22,7 +22,7 @@ from patchebm.station.sources.frames import Frame
 from patchebm.station.sources.options import Options, without_secrets
 from patchebm.station.sources.picture import PictureWatch
 from patchebm.station.sources.triggers import Triggers
-from tests.station.running import Running, png, wait_for
+from tests.station.running import Running, noise_png, png, wait_for
 from tests.station.streams import BLACK, STILL, Stream, http_stream, rtsp_stream
 
 pytest.importorskip("cv2", reason="opencv-python-headless not installed (extra camera)")
@@ -67,7 +67,7 @@ def test_the_line_shows_the_joined_verdict_and_counts_the_part_once(
 ) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     good.write_bytes(png())
-    Image.fromarray(255 - np.asarray(Image.open(good))).save(bad)
+    bad.write_bytes(noise_png())
     product, name = f"part-{needed}", f"sides-{needed}"
     with (
         served.client() as client,

@@ -21,9 +21,9 @@ from sqlalchemy import select
 
 from patchebm.station.database.history import Inspection, JoinedPart, OutboxMessage
 from patchebm.station.setup import opened
-from tests.station.running import free_port, png, running, wait_for
+from tests.station.running import free_port, noise_png, png, running, wait_for
 from tests.station.test_outbox import Receiver, add_webhook, listening
-from tests.station.test_views import add_views, inverted
+from tests.station.test_views import add_views
 
 ROUNDS = 20
 
@@ -278,7 +278,7 @@ def test_a_part_without_all_its_views_is_decided_or_listed_as_missed_at_the_next
     bundle_file: Path, tmp_path: Path, decided: bool
 ) -> None:
     folder = tmp_path / "station"
-    left = inverted() if decided else png(0)
+    left = noise_png() if decided else png(0)
     port, client = killed_cell(folder, bundle_file, None, BETWEEN_VIEWS, left)
     with client, again(folder, port):
         found = client.get("/joined-parts").json()["items"]

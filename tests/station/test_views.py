@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 from sqlalchemy import func, select
 
 from patchebm.station.arrival import Outcome
 from patchebm.station.database.history import Inspection, JoinedPart, MissedPart, OutboxMessage
 from patchebm.station.errors import ConflictError
 from patchebm.station.sources.keys import Keyed
-from tests.station.running import Running, png
-
-
-def inverted(index: int = 0) -> bytes:
-    """A part that no model takes for a good one."""
-    packed = io.BytesIO()
-    Image.fromarray(255 - np.asarray(Image.open(io.BytesIO(png(index))))).save(packed, "PNG")
-    return packed.getvalue()
+from tests.station.running import Running, noise_png, png
 
 
 def add_source(station: Running, name: str, kind: str, settings: dict[str, Any]) -> None:
@@ -74,7 +64,7 @@ def test_pushed_views_are_joined_and_read_again(station: Running) -> None:
     with station.client() as client:
         output = {"name": "mes", "kind": "webhook", "settings": {"url": "http://127.0.0.1:9/"}}
         assert client.post("/api/v1/outputs", json=output).status_code == 201
-    answer = push(station, {"left": png(0), "right": inverted()}, "P-1", "one")
+    answer = push(station, {"left": png(0), "right": noise_png()}, "P-1", "one")
     assert answer.status_code == 201, answer.text
     joined = answer.json()
     views = joined["views"]
@@ -132,7 +122,7 @@ def test_a_view_that_cannot_be_read_is_named_and_the_part_can_be_sent_again(stat
 
 def test_a_broken_view_does_not_matter_where_the_others_decide(station: Running) -> None:
     add_views(station)
-    images = {"left": inverted(), "right": b"no image"}
+    images = {"left": noise_png(), "right": b"no image"}
     decided = push(station, images, "P-1", "one")
     assert (decided.status_code, decided.json()["verdict"]) == (201, "NG")
     assert decided.json()["views"]["right"] is None
@@ -193,7 +183,7 @@ def test_the_history_of_joined_parts_is_filtered_and_paged(station: Running) -> 
     add_views(station)
     add_views(station, "other")
     ids = [push(station, {"left": png(i), "right": png(i + 1)}, f"P-{i}").json()["id"] for i in range(3)]
-    bad = push(station, {"left": png(0), "right": inverted()}, "Q-1", source="other").json()
+    bad = push(station, {"left": png(0), "right": noise_png()}, "Q-1", source="other").json()
     with station.client("operator") as client:
 
         def found(**filters: Any) -> list[str]:

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from patchebm.errors import PatchebmError
 from patchebm.station.plc import simulator
 from tests.station.line.counterparts import modbus_server
-from tests.station.running import Running, png, wait_for
+from tests.station.running import Running, noise_png, png, wait_for
 from tests.station.streams import Stream, http_stream
 
 pytestmark = pytest.mark.line
@@ -26,7 +24,7 @@ def streams(tmp_path: Path) -> Iterator[tuple[Stream, Stream]]:
     pytest.importorskip("pymodbus", reason="pymodbus not installed (extra line)")
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     good.write_bytes(png())
-    Image.fromarray(255 - np.asarray(Image.open(good))).save(bad)
+    bad.write_bytes(noise_png())
     with http_stream(good, lossless=True) as left, http_stream(bad, lossless=True) as right:
         yield left, right
 
