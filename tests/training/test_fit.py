@@ -294,7 +294,7 @@ def test_noise_is_added_to_data_and_to_negatives_that_come_from_it(from_data: bo
     negatives = CorruptedNegatives(zeros) if from_data else UniformNegatives(zeros, (3, 8, 8))
     energy = Recorder()
     fit(energy, negatives, replace(PLAIN, steps=1, batch_size=200, data_noise=5.0), draw=zeros)
-    pushed_up, data = energy.asked
+    data, pushed_up = energy.asked
     assert float(data.std()) == pytest.approx(5, rel=0.05)
     assert (float(pushed_up.std()) > 4) == from_data
 

@@ -21,6 +21,14 @@ from patchebm.errors import PatchebmError
 IN_MEMORY = 32 * 2**20
 
 
+class _File(tempfile.SpooledTemporaryFile):  # type: ignore[type-arg]
+    """A temporary file that is closed with the last sequence that reads from it."""
+
+    def __del__(self) -> None:
+        """Close the file, of which Python would warn otherwise."""
+        self.close()
+
+
 class KeptMaps:
     """A sequence of tensors, or None, that are read from a file each time that they are used.
 
@@ -31,7 +39,7 @@ class KeptMaps:
     """
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
+        self._file: IO[bytes] = _File(IN_MEMORY)
         # Where each begins, what its numbers are, and its shape.
         self._places: list[tuple[int, torch.dtype, torch.Size] | None] = []
 
