@@ -28,7 +28,7 @@ def begin(client: httpx.Client, files: list, **fields: str) -> httpx.Response:
     return client.post("/products/flange/trainings", data={"rate": "0.1"} | fields, files=files)
 
 
-def ended(client: httpx.Client, address: str, seconds: float = 240) -> str:
+def ended(client: httpx.Client, address: str, seconds: float = 500) -> str:
     """The page of a training, once it no longer loads itself again."""
     deadline = time.monotonic() + seconds
     while 'http-equiv="refresh"' in (page := client.get(address)).text:
@@ -39,6 +39,7 @@ def ended(client: httpx.Client, address: str, seconds: float = 240) -> str:
 
 
 @pytest.mark.station
+@pytest.mark.timeout(600)
 def test_a_model_is_trained_looked_at_added_and_activated(served: Running) -> None:
     with served.client("engineer") as client, served.client("line") as line:
         pushed = [line.post("/api/v1/products/flange/inspections", content=png(i)).json() for i in range(3)]
