@@ -45,7 +45,7 @@ def test_a_camera_is_set_up_with_a_live_picture(tmp_path: Path) -> None:
             wide = person.driver.execute_script("return document.documentElement.scrollWidth")
             assert wide <= size
             person.page.screenshot(shots / f"camera-{size}.png")
-        # What is stored opens the camera anew, and wrong numbers are said.
+        # What is stored opens the camera again, and wrong numbers are said.
         person.fill("[name=debounce]", "0.5")
         person.fill("[name=deadline]", "2")
         person.follow("#settings button")

@@ -80,7 +80,7 @@ def test_results_arrive_in_order_signed_and_as_rest_shows_them(station: Running)
         wait_for(lambda: len(receiver.got) == 6)
     assert [json.loads(body)["data"] for _, body in receiver.got] == parts
     for headers, body in receiver.got:
-        # As https://www.standardwebhooks.com says, computed here anew.
+        # As https://www.standardwebhooks.com says, computed here again.
         key = base64.b64decode(secret.removeprefix("whsec_"))
         signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
         expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()

@@ -68,7 +68,7 @@ def get(session: Session, name: str) -> Source:
 def change(
     session: Session, actor: Actor, open_session: OpenSession, name: str, settings: dict[str, Any]
 ) -> Source:
-    """Replaces the settings of a source, which then begins anew.
+    """Replaces the settings of a source, which then starts again with them.
 
     Raises:
         NotFoundError: there is none of that name.

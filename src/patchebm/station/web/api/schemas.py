@@ -183,7 +183,7 @@ class NewCalibration(Taken):
     threshold: float | None = Field(None, description="Scores above it are NG.", allow_inf_nan=False)
     false_alarm_rate: float | None = Field(None, gt=0, lt=1)
     from_reviews: bool = Field(
-        False, description="Learn anew from parts that were reviewed as good; takes `false_alarm_rate`, too."
+        False, description="Learn again from parts that were reviewed as good; takes `false_alarm_rate`, too."
     )
     note: str = Field("", max_length=200)
 

@@ -71,7 +71,7 @@ def details(
 async def change(
     request: Request, station: TheStation, actor: Engineer, product: str, source: str
 ) -> Response:
-    """Stores settings; the camera is opened anew with them."""
+    """Stores settings; the camera is opened again with them."""
     form = await request.form()
 
     def store() -> None:
