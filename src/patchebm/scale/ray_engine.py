@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -71,13 +72,16 @@ class RayEngine:
                 num_gpus=self.num_gpus,
             )
             known: set[int] = set()
-            for row in done.iter_rows():
-                if (sentence := row.pop("halt")) is not None:
-                    raise PatchebmError(sentence)
-                # A block is done twice when the answer of the first time was lost with its node.
-                if row["number"] not in known:
-                    known.add(row["number"])
-                    yield Done(**row)
+            # Closed before Ray is left, whatever ends the loop: a thread of Ray Data that is still at work then
+            # ends the whole process, without a word.
+            with closing(iter(done.iter_rows())) as rows:
+                for row in rows:
+                    if (sentence := row.pop("halt")) is not None:
+                        raise PatchebmError(sentence)
+                    # A block is done twice when the answer of the first time was lost with its node.
+                    if row["number"] not in known:
+                        known.add(row["number"])
+                        yield Done(**row)
 
     def _require_room(self) -> None:
         there = ray.cluster_resources()
