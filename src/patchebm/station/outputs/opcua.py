@@ -23,7 +23,7 @@ from patchebm.station.plc.served import ServedSender
 from patchebm.station.plc.tags import OPCUA_TYPES, PLC_TAGS, STATION_TAGS
 
 NAMESPACE = "urn:patchebm:station"
-# Seconds between two exchanges of tags.
+# Seconds between two exchanges of tags, unless there is a result to be shown or a client has written.
 CYCLE = 0.01
 # What tells of a new result comes behind what it says.
 _LAST = ("part_counter", "done")
@@ -65,6 +65,7 @@ class OpcUaSender(ServedSender):
 
     async def _serve(self, handshake: Handshake, line: Line) -> None:
         from asyncua import Server, ua
+        from asyncua.common.callback import CallbackType
 
         server = Server(user_manager=_Users(line))
         await server.init()
@@ -85,6 +86,7 @@ class OpcUaSender(ServedSender):
                 await node.set_writable()
             variables[tag.name] = (node, kind)
         texts = await self._vision(ua, space, system, handshake)
+        server.subscribe_server_callback(CallbackType.PostWrite, lambda *_: handshake.tell_news())
         await server.start()
         try:
             self._listening()
@@ -123,6 +125,7 @@ class OpcUaSender(ServedSender):
         shown: dict[str, Any] = {}
         names = [tag.name for tag in STATION_TAGS if tag.name not in _LAST] + list(_LAST)
         before: dict[str, Any] | None = None
+        known = 0
         while True:
             commands = {
                 tag.name: server.read_attribute_value(variables[tag.name][0].nodeid).Value.Value
@@ -148,7 +151,7 @@ class OpcUaSender(ServedSender):
                     shown[name] = value
                     variant = ua.Variant(float(value) if kind == ua.VariantType.Float else value, kind)
                     await server.write_attribute_value(node.nodeid, ua.DataValue(variant))
-            await asyncio.sleep(CYCLE)
+            known = await asyncio.to_thread(handshake.wait_for_news, known, CYCLE)
 
     async def _secure(self, server: Any, line: Line) -> None:
         """Sets certificates, encryption, and who may do what."""
