@@ -148,7 +148,10 @@ class Scorer(nn.Module):
     @property
     def inspected(self) -> str | None:
         """What part of images is inspected, at what size, as half a sentence; None for models of pixels."""
-        return None if isinstance(self.inputs, PixelInputs) else self.inputs.framing.describe()
+        if isinstance(self.inputs, PixelInputs):
+            return None
+        around = "" if self.surround is None else " and compares what lies around it coarsely"
+        return f"{self.inputs.framing.describe()}{around}"
 
     def _in_whole(self, grid: Tensor) -> Tensor:
         """Put the map of the box that is inspected into one of the whole image."""
