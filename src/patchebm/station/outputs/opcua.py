@@ -27,8 +27,8 @@ NAMESPACE = "urn:patchebm:station"
 CYCLE = 0.01
 # What tells of a new result comes behind what it says.
 _LAST = ("part_counter", "done")
-# What those who are not signed in may do, where that was asked for: look.
-_LOOK = (
+# What those who are not signed in may do, where that was asked for: read.
+_READ = (
     "CreateSession", "CloseSession", "ActivateSession", "Read", "Browse", "GetEndpoints", "FindServers",
     "TranslateBrowsePathsToNodeIds", "CreateSubscription", "ModifySubscription", "DeleteSubscriptions",
     "CreateMonitoredItems", "ModifyMonitoredItems", "DeleteMonitoredItems", "Publish", "Republish",
@@ -182,7 +182,7 @@ class OpcUaSender(ServedSender):
         if self._anonymous:
             tokens.append(ua.AnonymousIdentityToken)
             rules._permission_dict[UserRole.Anonymous] = {
-                ua.NodeId(getattr(ua.ObjectIds, f"{word}Request_Encoding_DefaultBinary")) for word in _LOOK
+                ua.NodeId(getattr(ua.ObjectIds, f"{word}Request_Encoding_DefaultBinary")) for word in _READ
             }
         server.set_security_policy(policies, permission_ruleset=rules)
         server.set_identity_tokens(tokens)
