@@ -83,6 +83,11 @@ def _train_one(fabric: Fabric, *, folder: Path) -> None:
         # A file of this very run, in a folder of this user alone. It is mapped: the images of all processes
         # are in memory once, and what a process changes is its own.
         fit = torch.load(folder / _FIT, map_location="cpu", mmap=True, weights_only=False)
+        # All have it: the file goes now, so that a run which is killed leaves nothing large behind. Windows
+        # deletes no file that is mapped.
+        distributed.all_reduce(torch.zeros(1))
+        if fabric.is_global_zero and os.name == "posix":
+            (folder / _FIT).unlink()
         train(fit, fabric)
         if fabric.is_global_zero:
             _save(fit.energy.learner.state_dict(), folder / _LEARNER)
