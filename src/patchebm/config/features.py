@@ -42,6 +42,8 @@ class ExtractorConfig:
         pool: side of the window over which features are averaged; odd, 1 for none.
         crop: whether only the box in which good images have structure is inspected, if it leaves out a
             quarter of the image or more.
+        surround: whether what lies around that box is compared with good images, too, coarsely; false where
+            hands, tools or other parts may be there.
     """
 
     backbone: str = "efficientnet-lite0"
@@ -52,6 +54,7 @@ class ExtractorConfig:
     smallest_defect: PositiveFloat | None = None
     pool: Window = 3
     crop: bool = True
+    surround: bool = True
 
 
 @dataclass

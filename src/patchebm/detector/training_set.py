@@ -17,6 +17,7 @@ from patchebm.detector.held_out_sample import HeldOutSample
 from patchebm.detector.kept_maps import KeptMaps
 from patchebm.detector.level import Damaged, KeptViews, Level
 from patchebm.detector.scorer import PixelInputs
+from patchebm.detector.surround import Surround
 from patchebm.detector.survey import Decoded
 from patchebm.errors import ImageError
 from patchebm.features.extractor import FeatureExtractor
@@ -43,6 +44,8 @@ class Reading:
         levels: not fitted yet.
         kept: what each level kept of the images.
         images: how many.
+        thumbnails: `(3, 64, 64)` of each image that is held out, None for the others; empty where all of the
+            images is inspected.
         variations: how versions of the images were made; None where there are none.
     """
 
@@ -50,6 +53,7 @@ class Reading:
     levels: dict[str, Level]
     kept: dict[str, KeptViews]
     images: int
+    thumbnails: list[Tensor | None]
     variations: Variations | None = None
 
     def subset(
@@ -76,7 +80,8 @@ class Reading:
                 maps = (self._map(again(i)) for i in added)
                 sums = own.sums.without(map(levels[name].held_out_view, maps))
                 kept[name] = replace(kept[name], sums=sums)
-        return replace(self, levels=levels, kept=kept, images=len(chosen))
+        thumbnails = [self.thumbnails[i] for i in chosen] if self.thumbnails else []
+        return replace(self, levels=levels, kept=kept, images=len(chosen), thumbnails=thumbnails)
 
     def without_sums(self) -> Reading:
         """Return what was kept without the images that are not held out."""
@@ -110,6 +115,8 @@ def read_images(
     groups: Sequence[str | None] | None = None,
     group_of: Callable[[int], str | None] | None = None,
     processes: Processes | None = None,
+    *,
+    surround: bool = False,
 ) -> Reading:
     """Read each image once and keep what the levels need of it.
 
@@ -126,6 +133,7 @@ def read_images(
         group_of: gives the part of an image that was read; None where they are `groups` in their order, as
             they are unless some cannot be read.
         processes: compute what is kept; None has this process compute it. The result is the same.
+        surround: whether thumbnails are kept for what lies around the box that is inspected.
 
     Raises:
         ImageError: an image cannot be read, or cannot be used; names it.
@@ -142,7 +150,7 @@ def read_images(
         name: KeptViews([], KeptMaps() if on_disk else [], [], [], level.new_sums(device))
         for name, level in levels.items()
     }
-    extraction = _Extraction(inputs, defects, variations, seed, device, sample.size)
+    extraction = _Extraction(inputs, defects, variations, seed, device, sample.size, surround)
 
     def takes(i: int) -> bool:
         return sample.takes(i, None if group_of is None else group_of(i))
@@ -159,10 +167,13 @@ def read_images(
         if processes is None
         else processes.map(processes.share(extraction), calls())
     )
+    small: list[Tensor | None] = []
     count = 0
     with progress_bar(expected, "read", "image", leave=False) as bar:
-        for i, (called, given, varied, damaged) in enumerate(found):
+        for i, (called, given, varied, damaged, thumbnail) in enumerate(found):
             held_out = takes(i)
+            if surround:
+                small.append(thumbnail)
             try:
                 for name, level in levels.items():
                     own = kept[name]
@@ -185,7 +196,7 @@ def read_images(
             bar.update()
     if isinstance(inputs, PixelInputs) and count:
         inputs.channels = _in_one_colour(kept)
-    return Reading(inputs, levels, kept, count, variations)
+    return Reading(inputs, levels, kept, count, small, variations)
 
 
 class _Extracted(NamedTuple):
@@ -196,12 +207,14 @@ class _Extracted(NamedTuple):
         given: the joined map `(C, h, w)`, or the image in [-1, 1], on the CPU.
         varied: the same of changed versions of the image.
         damaged: the same of synthetic defects in it.
+        thumbnail: `(3, 64, 64)`; None where none is kept.
     """
 
     name: str
     given: Tensor
     varied: list[Tensor]
     damaged: list[Damaged]
+    thumbnail: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -215,6 +228,7 @@ class _Extraction:
         seed: of the versions.
         device: where features are computed.
         held_out: how many images are held out, at most.
+        surround: whether thumbnails are kept of these.
     """
 
     inputs: FeatureExtractor | PixelInputs
@@ -223,6 +237,7 @@ class _Extraction:
     seed: int
     device: torch.device
     held_out: int
+    surround: bool
 
     def __call__(self, image: Decoded, index: int, place: int | None) -> _Extracted:
         """Compute what is to be known of an image.
@@ -250,7 +265,8 @@ class _Extraction:
                     damaged += [replace(one, version=number) for one in drawn]
         except ImageError as error:
             raise ImageError(f"{image.name}: {error}") from error
-        return _Extracted(image.name, given, varied, damaged)
+        thumbnail = Surround.thumbnails(pixels)[0].cpu() if self.surround and place is not None else None
+        return _Extracted(image.name, given, varied, damaged, thumbnail)
 
 
 def _in_one_colour(kept: Mapping[str, KeptViews]) -> int:
