@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from patchebm.device import available_devices, resolve_device
+from patchebm.device import available_devices, require_devices, resolve_device
 from patchebm.errors import ConfigError
 
 
@@ -40,3 +40,19 @@ def test_a_device_that_is_not_there_is_one_sentence() -> None:
         pytest.skip("this machine has a CUDA GPU")
     with pytest.raises(ConfigError, match=r"device cuda is not there: PyTorch .* finds .*cpu on this"):
         resolve_device("cuda")
+
+
+def test_more_devices_than_there_are_and_one_by_its_number_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_devices("cuda", 2)
+    require_devices("cuda:1", 1)
+    with pytest.raises(
+        ConfigError, match=r"--devices is 3, and PyTorch finds 2 devices of the kind cuda; give at"
+    ):
+        require_devices("auto", 3)
+    with pytest.raises(
+        ConfigError, match=r"--device cuda:1 is one device and --devices asks for 2; use --device c"
+    ):
+        require_devices("cuda:1", 2)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Log, options, parse, write_results
+from patchebm.device import available_threads
 from patchebm.errors import ImageError
 from patchebm.evaluation.summary import markdown
 from patchebm.images.listing import list_images
@@ -34,7 +35,6 @@ from patchebm.images.photo import Photo
 from patchebm.images.reading import read_image
 from patchebm.line.measure import peak_memory_mb
 from patchebm.runtime.bundle_predictor import BundlePredictor
-from patchebm.runtime.engines import available_threads
 from patchebm.runtime.prediction import Prediction
 from patchebm.scale.block import Done, Task
 from patchebm.scale.engine import Engine

@@ -27,6 +27,7 @@ from patchebm.scale.ray_engine import RayEngine
 from patchebm.scale.score import Begun, begin, score
 from patchebm.scale.source import open_source
 from tests.scale.processes import started
+from tests.scale.ray_cluster import cluster_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -65,16 +66,9 @@ def content_of(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Three nodes on loopback, with one core each."""
-    # Else they starve beside other programs; nodes take it from here.
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
-    nodes = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    made = Cluster(initialize_head=True, head_node_args={**nodes, "include_dashboard": False})
-    for _ in range(2):
-        made.add_node(**nodes)
-    yield made
-    made.shutdown()
-    del os.environ["RAY_worker_niceness"]  # noqa: SIM112
+    """Three nodes on loopback."""
+    with cluster_of(3) as made:
+        yield made
 
 
 def command(manifest: Path, bundle: Path, out: Path, cluster: Cluster) -> list[str]:

@@ -18,7 +18,8 @@ from torch import Tensor
 from patchebm.config.training import PYLDConfig, SamplerConfig, SGLDConfig, TrainingConfig
 from patchebm.energy import Energy, GaussianEnergy, ResidualEnergy, TiltedEnergy, WideResNetEnergy
 from patchebm.errors import PatchebmError
-from patchebm.training.fit import fit_network, schedule
+from patchebm.training.fit import fit_network
+from patchebm.training.loop import schedule
 from patchebm.training.negatives import (
     CorruptedNegatives,
     Draw,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def workers_and_threads(values: Namespace, products: int) -> tuple[int, int]:
     """Returns how many products are worked on at a time, and how many threads each of them may use."""
-    from patchebm.runtime.engines import available_threads
+    from patchebm.device import available_threads
 
     workers = values.workers or min(available_threads(), products)
     if values.engine == "local":

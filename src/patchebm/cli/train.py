@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,16 @@ from patchebm.cli.options import DEVICE_HELP, GOOD_HELP, GROUPS_HELP, SKIP_BAD_H
 from patchebm.cli.terminal import note, say, say_left_out, show
 from patchebm.config.base import RunConfig
 from patchebm.config.build import check_config
+from patchebm.config.features import FeaturesConfig
 from patchebm.config.presets import DEFAULT_PRESET, QUICK_PRESET
+from patchebm.device import check_devices, require_devices
 from patchebm.errors import ConfigError
 from patchebm.images.checking import refuse_bad
 from patchebm.images.decoding import STANDARD, Decoding
 from patchebm.images.folders import ImageSet, open_image_set
 from patchebm.images.region import read_region
 from patchebm.images.taking import MIN_IMAGES, TakenImages
+from patchebm.processes import Processes
 
 if TYPE_CHECKING:
     from patchebm.detector import EnsembleDetector
@@ -55,6 +59,21 @@ def train_parser() -> ConfigParser:
         "taken where it finds clearly more synthetic defects of this extent",
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_rare_option(
+        "--devices",
+        "train the networks of a preset of pixels on N GPUs, or by N processes on the CPU, each with a "
+        "batch of its own (default: 1)",
+        type=int,
+        default=1,
+        metavar="N",
+    )
+    parser.add_rare_option(
+        "--workers",
+        "open the images and compute their features in N processes, for a preset of features (default: 1)",
+        type=int,
+        default=1,
+        metavar="N",
+    )
     add_decoding_options(parser)
     parser.add_argument("--good", nargs="+", default=[], metavar="NAME", help=GOOD_HELP)
     parser.add_argument("--skip-bad", action="store_true", help=SKIP_BAD_HELP)
@@ -65,7 +84,9 @@ def train_parser() -> ConfigParser:
 def check_options(argv: Sequence[str]) -> None:
     """Raises ConfigError if `patchebm train` would refuse arguments before it looks at images."""
     values, changes = train_parser().parse_config(argv)
-    check_config(_given_config(values, changes))
+    config = check_config(_given_config(values, changes))
+    check_devices(values.devices, config)
+    _check_workers(values.workers, config)
     _drop(values.drop_outliers)
     given_decoding(values)
 
@@ -74,6 +95,8 @@ def run(argv: Sequence[str]) -> None:
     """Train as the arguments say."""
     values, changes = train_parser().parse_config(argv)
     config = _given_config(values, changes)
+    check_devices(values.devices, config)
+    _check_workers(values.workers, config)
     decoding = given_decoding(values)
     image_set = open_image_set(values.data, groups=values.groups, good=values.good)
     say_left_out(image_set.left_out)
@@ -84,6 +107,8 @@ def run(argv: Sequence[str]) -> None:
         roi=values.roi,
         drop=_drop(values.drop_outliers),
         device=values.device,
+        devices=values.devices,
+        workers=values.workers,
         skip_bad=values.skip_bad,
         overwrite=values.overwrite,
         decoding=decoding,
@@ -99,6 +124,8 @@ def train_run(
     roi: str | None = None,
     drop: Drop | None = None,
     device: str = "auto",
+    devices: int = 1,
+    workers: int = 1,
     skip_bad: bool = False,
     overwrite: bool = False,
     decoding: Decoding = STANDARD,
@@ -114,38 +141,43 @@ def train_run(
     from patchebm.run_folder import RunFolder
     from patchebm.training.variations import ENOUGH
 
-    detector = EnsembleDetector(config, device=device, decoding=decoding)
+    detector = EnsembleDetector(config, device=device, devices=devices, decoding=decoding)
     detector.notices.say = note
+    # Before another run is deleted.
+    require_devices(device, devices)
     folder = RunFolder(out)
     if overwrite:
         folder.clear()
     folder.refuse_others()
-    images = TakenImages(image_set.train, image_set.root, lambda: detector.decoding_, region)
-    sources = [image.path for image in image_set.train]
-    reading = detector.read(
-        images,
-        len(sources),
-        None if region is None else region.pixels,
-        sources=sources,
-        groups=[image.group for image in image_set.train],
-        # Those that cannot be read are left out.
-        group_of=lambda i: images.good[i].group,
-    )
-    refuse_bad(images.bad, len(images.good), skip_bad=skip_bad)
-    for image, reason in images.bad:
-        say(f"left out: {image.path}: {reason}")
-    _say_how_images_were_read(detector, images)
-    copies = images.find_copies()
-    copies.require("train", 1 if detector.takes_few else MIN_IMAGES)
-    distinct = copies.distinct
-    if copies.copies:
-        show(copies.sentence())
-        reading = detector.leave_copies_out(reading, distinct, lambda i: images.good[i].path)
-    good = [images.good[i] for i in distinct]
-    if len(good) < min(len(sources), ENOUGH):
-        # They are fewer than was known when they were read, and few need more of each.
-        region_pixels = None if region is None else region.pixels
-        reading = detector.read([image.path for image in good], len(good), region_pixels)
+    with Processes(workers) if workers > 1 else nullcontext() as processes:
+        images = TakenImages(image_set.train, image_set.root, lambda: detector.decoding_, region, processes)
+        sources = [image.path for image in image_set.train]
+        reading = detector.read(
+            images,
+            len(sources),
+            None if region is None else region.pixels,
+            sources=sources,
+            groups=[image.group for image in image_set.train],
+            # Those that cannot be read are left out.
+            group_of=lambda i: images.good[i].group,
+            processes=processes,
+        )
+        refuse_bad(images.bad, len(images.good), skip_bad=skip_bad)
+        for image, reason in images.bad:
+            say(f"left out: {image.path}: {reason}")
+        _say_how_images_were_read(detector, images)
+        copies = images.find_copies()
+        copies.require("train", 1 if detector.takes_few else MIN_IMAGES)
+        distinct = copies.distinct
+        if copies.copies:
+            show(copies.sentence())
+            reading = detector.leave_copies_out(reading, distinct, lambda i: images.good[i].path)
+        good = [images.good[i] for i in distinct]
+        if len(good) < min(len(sources), ENOUGH):
+            # They are fewer than was known when they were read, and few need more of each.
+            region_pixels = None if region is None else region.pixels
+            paths = [image.path for image in good]
+            reading = detector.read(paths, len(good), region_pixels, processes=processes)
     groups = [image.group for image in good]
     detector.assign_folds(len(groups), groups)
     resumed = folder.begin(
@@ -181,6 +213,17 @@ def train_run(
     for sentence in report.sentences:
         show(sentence)
     _report(detector, image_set, out, len(dropping.kept), seconds)
+
+
+def _check_workers(workers: int, config: RunConfig) -> None:
+    """Raises ConfigError for a number of processes that cannot work."""
+    if workers < 1:
+        raise ConfigError(f"--workers is {workers}; give at least 1")
+    if workers > 1 and not isinstance(config, FeaturesConfig):
+        raise ConfigError(
+            f"--workers is {workers}, and images for a network of pixels are read by one process; leave "
+            "--workers out, or start from a preset of features"
+        )
 
 
 def _given_config(values: Namespace, changes: ConfigChanges) -> RunConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from jsonargparse.typing import NonNegativeInt, OpenUnitInterval, PositiveInt
 
@@ -55,6 +55,8 @@ class RunConfig(Choice):
     false_alarm_rate: OpenUnitInterval = 0.05
     false_pixel_rate: PixelRate = 0.001
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    takes_devices: ClassVar[bool] = False
+    """Whether its networks can be trained on several devices together."""
 
     def level(self, name: str) -> Any:
         """Returns the configuration of a level by its name."""

@@ -189,5 +189,6 @@ class PixelsConfig(RunConfig):
     """
 
     kind: str = "pixels"
+    takes_devices: ClassVar[bool] = True
     patch: PixelPatchConfig = field(default_factory=PixelPatchConfig)
     image: PixelImageConfig = field(default_factory=PixelImageConfig)

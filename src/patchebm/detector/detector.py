@@ -24,7 +24,7 @@ from patchebm.detector.surround import Surround
 from patchebm.detector.survey import Survey, decoded
 from patchebm.detector.training_set import Reading, read_images, thumbnails
 from patchebm.detector.weights import detection_weights
-from patchebm.device import resolve_device
+from patchebm.device import check_devices, require_devices, resolve_device
 from patchebm.errors import ConfigError, DataError, DivergedError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.extractor import FeatureExtractor
@@ -43,6 +43,7 @@ from patchebm.runtime.predictor import Outputs, Predictor
 
 if TYPE_CHECKING:
     from patchebm.detector.size_choice import SizeChoice
+    from patchebm.processes import Processes
     from patchebm.training.variations import Variations
 
 # Height and width at which maps of levels meet to tell what heat good parts show.
@@ -68,6 +69,8 @@ class EnsembleDetector(Predictor):
         backbone: a feature extractor of your own, in place of the one that `config.features` names.
         device: where features, fits and scores are computed: `auto`, `cpu`, `cuda`, `cuda:N`, `xpu` or `mps`.
         batch: images of one size that are scored together, at most.
+        devices: how many devices of one kind train the networks of a configuration of pixels; a script that
+            names several must guard its main part with `if __name__ == "__main__"`.
         decoding: what the numbers of image files mean. Where it states no white level, `fit` finds that of
             the training images.
 
@@ -109,9 +112,11 @@ class EnsembleDetector(Predictor):
         *,
         device: str | torch.device = "auto",
         batch: int = 1,
+        devices: int = 1,
         decoding: Decoding = STANDARD,
     ) -> None:
         self.batch = batch
+        self.devices = devices
         self.decoding = decoding
         self.config = config or FeaturesConfig()
         if self.only is not None:
@@ -143,7 +148,8 @@ class EnsembleDetector(Predictor):
             ConfigError: names the key and the fix.
         """
         check_config(self.config)
-        resolve_device(self.device)
+        check_devices(self.devices, self.config)
+        require_devices(self.device, self.devices)
         inputs = self.build_inputs()
         for name in self.config.levels:
             self.build_level(name, inputs)
@@ -187,6 +193,7 @@ class EnsembleDetector(Predictor):
         sources: Iterable[Image] | None = None,
         groups: Sequence[str | None] | None = None,
         group_of: Callable[[int], str | None] | None = None,
+        processes: Processes | None = None,
     ) -> Reading:
         """Read images in bounded memory, and keep what fits need of them.
 
@@ -200,6 +207,8 @@ class EnsembleDetector(Predictor):
             sources: what is looked through; None for `images`, which can then be iterated twice.
             groups: of all images that are expected, the part that each shows, if known; None for none.
             group_of: gives the part of an image that was read, by its number; None where they are `groups`.
+            processes: compute features; None has this process compute them. The result is the same. Images of
+                pixels are read by this process alone.
 
         Raises:
             ImageError: an image cannot be read.
@@ -270,6 +279,7 @@ class EnsembleDetector(Predictor):
             device,
             groups,
             group_of,
+            processes,
             surround=features.surround and not framing.whole,
         )
 
@@ -526,6 +536,7 @@ class EnsembleDetector(Predictor):
         """Return a level that is not fitted yet."""
         config = self.config.level(name)
         level: Level = config.load_target()(name, config, self.config.seed, inputs)
+        level.devices = self.devices
         return level
 
     def save(self, folder: str | Path, card: dict[str, Any] | None = None) -> None:

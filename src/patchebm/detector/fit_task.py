@@ -29,6 +29,7 @@ class FitTask:
         label: for the progress bar.
         folder: for checkpoints and logs; None keeps nothing.
         device: where the network trains.
+        devices: how many of the device's kind train it.
     """
 
     chosen: NDArray[np.int64]
@@ -36,6 +37,7 @@ class FitTask:
     label: str
     folder: Path | None
     device: torch.device
+    devices: int = 1
 
     def train(
         self,
@@ -76,4 +78,5 @@ class FitTask:
             label=self.label,
             folder=self.folder,
             device=self.device,
+            devices=self.devices,
         )

@@ -143,6 +143,8 @@ class Level(nn.Module, ABC):
     """Whether its map has a part in the anomaly map, where another level has one, too."""
     positions: int
     """Number of places of its map that are told apart."""
+    devices: int = 1
+    """How many devices its network is trained on."""
 
     def __init__(self, name: str, config: Any, seed: int) -> None:
         super().__init__()
@@ -267,7 +269,7 @@ class Level(nn.Module, ABC):
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         own_folder = folder / ("all" if left_out is None else f"member{left_out}") if folder else None
         chosen = np.flatnonzero(training.folds != number)
-        return FitTask(chosen, seed, f"{self.name} {label}".strip(), own_folder, device)
+        return FitTask(chosen, seed, f"{self.name} {label}".strip(), own_folder, device, self.devices)
 
 
 def on_cpu(evidence: Evidence) -> Evidence:

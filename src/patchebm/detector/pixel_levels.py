@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +173,24 @@ def build_network(config: WideResNetConfig, channels: int, generator: torch.Gene
     )
 
 
+@dataclass(frozen=True)
+class _Draw:
+    """Draws training views, and the position of each: its fold and, of several, its cell.
+
+    It is a class, which can be given to another process.
+    """
+
+    views: Views
+    images: list[Resized]
+    folds: Tensor
+    positions: int
+
+    def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        drawn = self.views.draw(self.images, n, generator)
+        cell = drawn.cell if self.positions > 1 else torch.zeros_like(drawn.cell)
+        return drawn.views, self.folds[drawn.image] * self.positions + cell
+
+
 class _Fit:
     """Fits one energy on resized images.
 
@@ -217,16 +236,9 @@ class _Fit:
         tilted.base = self._gaussian(everything, generator)
         return tilted
 
-    def _drawer(self, positions: int) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
-        """Return what draws training views, and the position of each: its fold and, of several, its cell."""
-        folds = torch.from_numpy(self._folds)
-
-        def draw(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            drawn = self._views.draw(self._images, n, generator)
-            cell = drawn.cell if positions > 1 else torch.zeros_like(drawn.cell)
-            return drawn.views, folds[drawn.image] * positions + cell
-
-        return draw
+    def _drawer(self, positions: int) -> _Draw:
+        """Return what draws training views."""
+        return _Draw(self._views, self._images, torch.from_numpy(self._folds), positions)
 
     def _gaussian(self, chosen: list[int], generator: torch.Generator) -> GaussianEnergy:
         """Fit the informative Gaussian of the chosen images."""

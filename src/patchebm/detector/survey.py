@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from patchebm.images.compact import compact, expand
 from patchebm.runtime.inputs import Image, name_of
 
 # So many images are looked at, or as many as fit into so many bytes; they wait in memory until they are read,
@@ -51,7 +52,7 @@ class Survey:
         self._first: list[tuple[str, NDArray[np.generic]]] = []
         size = 0
         for image in images:
-            small = _compact(image.pixels)
+            small = compact(image.pixels)
             self._first.append((image.name, small))
             size += small.nbytes
             if len(self._first) == MAX_IMAGES or size >= MAX_BYTES:
@@ -63,27 +64,12 @@ class Survey:
     def some(self, most: int = MAX_IMAGES) -> Iterator[NDArray[np.float32]]:
         """Yield the pixels of at most so many of the first images, evenly spaced."""
         for i in np.linspace(0, self.found - 1, min(most, self.found)).round().astype(int):
-            yield _expand(self._first[i][1])
+            yield expand(self._first[i][1])
 
     def __iter__(self) -> Iterator[Decoded]:
-        first = (Decoded(name, _expand(pixels)) for name, pixels in self._first)
+        first = (Decoded(name, expand(pixels)) for name, pixels in self._first)
         return chain(first, self._rest)
 
 
 def _without_colour(pixels: NDArray[np.generic]) -> bool:
     return bool((pixels[:, :, 1:] == pixels[:, :, :1]).all())
-
-
-def _compact(pixels: NDArray[np.float32]) -> NDArray[np.generic]:
-    """Return the pixels as the bytes that they came from, where they did: a quarter of the memory."""
-    small = np.rint(pixels * np.float32(255)).astype(np.uint8)
-    return small if (_expand(small) == pixels).all() else pixels
-
-
-def _expand(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Take back what `_compact` gave, exactly."""
-    if pixels.dtype != np.uint8:
-        return pixels.astype(np.float32, copy=False)
-    wide = pixels.astype(np.float32)
-    wide /= np.float32(255)
-    return wide

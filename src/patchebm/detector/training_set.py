@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import starmap
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from patchebm.progress import progress_bar
 
 if TYPE_CHECKING:
     from patchebm.detector.defect_source import DefectSource
+    from patchebm.processes import Processes
     from patchebm.training.variations import Variations
 
 # Cells of feature maps that an energy is fitted on, of all images together, and bytes of maps that are
@@ -112,6 +114,7 @@ def read_images(
     device: torch.device,
     groups: Sequence[str | None] | None = None,
     group_of: Callable[[int], str | None] | None = None,
+    processes: Processes | None = None,
     *,
     surround: bool = False,
 ) -> Reading:
@@ -129,6 +132,7 @@ def read_images(
         groups: of all images that are expected, the part that each shows, if known; None for none.
         group_of: gives the part of an image that was read; None where they are `groups` in their order, as
             they are unless some cannot be read.
+        processes: compute what is kept; None has this process compute it. The result is the same.
         surround: whether thumbnails are kept for what lies around the box that is inspected.
 
     Raises:
@@ -146,29 +150,31 @@ def read_images(
         name: KeptViews([], KeptMaps() if on_disk else [], [], [], level.new_sums(device))
         for name, level in levels.items()
     }
-    small: list[Tensor | None] = []
-    each = 0 if variations is None else variations.each
-    count = chosen = 0
-    with progress_bar(expected, "read", "image", leave=False) as bar:
+    extraction = _Extraction(inputs, defects, variations, seed, device, sample.size, surround)
+
+    def takes(i: int) -> bool:
+        return sample.takes(i, None if group_of is None else group_of(i))
+
+    def calls() -> Iterator[tuple[Decoded, int, int | None]]:
+        chosen = 0
         for i, image in enumerate(images):
-            pixels = torch.from_numpy(image.pixels)[None].to(device)
+            held_out = takes(i)
+            yield image, i, chosen if held_out else None
+            chosen += held_out
+
+    found = (
+        starmap(extraction, calls())
+        if processes is None
+        else processes.map(processes.share(extraction), calls())
+    )
+    small: list[Tensor | None] = []
+    count = 0
+    with progress_bar(expected, "read", "image", leave=False) as bar:
+        for i, (called, given, varied, damaged, thumbnail) in enumerate(found):
+            held_out = takes(i)
+            if surround:
+                small.append(thumbnail)
             try:
-                given = _given(inputs, pixels)
-                versions = [pixels]
-                if variations is not None:
-                    versions += variations.draw(pixels, np.random.default_rng([seed, i]))
-                varied = [_given(inputs, version) for version in versions[1:]]
-                damaged: list[Damaged] = []
-                held_out = sample.takes(i, None if group_of is None else group_of(i))
-                if surround:
-                    small.append(Surround.thumbnails(pixels)[0].cpu() if held_out else None)
-                if defects is not None and held_out:
-                    for number, version in enumerate(versions):
-                        place, places = chosen * (1 + each) + number, sample.size * (1 + each)
-                        damaged += [
-                            replace(one, version=number) for one in defects.damaged(version, place, places)
-                        ]
-                    chosen += 1
                 for name, level in levels.items():
                     own = kept[name]
                     own.views.append(level.training_views(given, cells, generator))
@@ -185,12 +191,82 @@ def read_images(
                     )
                     own.versions.append([level.held_out_view(one) for one in varied if level.takes_few])
             except ImageError as error:
-                raise ImageError(f"{image.name}: {error}") from error
+                raise ImageError(f"{called}: {error}") from error
             count += 1
             bar.update()
     if isinstance(inputs, PixelInputs) and count:
         inputs.channels = _in_one_colour(kept)
     return Reading(inputs, levels, kept, count, small, variations)
+
+
+class _Extracted(NamedTuple):
+    """What is computed of an image, before levels take their views of it.
+
+    Attributes:
+        name: what messages call the image.
+        given: the joined map `(C, h, w)`, or the image in [-1, 1], on the CPU.
+        varied: the same of changed versions of the image.
+        damaged: the same of synthetic defects in it.
+        thumbnail: `(3, 64, 64)`; None where none is kept.
+    """
+
+    name: str
+    given: Tensor
+    varied: list[Tensor]
+    damaged: list[Damaged]
+    thumbnail: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Extraction:
+    """Computes what is to be known of an image, whose result depends on the image and its numbers alone.
+
+    Attributes:
+        inputs: what brings images to the levels; it is on `device`.
+        defects: draws synthetic defects; None for none.
+        variations: makes changed versions; None for none.
+        seed: of the versions.
+        device: where features are computed.
+        held_out: how many images are held out, at most.
+        surround: whether thumbnails are kept of these.
+    """
+
+    inputs: FeatureExtractor | PixelInputs
+    defects: DefectSource | None
+    variations: Variations | None
+    seed: int
+    device: torch.device
+    held_out: int
+    surround: bool
+
+    def __call__(self, image: Decoded, index: int, place: int | None) -> _Extracted:
+        """Compute what is to be known of an image.
+
+        Args:
+            image: the image.
+            index: its number.
+            place: its number among those that are held out; None if it is not.
+
+        Raises:
+            ImageError: it cannot be used; names it.
+        """
+        pixels = torch.from_numpy(image.pixels)[None].to(self.device)
+        try:
+            given = _given(self.inputs, pixels)
+            versions = [pixels]
+            if self.variations is not None:
+                versions += self.variations.draw(pixels, np.random.default_rng([self.seed, index]))
+            varied = [_given(self.inputs, version) for version in versions[1:]]
+            damaged: list[Damaged] = []
+            if self.defects is not None and place is not None:
+                each = 1 if self.variations is None else 1 + self.variations.each
+                for number, version in enumerate(versions):
+                    drawn = self.defects.damaged(version, place * each + number, self.held_out * each)
+                    damaged += [replace(one, version=number) for one in drawn]
+        except ImageError as error:
+            raise ImageError(f"{image.name}: {error}") from error
+        thumbnail = Surround.thumbnails(pixels)[0].cpu() if self.surround and place is not None else None
+        return _Extracted(image.name, given, varied, damaged, thumbnail)
 
 
 def _in_one_colour(kept: Mapping[str, KeptViews]) -> int:

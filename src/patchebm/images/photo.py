@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from patchebm.images.compact import compact, expand
 from patchebm.images.decoders import decode, read_file
 from patchebm.images.decoding import STANDARD, Decoding, Misfit
 
@@ -81,6 +83,20 @@ class Photo:
         """Lets go of the content and the pixels; the hash is kept, since it takes no room."""
         self.__dict__.pop("content", None)
         self.__dict__.pop("pixels", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what another process gets: what is known of the photo, without the content of the file."""
+        state = self.__dict__.copy()
+        state.pop("content", None)
+        if "pixels" in state:
+            state["pixels"] = compact(state["pixels"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes what `__getstate__` gave."""
+        self.__dict__.update(state)
+        if "pixels" in state:
+            self.__dict__["pixels"] = expand(state["pixels"])
 
     def _known(self) -> tuple[Misfit | None, bool, str]:
         if self._facts is None:

@@ -15,6 +15,7 @@ from patchebm.images.folders import ImageFile
 from patchebm.images.photo import Photo
 from patchebm.images.profile import Profile, Traits
 from patchebm.images.region import Region
+from patchebm.processes import Processes
 from patchebm.provenance import combined_hash, file_hash, name_below
 
 MIN_IMAGES = 6
@@ -78,6 +79,7 @@ class TakenImages:
         root: the folder that names start at.
         decoding: says what the numbers of files mean, as far as that is known.
         region: of interest; it must have been drawn on such images.
+        processes: open the images, some ahead; None has this process open them.
 
     Attributes:
         good, bad: the images that could be read, and the others with the reason.
@@ -92,10 +94,12 @@ class TakenImages:
         root: Path,
         decoding: Callable[[], Decoding] = lambda: STANDARD,
         region: Region | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self._images = images
         self._decoding = decoding
         self._region = region
+        self._processes = processes
         self.transparent = 0
         self._root = root
         self.good: list[ImageFile] = []
@@ -106,19 +110,40 @@ class TakenImages:
 
     def __iter__(self) -> Iterator[Photo]:
         began = time.perf_counter()
-        for one in self._images:
-            # Asked for each: the first image of 16 bits has the white level found.
-            for image, photo in readable_photos([one], self.bad, self._decoding()):
-                if self._region is not None:
-                    height, width, _ = photo.pixels.shape
-                    self._region.require_aspect(height, width, photo.path)
-                self.good.append(image)
-                self.transparent += photo.is_transparent
-                self._taker.add(photo)
-                yield photo
-                # Only now, when it has been read as all are.
-                self.traits.append(Traits.of(photo))
+        for image, photo, traits in self._opened():
+            decoding = photo.decoding
+            if self._region is not None:
+                height, width, _ = photo.pixels.shape
+                self._region.require_aspect(height, width, photo.path)
+            self.good.append(image)
+            self.transparent += photo.is_transparent
+            self._taker.add(photo)
+            yield photo
+            # Only now, when it has been read as all are.
+            if traits is None or photo.decoding != decoding:
+                traits = Traits.of(photo)
+            self.traits.append(traits)
         self.seconds = time.perf_counter() - began
+
+    def _opened(self) -> Iterator[tuple[ImageFile, Photo, Traits | None]]:
+        """Yields the images that can be read, decoded, with their traits if they are known."""
+        if self._processes is None:
+            for one in self._images:
+                # Asked for each: the first image of 16 bits has the white level found.
+                for image, photo in readable_photos([one], self.bad, self._decoding()):
+                    yield image, photo, None
+            return
+        calls = ((image, self._decoding()) for image in self._images)
+        for image, found in self._processes.map(_open, calls):
+            if isinstance(found, str):
+                self.bad.append((image, found))
+                continue
+            photo, traits = found
+            if photo.decoding != self._decoding():
+                # It was opened ahead, before the white level was found.
+                photo.decoding, traits = self._decoding(), None
+            yield image, photo, traits
+            photo.release()
 
     @property
     def fingerprints(self) -> Fingerprints:
@@ -152,3 +177,13 @@ class TakenImages:
         own = zip(fingerprints.names, fingerprints.sha256, strict=True)
         more = [(name_below(path, self._root), file_hash(path)) for path in others]
         return combined_hash([*own, *more])
+
+
+def _open(image: ImageFile, decoding: Decoding) -> tuple[ImageFile, tuple[Photo, Traits | None] | str]:
+    """Opens an image in another process; a sentence stands for one that cannot be read."""
+    bad: list[tuple[ImageFile, str]] = []
+    for _, photo in readable_photos([image], bad, decoding):
+        # The photo gets to know its hash.
+        _ = photo.sha256
+        return image, (photo, Traits.of(photo))
+    return image, bad[0][1]

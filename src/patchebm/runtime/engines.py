@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
+from patchebm.device import available_threads
 from patchebm.errors import ConfigError
 from patchebm.runtime.bundle import Bundle
 from patchebm.runtime.engine import CPU, Engine
@@ -40,12 +39,6 @@ def open_engine(bundle: Bundle, threads: int | None = None, provider: str | None
     if provider.lower() != CPU:
         require_same_scores(engine, _open(bundle, threads, CPU), bundle, provider)
     return engine
-
-
-def available_threads() -> int:
-    """Returns the number of cores that this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def require_same_scores(engine: Engine, reference: Engine, bundle: Bundle, provider: str) -> None:

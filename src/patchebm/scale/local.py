@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any
 
+from patchebm.device import available_threads
 from patchebm.errors import PatchebmError
-from patchebm.runtime.engines import available_threads
+from patchebm.processes import end_with_parent
 from patchebm.scale.block import Done
 from patchebm.scale.engine import B, Work
 
@@ -72,14 +71,7 @@ def _begin(work: Work[Any]) -> None:
     _worker["work"] = work
     # Ctrl-C reaches the whole group of processes; the parent decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def _score(block: Any) -> Done:

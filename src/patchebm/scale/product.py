@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, ClassVar
 
 from patchebm.errors import DataError
 from patchebm.files import write_text
+from patchebm.processes import end_with_parent
 
 ERROR = "patchebm: error: "
 """What the sentence begins with that the command line ends with."""
@@ -121,14 +121,7 @@ def do(product: Product) -> dict[str, Any]:
 
 def _work(product: Product, made_of: dict[str, Any], log: Path) -> None:
     """Does the work in a process of its own, which ends with its parent."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     # torch takes the number of threads from here; nothing has imported it yet.
     os.environ["OMP_NUM_THREADS"] = str(product.threads)
     product.folder.mkdir(parents=True, exist_ok=True)

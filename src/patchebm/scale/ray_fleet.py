@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
+from patchebm._version import __version__
+from patchebm.errors import PatchebmError
+from patchebm.scale.block import check_version
 from patchebm.scale.product import Product, do
 from patchebm.scale.ray_session import ray_session
 
@@ -28,10 +33,36 @@ class RayFleet:
         self.num_gpus = num_gpus
 
     def do(self, products: Sequence[Product]) -> Generator[dict[str, Any], None, None]:
-        """Does the work; see `patchebm.scale.fleet.FleetEngine`. A task whose node dies is done again."""
+        """Does the work; see `patchebm.scale.fleet.FleetEngine`. A task whose node dies is done again;
+        what dies again and again is an error of its product alone.
+
+        Raises:
+            PatchebmError: a worker has another version of patchebm; what is done stays.
+        """
         with ray_session(self.address, self.workers):
-            task = ray.remote(do).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=3)
-            running = [task.remote(product) for product in products]
+            task = ray.remote(_do).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=3)
+            products_of = {task.remote(product, __version__): product for product in products}
+            running = list(products_of)
             while running:
                 finished, running = ray.wait(running)
-                yield ray.get(finished[0])
+                try:
+                    line = ray.get(finished[0])
+                except RayError as error:
+                    product, reason = products_of[finished[0]], " ".join(str(error).split())
+                    line = dict.fromkeys(product.columns) | {
+                        "product": product.name,
+                        "error": f"its worker died ({reason:.200})",
+                    }
+                if isinstance(line, str):
+                    raise PatchebmError(line)
+                yield line
+
+
+def _do(product: Product, version: str) -> dict[str, Any] | str:
+    """Does the work on a product, and returns its line; a sentence where this worker must do none."""
+    try:
+        check_version(f"worker {socket.gethostname()}", version)
+    except PatchebmError as error:
+        # Not as an exception, which Ray would wrap.
+        return str(error)
+    return do(product)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import ray
 
+from patchebm.device import available_threads
 from patchebm.errors import ConfigError
-from patchebm.runtime.engines import available_threads
 
 # Paths of images and what was done, but never pixels, go through Ray's shared memory.
 _OBJECT_STORE_BYTES = 256 * 2**20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -20,6 +20,7 @@ def energies(
     data: tuple[Tensor, Position | None],
     negatives: tuple[Tensor, Position | None],
     kind: Kind,
+    updated: Callable[[Sequence[_BatchNorm]], object] = lambda norms: None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the energies of data and of negatives that a loss compares, by statistics of one kind for both.
 
@@ -33,22 +34,28 @@ def energies(
         data: views `(B, ...)` and their positions. They are mixed into the running statistics.
         negatives: the same `(B', ...)`.
         kind: of the statistics; see `batch_statistics`.
+        updated: is called with the batch-norm layers when their running statistics have changed, and may
+            change them in place: to the means over processes.
 
     Returns:
         `(B,)` and `(B',)`.
     """
     (views, position), (others, other_position) = data, negatives
+    norms = [module for module in energy.modules() if isinstance(module, _BatchNorm)]
     if kind == "data":
-        if any(isinstance(module, _BatchNorm) for module in energy.modules()):
+        if norms:
             energy.train()
             with torch.no_grad():
                 energy.at(position)(views)
+            updated(norms)
         energy.eval()
         return energy.at(position)(views), energy.at(other_position)(others)
     with batch_statistics(energy, kind):
         negative_energy = energy.at(other_position)(others)
     with batch_statistics(energy, "shared"):
-        return energy.at(position)(views), negative_energy
+        data_energy = energy.at(position)(views)
+    updated(norms)
+    return data_energy, negative_energy
 
 
 @contextmanager

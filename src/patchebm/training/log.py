@@ -30,10 +30,13 @@ class TrainingLog:
         done: steps done before; a resumed run's curves are written beside those that are there.
         steps: of the whole run.
         folder: for `csv/part*/metrics.csv`, TensorBoard's events and `negatives.png`; None keeps nothing.
+        shown: False for a log that says and keeps nothing, in all processes of a run but one.
     """
 
-    def __init__(self, label: str, done: int, steps: int, folder: Path | None) -> None:
+    def __init__(self, label: str, done: int, steps: int, folder: Path | None, *, shown: bool = True) -> None:
+        folder = folder if shown else None
         self._folder = folder
+        self._shown = shown
         self._csv = self._tensorboard = None
         if folder is not None:
             from lightning.fabric.loggers.csv_logs import CSVLogger
@@ -47,7 +50,7 @@ class TrainingLog:
                 self._csv = CSVLogger(folder, "csv", f"part{part}", flush_logs_every_n_steps=1)
                 if has_name:
                     self._tensorboard = SummaryWriter(folder / "tensorboard")
-        self._bar = progress_bar(steps, label, "step", initial=done)
+        self._bar = progress_bar(steps, label, "step", initial=done) if shown else tqdm(disable=True)
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -86,7 +89,8 @@ class TrainingLog:
 
     def say(self, sentence: str) -> None:
         """Prints a sentence above the bar."""
-        tqdm.write(sentence, file=sys.stderr)
+        if self._shown:
+            tqdm.write(sentence, file=sys.stderr)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
