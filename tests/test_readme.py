@@ -182,6 +182,7 @@ def test_negatives_are_compared_on_the_sets_and_seeds_of_those_that_move(
         for name in ("bottle", "tire", "screw")
         for seed in (0, 1, 2)
         if variant == "features" or (name, seed) in {("tire", 0), ("tire", 1), ("screw", 0)}
+        if variant != "noise alone" or (name, seed) == ("tire", 0)
     ]
     arguments = argparse.Namespace(
         out=tmp_path, sets=["bottle", "tire", "screw"], seeds=[0, 1, 2], command="made up"
@@ -193,6 +194,8 @@ def test_negatives_are_compared_on_the_sets_and_seeds_of_those_that_move(
     assert "| features | 0.905 ± 0.007 | 0.900 ± 0.000 | 0.900 ± 0.000 |" in said
     assert "| chains | 0.885 ± 0.007 | 0.880 ± 0.000 | 0.880 ± 0.000 |" in said
     assert "image AUROC of `chains` less that of `features`, seed by seed: tire -0.020, -0.020; screw" in said
+    # Of what was not measured on all of them there is no mean.
+    assert "| noise alone | 0.800 ± 0.000 | – | – |" in said
     assert "defects alone" not in said
     gained = json.loads((tmp_path / "results.json").read_text())["negatives"]
     assert gained["image_auroc, chains less features"]["tire"]["1"] == pytest.approx(-0.02)

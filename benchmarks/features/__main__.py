@@ -198,8 +198,13 @@ def negatives(rows: list[dict[str, Any]], sets: Sequence[str]) -> tuple[dict[str
     parts = []
     for title, figure in (("image AUROC", "image_auroc"), (f"missed at {STATED:g}", f"at_{STATED:g}/missed")):
         given = columns([row for row in rows if row["seed"] in seeds.get(row["set"], ())], figure)
-        given = {name: given[name] for name in NEGATIVES if name in given}
-        found[figure] = summarise(given, chosen, partial=True)
+        found[figure] = {}
+        for name in NEGATIVES:
+            if name in given:
+                facts = summarise({name: given[name]}, chosen, partial=True)[name]
+                # Means over different sets are no comparison.
+                whole = set(chosen) <= set(given[name])
+                found[figure][name] = facts if whole else {"sets": facts["sets"]}
         parts.append(table(found[figure], chosen, title))
         still, moved = given.get("features", {}), given.get("chains", {})
         gained = {
