@@ -102,6 +102,7 @@ class Log(RunLog):
         """Takes in the runs of the `results.json` beside the log that it lacks.
 
         The log is not committed, and results are: so a fresh checkout loses no run and measures none again.
+        Runs that were borrowed from another benchmark stay there.
 
         Args:
             keys: of a row, by which a run is known.
@@ -111,7 +112,7 @@ class Log(RunLog):
             return
         known = {tuple(row.get(key) for key in keys) for row in self.rows}
         for row in json.loads(file.read_text(encoding="utf-8"))["runs"]:
-            if tuple(row.get(key) for key in keys) not in known:
+            if "from" not in row and tuple(row.get(key) for key in keys) not in known:
                 super().keep(row)
 
     def keep(self, row: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from patchebm.config.base import RunConfig
 from patchebm.config.features import FeaturesConfig
 from patchebm.config.pixels import PixelsConfig
 from patchebm.config.presets import load_preset
-from patchebm.config.training import SyntheticConfig
+from patchebm.config.training import ShellConfig, SyntheticConfig
 
 Variant: TypeAlias = Callable[[int], RunConfig]
 """From a seed to a configuration."""
@@ -63,6 +63,12 @@ def _defects_alone(config: FeaturesConfig) -> None:
     _synthetic(config).noised = 0.0
 
 
+def _chains(config: FeaturesConfig) -> None:
+    """The negatives move down the energy, on shells around good cells."""
+    assert config.position.network is not None
+    config.position.network.sampler = ShellConfig()
+
+
 def _with_image_level(config: FeaturesConfig) -> None:
     """A Gaussian of the whole pooled map stands beside the position level."""
     config.levels = ["position", "image"]
@@ -107,6 +113,7 @@ FEATURES: dict[str, Variant] = {
     "Gaussians alone": GAUSSIAN,
     "noise alone": _features(_noise_alone),
     "defects alone": _features(_defects_alone),
+    "chains": _features(_chains),
     "with image level": _features(_with_image_level),
     "256 px": _features(_small),
     "whole images": _features(_whole),

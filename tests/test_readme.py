@@ -15,9 +15,11 @@ import pytest
 
 from benchmarks import pages
 from benchmarks.claims import HERE, SOURCES, THESIS, short, table
+from benchmarks.common import Log
 from benchmarks.features.__main__ import write_tables
 from benchmarks.quality.__main__ import results as seconds
 from benchmarks.thesis.tables import results
+from patchebm.evaluation.runlog import RunLog
 
 
 def test_the_pages_hold_the_committed_tables() -> None:
@@ -167,6 +169,49 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     arguments = argparse.Namespace(out=tmp_path / "features", sets=sets, seeds=[0, 1], command="made up")
     write_tables(rows, arguments)
     return tmp_path
+
+
+def test_negatives_are_compared_on_the_sets_and_seeds_of_those_that_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    aurocs = {"features": 0.9, "chains": 0.88, "noise alone": 0.8, "Gaussians alone": 0.7}
+    rows = [
+        made_up(variant, name, seed, auroc)
+        for variant, auroc in aurocs.items()
+        for name in ("bottle", "tire", "screw")
+        for seed in (0, 1, 2)
+        if variant == "features" or (name, seed) in {("tire", 0), ("tire", 1), ("screw", 0)}
+        if variant != "noise alone" or (name, seed) == ("tire", 0)
+    ]
+    arguments = argparse.Namespace(
+        out=tmp_path, sets=["bottle", "tire", "screw"], seeds=[0, 1, 2], command="made up"
+    )
+    write_tables(rows, arguments)
+    said = (tmp_path / "negatives.md").read_text(encoding="utf-8")
+    # Without bottle, and of tire the seeds 0 and 1: .90 and .91.
+    assert "| image AUROC | tire | screw | mean |" in said
+    assert "| features | 0.905 ± 0.007 | 0.900 ± 0.000 | 0.900 ± 0.000 |" in said
+    assert "| chains | 0.885 ± 0.007 | 0.880 ± 0.000 | 0.880 ± 0.000 |" in said
+    assert "image AUROC of `chains` less that of `features`, seed by seed: tire -0.020, -0.020; screw" in said
+    # Of what was not measured on all of them there is no mean.
+    assert "| noise alone | 0.800 ± 0.000 | – | – |" in said
+    assert "defects alone" not in said
+    gained = json.loads((tmp_path / "results.json").read_text())["negatives"]
+    assert gained["image_auroc, chains less features"]["tire"]["1"] == pytest.approx(-0.02)
+
+
+def test_runs_of_the_results_are_taken_into_the_log_but_not_those_of_others(tmp_path: Path) -> None:
+    own, borrowed = made_up("features", "a", 0, 0.9), made_up("PaDiM", "a", 0, 0.8)
+    (tmp_path / "results.json").write_text(
+        json.dumps({"runs": [own, borrowed, made_up("chains", "a", 1, 0.7)]})
+    )
+    log = Log(tmp_path)
+    measured = made_up("features", "a", 0, 0.5)
+    RunLog.keep(log, measured)
+    log.restore(("set", "variant", "seed"))
+    assert log.rows == [measured, made_up("chains", "a", 1, 0.7)]
+    assert Log(tmp_path).rows == log.rows
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Energies on features: accuracy of the presets, and what each of their parts adds.
 
 Everything is fitted on train/good alone; the test folders are scored once, after the last step. A run that is
-in log.jsonl is not repeated, so that a killed benchmark goes on where it stopped. PatchCore and PaDiM stand
-beside the presets: they are measured by `python -m benchmarks.peers`, and read from its committed results.
+in log.jsonl, or in the results beside it, is not repeated, so that a killed benchmark goes on where it
+stopped. PatchCore and PaDiM stand beside the presets: they are measured by `python -m benchmarks.peers`, and
+read from its committed results.
 
 All of it takes about a day of one core. Two processes with one thread each may share a log
 (OMP_NUM_THREADS=1).
@@ -38,6 +39,8 @@ HERE = Path(__file__).resolve().parent
 WITH_MASKS = ("magnetic_tile", "tire", "screw", "capsules")
 # Variants whose maps are measured.
 MAPPED = ("features", "Gaussians alone", "features-fast")
+# What the network is trained against, from nothing on; the last is compared with `features`.
+NEGATIVES = ("Gaussians alone", "noise alone", "defects alone", "features", "chains")
 PEERS = {"patchcore": "PatchCore", "padim": "PaDiM"}
 STATED = 0.05
 RATES = (0.05, 0.01)
@@ -182,6 +185,43 @@ def pooled_alarms(rows: list[dict[str, Any]], sets: list[str], variant: str, rat
     )
 
 
+def negatives(rows: list[dict[str, Any]], sets: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Compares what the network is trained against, where negatives that move were measured.
+
+    Returns:
+        Summaries of image AUROC and of misses, and the difference that moving makes, by set and seed; and
+        their tables.
+    """
+    seeds = {name: {r["seed"] for r in rows if (r["variant"], r["set"]) == ("chains", name)} for name in sets}
+    chosen = [name for name in sets if seeds[name]]
+    found: dict[str, Any] = {}
+    parts = []
+    for title, figure in (("image AUROC", "image_auroc"), (f"missed at {STATED:g}", f"at_{STATED:g}/missed")):
+        given = columns([row for row in rows if row["seed"] in seeds.get(row["set"], ())], figure)
+        found[figure] = {}
+        for name in NEGATIVES:
+            if name in given:
+                facts = summarise({name: given[name]}, chosen, partial=True)[name]
+                # Means over different sets are no comparison.
+                whole = set(chosen) <= set(given[name])
+                found[figure][name] = facts if whole else {"sets": facts["sets"]}
+        parts.append(table(found[figure], chosen, title))
+        still, moved = given.get("features", {}), given.get("chains", {})
+        gained = {
+            name: {seed: moved[name][seed] - still[name][seed] for seed in sorted(moved[name])}
+            for name in chosen
+            if name in still and set(moved[name]) <= set(still[name])
+        }
+        found[f"{figure}, chains less features"] = gained
+        if gained:
+            said = "; ".join(
+                f"{name} {', '.join(f'{value:+.3f}' for value in by_seed.values())}"
+                for name, by_seed in gained.items()
+            )
+            parts.append(f"{title} of `chains` less that of `features`, seed by seed: {said}.\n")
+    return found, "\n".join(parts)
+
+
 def seeds_of(rows: list[dict[str, Any]], sets: list[str]) -> str:
     """Returns a sentence on how many seeds of `features` each set was measured with."""
     ours = [row for row in rows if row["variant"] == "features"]
@@ -228,7 +268,8 @@ def write_tables(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> N
     }
     found = {name: summarise(given, chosen) for name, (given, chosen) in figures.items() if chosen}
     promise = promised(own, everything)
-    results = {"seeds": arguments.seeds, **found, "promise": promise, "runs": rows}
+    moved, moved_table = negatives(own, everything)
+    results = {"seeds": arguments.seeds, **found, "negatives": moved, "promise": promise, "runs": rows}
     presets = ("features", "features-fast", *PEERS.values())
     parts = [name for name in FEATURES if name != "features-fast"]
 
@@ -244,6 +285,7 @@ def write_tables(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> N
         + "\nBeside anomalib's models, over the sets on which these were measured:\n\n"
         + table(chosen("beside_peers", presets), beside),
         "ablation.md": table(chosen("image_auroc", parts), everything),
+        "negatives.md": moved_table,
         "pixels.md": "\n".join(
             table(chosen(figure, (*MAPPED, *PEERS.values())), with_masks, title)
             for figure, title in titles.items()
@@ -273,6 +315,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = parse(parser, argv)
     log = Log(arguments.out)
+    log.restore(("set", "variant", "seed"))
     run_all(log, arguments)
     write_tables(log.rows + peers(), arguments)
 

@@ -18,7 +18,7 @@ from patchebm.config.features import (
 )
 from patchebm.config.keys import config_keys, keys_of
 from patchebm.config.pixels import PixelGaussianConfig, PixelsConfig
-from patchebm.config.training import NoisedConfig, PYLDConfig, SGLDConfig
+from patchebm.config.training import NoisedConfig, PYLDConfig, SGLDConfig, ShellConfig
 from patchebm.errors import ConfigError
 from tests.config.external import NamelessConfig, NeighboursConfig
 
@@ -111,8 +111,12 @@ def test_null_can_be_filled_again() -> None:
 
 def test_parts_without_a_default_need_a_kind() -> None:
     key = "patch.network.sampler"
-    assert refusal(nested(f"{key}.lr", 1)) == f"{key}.kind is missing; set it to one of pyld, sgld"
-    for kind, sampler in (("pyld", PYLDConfig(lr=1.0)), ("sgld", SGLDConfig(lr=1.0))):
+    assert refusal(nested(f"{key}.lr", 1)) == f"{key}.kind is missing; set it to one of pyld, sgld, shell"
+    for kind, sampler in (
+        ("pyld", PYLDConfig(lr=1.0)),
+        ("sgld", SGLDConfig(lr=1.0)),
+        ("shell", ShellConfig(lr=1.0)),
+    ):
         network = features(nested(key, {"kind": kind, "lr": 1})).patch.network
         assert network is not None
         assert network.sampler == sampler
@@ -173,6 +177,13 @@ def test_parts_without_a_default_need_a_kind() -> None:
         ("position.network.negatives.kind", "informative", "use synthetic or noised"),
         ("position.network.negatives.scale", [1, 0.5], "position.network.negatives.scale [1.0, 0.5] must"),
         ("position.network.tilt", True, "position.network.tilt is true, but the Gaussians"),
+        ("position.network.sampler", {"kind": "shell", "shell": [2, 1]}, "shell [2.0, 1.0] must ascend"),
+        ("position.network.sampler", {"kind": "shell", "buffer_size": 9}, "buffer_size is 9, but chains"),
+        (
+            "patch.network",
+            {"sampler": {"kind": "shell"}, "negatives": {"kind": "informative"}},
+            "patch.network.sampler.kind shell moves negatives around the good views",
+        ),
         ("image.network.tilt", True, "image.network.tilt needs a network of the whole view"),
     ],
 )  # fmt: skip

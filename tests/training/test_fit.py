@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from patchebm.config.training import PYLDConfig, SamplerConfig, SGLDConfig, TrainingConfig
+from patchebm.config.training import PYLDConfig, SamplerConfig, SGLDConfig, ShellConfig, TrainingConfig
 from patchebm.energy import Energy, GaussianEnergy, ResidualEnergy, TiltedEnergy, WideResNetEnergy
 from patchebm.errors import PatchebmError
 from patchebm.training.fit import fit_network
@@ -334,6 +334,7 @@ SAMPLERS = {
     "none": None,
     "pyld": PYLDConfig(outer=2, noise=0.01, buffer_size=12),
     "sgld": SGLDConfig(steps=2, noise=0.01, buffer_size=0),
+    "shell": ShellConfig(steps=2),
 }
 
 

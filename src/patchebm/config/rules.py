@@ -18,7 +18,9 @@ from patchebm.config.pixels import PatchViewConfig, WideResNetConfig
 from patchebm.config.training import (
     CorruptedConfig,
     InformativeConfig,
+    NegativesConfig,
     NoisedConfig,
+    ShellConfig,
     SyntheticConfig,
     UniformConfig,
 )
@@ -70,6 +72,8 @@ def check_rules(config: RunConfig) -> None:
             for switch in ("tilt", "gradient_input"):
                 if getattr(network, switch, False):
                     raise ConfigError(f"{name}.network.{switch} needs {name}.base; set it to false")
+        if network is not None and isinstance(network.sampler, ShellConfig):
+            _check_shell(f"{name}.network", network.negatives, network.sampler)
         if isinstance(config, FeaturesConfig) and network is not None:
             _check_on_features(name, level, network)
 
@@ -78,6 +82,8 @@ def _check_part(key: str, part: Any) -> None:
     """Refuse what does not go together within a section."""
     if isinstance(part, (NoisedConfig, SyntheticConfig)) and part.scale[0] > part.scale[1]:
         raise ConfigError(f"{key}.scale {list(part.scale)} must ascend; use for instance [0.2, 1]")
+    if isinstance(part, ShellConfig) and part.shell[0] > part.shell[1]:
+        raise ConfigError(f"{key}.shell {list(part.shell)} must ascend; use for instance [1, 1.5]")
     if isinstance(part, WideResNetConfig) and (part.depth < 10 or (part.depth - 4) % 6):
         raise ConfigError(f"{key}.depth {part.depth} is not 6n + 4; use 10, 16, 22 or 28")
     if isinstance(part, FeaturePatchConfig):
@@ -91,6 +97,20 @@ def _check_part(key: str, part: Any) -> None:
         raise ConfigError(
             f"{key}.position_std is '{part.position_std}'; it must be two positive numbers in brackets, "
             "[A, B], the name of an MVTec AD category, or null"
+        )
+
+
+def _check_shell(key: str, negatives: NegativesConfig, sampler: ShellConfig) -> None:
+    """Refuse chains on shells whose centres are not known."""
+    if not isinstance(negatives, (NoisedConfig, SyntheticConfig)):
+        raise ConfigError(
+            f"{key}.sampler.kind shell moves negatives around the good views that they were made of, and "
+            f"those of kind {negatives.kind} have none; use noised or synthetic negatives, or another sampler"
+        )
+    if sampler.buffer_size:
+        raise ConfigError(
+            f"{key}.sampler.buffer_size is {sampler.buffer_size}, but chains of kind shell start over each "
+            "time; set it to 0"
         )
 
 

@@ -126,6 +126,33 @@ class SGLDConfig(SamplerConfig):
 
 
 @dataclass
+class ShellConfig(SamplerConfig):
+    """Langevin dynamics on a shell around the good view that a negative was made of.
+
+    As in GLASS (Chen et al. 2024, arXiv 2407.09359); for negatives of kind noised or synthetic, without a
+    replay buffer.
+
+    A chain has a radius: how far from its good view it starts. The centre of a synthetic defect is the mean
+    of good views at its position.
+
+    Args:
+        lr: length of a step down the energy, as a share of the radius.
+        noise: length of the noise of a step, as a share of the radius.
+        buffer_size: 0: every chain starts over, from a negative that is drawn for it.
+        steps: full gradients.
+        shell: smallest and largest distance from the centre, as shares of the radius.
+    """
+
+    kind: str = "shell"
+    lr: NonNegativeFloat = 0.1
+    noise: NonNegativeFloat = 0.02
+    buffer_size: BufferSize = 0
+    steps: PositiveInt = 5
+    shell: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.5)
+    target: ClassVar[str] = "patchebm.training.shell:ShellLangevin"
+
+
+@dataclass
 class TrainingConfig:
     """How the network is fitted.
 

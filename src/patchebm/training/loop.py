@@ -21,6 +21,7 @@ from patchebm.training.negatives import Draw, Negatives
 from patchebm.training.ranks import Ranks
 from patchebm.training.replay_buffer import ReplayBuffer
 from patchebm.training.samplers import build_sampler, gaussian_noise
+from patchebm.training.shell import CentredNegatives, ShellLangevin
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -113,16 +114,20 @@ def train(fit: NetworkFit, fabric: Fabric) -> None:
             data, data_position = fit.draw(training.batch_size, generator)
             data, data_position = noisy(data.to(device)), data_position.to(device)
 
-            if buffer is None:
-                init, position = negatives(training.batch_size, generator)
-            else:
+            walk = move
+            if buffer is not None:
                 init, position, indices = buffer.sample(training.batch_size, generator)
+            elif isinstance(move, ShellLangevin) and isinstance(negatives, CentredNegatives):
+                init, position, centres = negatives.with_centres(training.batch_size, generator)
+                walk = move.around(centres.to(device))
+            else:
+                init, position = negatives(training.batch_size, generator)
             init, position = init.to(device), position.to(device)
             # Evaluation mode: chains meet the running batch statistics and leave no trace in them.
             energy.eval()
             moved = init
-            if move is not None:
-                moved, chains = move(energy.at(position), init, generator)
+            if walk is not None:
+                moved, chains = walk(energy.at(position), init, generator)
             if negatives.from_data:
                 # With noise on the data alone, nothing but the noise would be learnt.
                 moved = noisy(moved)
@@ -141,7 +146,7 @@ def train(fit: NetworkFit, fabric: Fabric) -> None:
                 "energy/negatives": negative_energy.detach().mean(),
                 "energy/gap": float(negative_energy.detach().mean() - data_energy.detach().mean()),
             }
-            if move is not None:
+            if walk is not None:
                 values |= {
                     "chains/distance": chains.distance,
                     "chains/gradient_norm": chains.gradient_norm,

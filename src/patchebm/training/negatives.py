@@ -135,10 +135,15 @@ class NoisedNegatives:
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns `(n, C, H, W)` noised views and their positions."""
+        noised, positions, _ = self.with_centres(n, generator)
+        return noised, positions
+
+    def with_centres(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns `(n, C, H, W)` noised views, their positions, and the views as they were."""
         views, positions = self._draw(n, generator)
         u = torch.rand((n, *[1] * (views.ndim - 1)), generator=generator)
         scale = (self._low + (self._high - self._low) * u).exp()
-        return views + scale * torch.randn(views.shape, generator=generator), positions
+        return views + scale * torch.randn(views.shape, generator=generator), positions, views
 
 
 class SyntheticNegatives:
@@ -168,14 +173,25 @@ class SyntheticNegatives:
 
     def __call__(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns `(n, C, H, W)` views, the noised ones first, and their positions."""
+        views, positions, _ = self.with_centres(n, generator)
+        return views, positions
+
+    def with_centres(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the same and the good view `(n, C, H, W)` that each lies around.
+
+        Of a noised view it is the view as it was; of a synthetic defect the origin, the mean of good views at
+        its position.
+        """
         noised = round(n * self._share)
-        views, positions = self._noised(noised, generator)
+        views, positions, centres = self._noised.with_centres(noised, generator)
         if noised == n:
-            return views, positions
+            return views, positions, centres
         chosen = torch.randint(len(self._damaged), (n - noised,), generator=generator)
         # The cells of a level that has positions of its own are all of one kind: 0.
         more = torch.zeros(n - noised, dtype=positions.dtype)
-        return torch.cat([views, self._damaged[chosen]]), torch.cat([positions, more])
+        damaged = self._damaged[chosen]
+        centres = torch.cat([centres, torch.zeros_like(damaged)])
+        return torch.cat([views, damaged]), torch.cat([positions, more]), centres
 
 
 class CorruptedNegatives:

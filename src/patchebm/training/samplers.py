@@ -59,7 +59,7 @@ def gaussian_noise(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
 
 
-class _Trace:
+class Trace:
     """This class collects a `ChainLog` while chains move."""
 
     def __init__(self, init: Tensor) -> None:
@@ -68,10 +68,12 @@ class _Trace:
         self._energies: list[Tensor] = []
 
     def step(self, energy: Tensor, gradient: Tensor) -> None:
+        """Takes in the energies `(B,)` and gradients `(B, C, H, W)` of a step."""
         self._energies.append(energy.mean())
         self._norms.append(gradient.flatten(1).norm(dim=1).mean())
 
     def log(self, end: Tensor) -> ChainLog:
+        """Returns what was collected, with the end `(B, C, H, W)` of the chains."""
         return ChainLog(
             distance=float((end - self._init).detach().square().mean().sqrt()),
             gradient_norm=float(torch.stack(self._norms).mean()),
@@ -96,7 +98,7 @@ class SGLD:
 
     def __call__(self, energy: Energy, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ChainLog]:
         """Moves chains `(B, C, H, W)` by `steps` full gradients."""
-        trace = _Trace(x)
+        trace = Trace(x)
         for _ in range(self.steps):
             value, gradient = energy_gradient(energy, x)
             trace.step(value, gradient)
@@ -139,7 +141,7 @@ class PYLD:
 
     def __call__(self, energy: Energy, x: Tensor, generator: torch.Generator) -> tuple[Tensor, ChainLog]:
         """Moves chains `(B, C, H, W)` by `outer * inner` proximal steps."""
-        trace = _Trace(x)
+        trace = Trace(x)
         closed_form = energy.first_stage_is_affine and not self.literal
         for _ in range(self.outer):
             x = self._closed_form(energy, x, trace) if closed_form else self._loop(energy, x, trace)
@@ -147,12 +149,12 @@ class PYLD:
                 x = (x + self.noise * gaussian_noise(x, generator)).clamp(-self.bound, self.bound)
         return x.detach(), trace.log(x)
 
-    def _closed_form(self, energy: Energy, x: Tensor, trace: _Trace) -> Tensor:
+    def _closed_form(self, energy: Energy, x: Tensor, trace: Trace) -> Tensor:
         value, gradient = energy_gradient(energy, x)
         trace.step(value, gradient)
         return (x - self.inner * self.lr * gradient.clamp(-self.eps, self.eps)).clamp(-self.bound, self.bound)
 
-    def _loop(self, energy: Energy, x: Tensor, trace: _Trace) -> Tensor:
+    def _loop(self, energy: Energy, x: Tensor, trace: Trace) -> Tensor:
         with torch.no_grad():
             start = energy.first_stage(x)
         hidden = tuple(h.requires_grad_(True) for h in start)
