@@ -2,18 +2,16 @@
 
 Parts: `accuracy`, the preset features and its Gaussians alone with the backbone in int8, beside the committed
 runs of `python -m benchmarks.features`, which computed it in float32; `times`, both exported to ONNX, and the
-bare backbone, by turns, each in a process of its own with one thread.
+bare backbone, by turns with one thread: time of the processor, which others on the machine hardly move.
 
 A run that is in log.jsonl is not repeated (the times are one line), and runs of results.json are restored.
-All of it takes an hour of two cores; the times want a machine that does nothing else.
+All of it takes an hour of two cores.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,13 @@ from PIL import Image
 
 from benchmarks.common import HERE as BENCHMARKS
 from benchmarks.common import SETS, Log, fitted, options, parse, runs_of, shorten, write_results
+from benchmarks.cost.clock import KINDS
 from benchmarks.features.__main__ import columns, verdicts
-from benchmarks.turns import Process
 from benchmarks.variants import FEATURES
 from patchebm.config.features import FeaturesConfig
 from patchebm.evaluation.summary import markdown, summarise, table
 from patchebm.images.folders import ImageSet, open_image_set
+from patchebm.images.reading import read_image
 from patchebm.line.machine import hardware
 from patchebm_products import draw
 
@@ -37,8 +36,8 @@ PARTS = ("accuracy", "times")
 VARIANTS = ("features", "Gaussians alone")
 SIDES = (256, 384)
 BARE = "bare backbone, f32"
-# Images that are drawn to fit the models that are timed.
-DRAWN = 12
+# Images that are drawn to fit the models that are timed, and scores of one in a round.
+DRAWN, CALLS = 12, 5
 
 
 def in_int8(variant: str, seed: int) -> FeaturesConfig:
@@ -72,7 +71,7 @@ def accuracy(image_set: ImageSet, variant: str, seed: int, device: str, *, quick
 
 
 def exported(side: int, work: Path) -> dict[str, tuple[str, Path]]:
-    """Returns what is timed at an input size: its kind for `benchmarks.cost.clock`, and its file, by name."""
+    """Returns what is timed at an input size, by name: its kind for `benchmarks.cost.clock`, and its file."""
     import onnx
 
     from patchebm.config.features import ExtractorConfig
@@ -93,37 +92,38 @@ def exported(side: int, work: Path) -> dict[str, tuple[str, Path]]:
     found = {BARE: ("onnx-bare", bare)}
     for precision in ("f32", "int8"):
         file = work / f"{side}-{precision}.patchebm"
+        found[f"features, {precision}"] = ("bundle", file)
+        if file.exists():
+            continue
         # What a score costs does not depend on how long the networks were trained.
         config = shorten(FEATURES["features"](0))
         assert isinstance(config, FeaturesConfig)
         config.features.size, config.features.crop = (side, side), False
         config.features.precision = precision  # type: ignore[assignment]
+        config.defects.learn, config.defects.local_checks = 2 * DRAWN, DRAWN
         detector = EnsembleDetector(config, device="cpu").fit(files)
-        build_bundle(detector, verify=files).write(file)
-        found[f"features, {precision}"] = ("bundle", file)
+        build_bundle(detector, verify=files[:2]).write(file)
     return found
 
 
 def times(work: Path, rounds: int) -> dict[str, Any]:
-    """Returns milliseconds of each contender in each round, by input size."""
+    """Returns milliseconds of the processor for a score, of each contender in each round, by input size."""
     found: dict[str, Any] = {}
-    errors = work / "errors.txt"
     for side in SIDES:
         contenders = exported(side, work)
-        image = work / "images" / f"{side}-00.png"
-        with ExitStack() as stack:
-            running: dict[str, Process] = {}
-            for name, (kind, file) in contenders.items():
-                arguments = (kind, str(file), str(work), str(image))
-                command = [sys.executable, "-m", "benchmarks.cost.clock", *arguments]
-                environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-                running[name] = stack.enter_context(Process(command, environment, errors))
-                running[name].answer()
-            rows: dict[str, list[float]] = {name: [] for name in running}
-            for number in range(rounds):
-                # Every other round backwards: what drifts within a round does not favour the first.
-                for name in list(running) if number % 2 == 0 else reversed(running):
-                    rows[name].append(running[name].ask({"threads": 1, "maps": False}))
+        pixels = read_image(work / "images" / f"{side}-00.png")
+        calls = {
+            name: KINDS[kind](str(file), work, pixels)(1, False) for name, (kind, file) in contenders.items()
+        }
+        rows: dict[str, list[float]] = {name: [] for name in calls}
+        for number in range(rounds):
+            # Every other round backwards: what drifts within a round does not favour the first.
+            for name in list(calls) if number % 2 == 0 else reversed(calls):
+                calls[name]()
+                began = time.process_time()
+                for _ in range(CALLS):
+                    calls[name]()
+                rows[name].append(1000 * (time.process_time() - began) / CALLS)
         found[str(side)] = rows
     return {"part": "times", "machine": hardware(), "milliseconds": found}
 
@@ -170,7 +170,7 @@ def times_table(found: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             cells = [f"{facts['ms']:.1f}", f"{facts['to_bare']:.2f}", f"{facts['to_f32']:.2f}"]
             lines.append([f"{side} px", name, *cells])
     machine = found["machine"]
-    head = ["image", "ONNX Runtime, 1 thread", "ms", "/ bare backbone", "/ features, f32"]
+    head = ["image", "ONNX Runtime, 1 thread", "ms of the processor", "/ bare backbone", "/ features, f32"]
     words = f"{machine['processor']} ({' '.join(machine['flags'])}), {machine['cores']:g} cores.\n"
     return words + "\n" + markdown(head, lines), results
 

@@ -278,9 +278,7 @@ def test_devices_that_do_not_compute_it_are_refused() -> None:
 
 def test_a_network_without_wide_convolutions_is_refused() -> None:
     narrow = ModuleBackbone(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1)), ["0"], "narrow")
-    with pytest.raises(
-        ConfigError, match="narrow has no wide convolutions for int8; use --precision f32"
-    ):
+    with pytest.raises(ConfigError, match="narrow has no wide convolutions for int8; use --precision f32"):
         quantised_backbone(narrow, [torch.zeros(1, 3, 64, 64)])
 
 

@@ -39,8 +39,8 @@ class FeatureExtractor(nn.Module):
         size: height and width to which images are resized.
         grid: rows and columns of the joined map.
         region: `size` float32, 0 where images are not inspected, or None.
-        preparing: computes `prepare` before a backbone in int8, as exported models do: a last bit that differs
-            moves a value across a step of int8, and with it many that follow; None for torch.
+        preparing: computes `prepare` before a backbone in int8, as exported models do: a last bit that
+            differs moves a value across a step of int8, and with it many that follow; None for torch.
 
     Raises:
         ConfigError: an input size that the backbone cannot take, or a grid finer than its finest map.

@@ -62,7 +62,9 @@ def quantised(extractor: FeatureExtractor, images: Iterable[NDArray[np.float32]]
     made.region, made.preparing = extractor.region, preparing
     seen = (made.inside(made.prepare(torch.from_numpy(image)[None])) for image in images)
     # Of large images tile by tile, so that memory is bounded.
-    tiles = (tile for one in seen for rows in one.split(TILE, 2) for tile in rows.split(TILE, 3))
+    tiles = (
+        tile for one in seen for rows in torch.split(one, TILE, 2) for tile in torch.split(rows, TILE, 3)
+    )
     made.backbone = quantised_backbone(extractor.backbone, tiles)
     return made
 

@@ -105,7 +105,7 @@ class QuantisedBackbone(Backbone):
     def maps(self, x: Tensor) -> list[Tensor]:
         """Outputs `(B, C_i, H / stride_i, W / stride_i)` of the chosen blocks."""
         if torch.onnx.is_in_onnx_export():
-            return list(_Run.apply(x, self))
+            return list(_Run.apply(x, self))  # type: ignore[no-untyped-call]
         return self.computed(x)
 
     def computed(self, x: Tensor) -> list[Tensor]:

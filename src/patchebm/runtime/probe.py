@@ -31,7 +31,8 @@ def probe_image(size: tuple[int, int]) -> NDArray[np.float32]:
     count = np.arange(height * width * 3, dtype=np.uint64)
     grain = ((count * MULTIPLIER) >> SHIFT & 255).reshape(1, height, width, 3)
     gradient = np.arange(width, dtype=np.uint64)[:, None] * 255 // max(1, width - 1)
-    return ((grain + 3 * gradient) // 4).astype(np.float32) / np.float32(255)
+    pixels: NDArray[np.float32] = ((grain + 3 * gradient) // 4).astype(np.float32) / np.float32(255)
+    return pixels
 
 
 def measured_probe(engine: Engine, size: tuple[int, int]) -> list[float]:
