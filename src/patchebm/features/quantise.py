@@ -1,9 +1,9 @@
 """The wide layers of a backbone in 8-bit integers, their ranges found on good images; the rest in float32.
 
-Of EfficientNet-Lite0 these are the blocks from 4 on. With the narrow layers before them, whose channels differ
-much in range, features of good images are several times as far from those in float32, at no less time. With
-the wide 1x1 convolutions alone they are as near, and take longer, since values go back and forth between
-integers and floating point.
+Of EfficientNet-Lite0 these are the blocks from 4 on. With the narrow layers before them, whose channels
+differ much in range, features of good images are several times as far from those in float32, at no less
+time. With the wide 1x1 convolutions alone they are as near, and take longer, since values go back and forth
+between integers and floating point.
 """
 
 from __future__ import annotations
