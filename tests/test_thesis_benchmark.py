@@ -116,6 +116,8 @@ def rows() -> list[dict[str, Any]]:
     found.append(made_up("no batch norm", "bottle", 0, 40, patch=0.1, image=0.2, ensemble=0.3))
     given_up = made_up("SGLD, as far", "bottle", 0, 40, patch=0.1)
     del given_up["levels"], given_up["oracle"]
+    # The other level was not reached.
+    given_up["chains"]["image"] = {}
     found.append(made_up("no noise on data, image level alone", "bottle", 0, 40, image=0.4))
     return [*found, {**given_up, "diverged": "the energy diverged"}]
 
@@ -145,6 +147,7 @@ def test_tables_keep_lengths_apart_and_name_what_gave_up(rows: list[dict[str, An
     assert "| SGLD, as far | – | – | – | – | 0.50 |" in found["ablation.md"]
     assert "| no noise on data, image level alone | – | 0.400 | – | – | 0.50 |" in found["ablation.md"]
     assert "| SGLD, as far patch | 1 | 0.100 | 0.200 | -0.30 | 4.0 | 0 of 1 | 1 of 1 |" in found["chains.md"]
+    assert "SGLD, as far image" not in found["chains.md"]
     assert "means over bottle seed 0:" in found["ablation.md"]
 
 

@@ -26,7 +26,9 @@ class Broker:
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_type error\n")
+        self._config.write_text(
+            f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_type error\nset_tcp_nodelay true\n"
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -66,6 +68,7 @@ class MqttPlc:
         self._ready = False
         self._client = Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = self._received
+        self._client.on_socket_open = _send_at_once
         self._client.connect("127.0.0.1", port)
         self._client.subscribe([(self._topic(word), 1) for word in ("results", "errors", "state")])
         self._client.loop_start()
@@ -97,6 +100,10 @@ class MqttPlc:
             self.errors.append(body["error"])
         else:
             self._ready = bool(body.get("can_inspect"))
+
+
+def _send_at_once(_: Any, __: Any, connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def wait(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:

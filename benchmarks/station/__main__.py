@@ -6,7 +6,7 @@ bound. Throughput of both is measured in turns. The CPU time of a part is measur
 the machine hardly moves. A history of 100,000 parts is then written into its database and searched.
 
     python -m benchmarks.station               # three minutes on a machine that does nothing else
-    python -m benchmarks.station --install     # with the size of a fresh install, from the registry
+    python -m benchmarks.station --install     # with a fresh install, from the registry, and Chromium
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import numpy as np
 from sqlalchemy import insert
 
 from benchmarks.common import options, parse, write_results
+from benchmarks.station import first_verdict
 from patchebm.line.machine import hardware
 from patchebm.loading import load
 from patchebm.station import demo_part
@@ -315,6 +316,7 @@ def table(results: dict[str, Any]) -> str:
         rows.append(
             (f"install with everything it needs ({took})", f"{results['install']['mb']} MB", "330 MB or less")
         )
+        rows.append(first_verdict.row(results["first_verdict"]))
     machine = results["hardware"]
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}."
     lines = [
@@ -338,6 +340,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = {"hardware": hardware(), "history": arguments.history, **measure(arguments)}
     if arguments.install:
         results["install"] = install()
+        with tempfile.TemporaryDirectory() as folder:
+            model = arguments.model or demo_part.train_model(Path(folder))
+            results["first_verdict"] = first_verdict.measure(model, demo_part.images("train", 1)[0])
     write_results(arguments, results, {"table.md": table(results)})
 
 

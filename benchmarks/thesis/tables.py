@@ -173,6 +173,9 @@ def motion(rows: list[Row]) -> str:
         own = [row for row in rows if row["variant"] == variant and any(row.get("chains", {}).values())]
         for level in own[0]["chains"] if own else ():
             known = [row["chains"][level] for row in own if row["chains"].get(level)]
+            if not known:
+                # Every run was given up before this level was trained.
+                continue
             mean = {name: float(np.mean([one[name] for one in known])) for name in known[0]}
             lines.append(
                 [

@@ -55,8 +55,10 @@ def test_what_does_not_score_as_its_detector_is_refused(
     """A graph of a module that is off: the numbers are in the sentence."""
     original = Scorer.score
 
-    def off(self: Scorer, prepared: torch.Tensor, *, maps: bool = True) -> Scores:
-        found = original(self, prepared, maps=maps)
+    def off(
+        self: Scorer, prepared: torch.Tensor, thumbnails: torch.Tensor | None = None, *, maps: bool = True
+    ) -> Scores:
+        found = original(self, prepared, thumbnails, maps=maps)
         return found._replace(score=found.score + 0.05 * torch.onnx.is_in_onnx_export())
 
     monkeypatch.setattr(Scorer, "score", off)

@@ -11,9 +11,9 @@ from PIL import Image
 from patchebm.errors import DataError
 from patchebm.images.calibration_images import (
     find_calibration_images,
-    looks_like_mask,
     refuse_masks,
     refuse_trained,
+    resembles_mask,
 )
 from patchebm.images.fingerprints import take_fingerprints
 from patchebm.images.photo import Photo
@@ -98,12 +98,12 @@ def test_groups_hold_for_folders_and_files(data: Path) -> None:
 
 def test_masks_are_told_by_their_two_values(data: Path, tmp_path: Path) -> None:
     mask = Photo(next(next((data / "ground_truth").iterdir()).iterdir()))
-    assert looks_like_mask(mask)
+    assert resembles_mask(mask)
     good = Photo(next((data / "test" / "good").iterdir()))
-    assert not looks_like_mask(good)
+    assert not resembles_mask(good)
     # A photograph whose sampled rows are black is none, either.
     Image.linear_gradient("L").save(tmp_path / "gradient.png")
-    assert not looks_like_mask(Photo(tmp_path / "gradient.png"))
+    assert not resembles_mask(Photo(tmp_path / "gradient.png"))
     refuse_masks(4, [mask.path] * 2)
     with pytest.raises(DataError, match=r"3 of 4 images, such as .* are black and white"):
         refuse_masks(4, [mask.path] * 3)

@@ -18,9 +18,9 @@ from sqlalchemy import select
 from patchebm.errors import ConfigError
 from patchebm.station.database.history import OutboxMessage
 from patchebm.station.services.joining import joined_verdict
+from patchebm.station.sources.frame_check import FrameCheck
 from patchebm.station.sources.frames import Frame
 from patchebm.station.sources.options import Options, without_secrets
-from patchebm.station.sources.picture import PictureWatch
 from patchebm.station.sources.triggers import Triggers
 from tests.station.running import Running, noise_png, png, wait_for
 from tests.station.streams import BLACK, STILL, Stream, http_stream, rtsp_stream
@@ -358,16 +358,16 @@ def frame(value: int, at: float, white: int = 255) -> Frame:
 
 
 def test_a_picture_is_frozen_after_its_time_and_lives_with_its_first_change() -> None:
-    watch = PictureWatch(Options("x", {"frozen_after": 2}))
-    words = [watch.look(frame(100, at))[0] for at in (0, 1, 1.9, 2, 3)]
+    check = FrameCheck(Options("x", {"frozen_after": 2}))
+    words = [check.fault_of(frame(100, at))[0] for at in (0, 1, 1.9, 2, 3)]
     assert words == ["", "", "", "frozen", "frozen"]
-    assert watch.look(frame(101, 4))[0] == ""
+    assert check.fault_of(frame(101, 4))[0] == ""
     # Black is measured against what the camera can give: 12 bits in 16.
-    assert watch.look(frame(100, 5, 4095))[0] == ""
-    assert watch.look(frame(20, 6, 4095))[0] == "black"
+    assert check.fault_of(frame(100, 5, 4095))[0] == ""
+    assert check.fault_of(frame(20, 6, 4095))[0] == "black"
     # Two frames that are the same are no evidence, however long between them.
-    assert watch.look(frame(90, 10))[0] == ""
-    assert watch.look(frame(90, 30))[0] == ""
+    assert check.fault_of(frame(90, 10))[0] == ""
+    assert check.fault_of(frame(90, 30))[0] == ""
 
 
 def test_numbers_of_twelve_bits_and_colours_of_sixteen_are_packed_as_they_are() -> None:

@@ -15,9 +15,9 @@ from patchebm.cli.terminal import note, say, say_left_out, show
 from patchebm.errors import ConfigError
 from patchebm.images.calibration_images import (
     find_calibration_images,
-    looks_like_mask,
     refuse_masks,
     refuse_trained,
+    resembles_mask,
 )
 from patchebm.images.checking import refuse_bad
 from patchebm.images.decoding import Decoding
@@ -84,7 +84,7 @@ def _taken(images: Sequence[ImageFile], first: Path, run: RunFolder, decoding: D
     """Return the images, each of which was opened and is none that a calibration may not use."""
     root = first if first.is_dir() else first.parent
     taken = TakenImages(images, root, lambda: decoding)
-    masks = [photo.path for photo in taken if looks_like_mask(photo)]
+    masks = [photo.path for photo in taken if resembles_mask(photo)]
     refuse_bad(taken.bad, len(taken.good), skip_bad=False)
     refuse_masks(len(taken.good), masks)
     if run.fingerprints_file.exists():

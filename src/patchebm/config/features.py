@@ -44,6 +44,8 @@ class ExtractorConfig:
             quarter of the image or more.
         precision: in which the backbone computes, in training and on the line alike: f32, or int8, which
             ONNX Runtime computes on the CPU, faster where the processor has instructions for it.
+        surround: whether what lies around that box is compared with good images, too, coarsely; false where
+            hands, tools or other parts may be there.
     """
 
     backbone: str = "efficientnet-lite0"
@@ -55,6 +57,7 @@ class ExtractorConfig:
     pool: Window = 3
     crop: bool = True
     precision: Literal["f32", "int8"] = "f32"
+    surround: bool = True
 
 
 @dataclass

@@ -20,6 +20,7 @@ from patchebm.detector.kept_maps import KeptEvidence
 from patchebm.detector.level import Calibrated, Level, TrainingSet, on_cpu
 from patchebm.detector.one_image import guessed_heat, guessed_scores
 from patchebm.detector.scorer import PixelInputs, Scorer, combine, mean_map
+from patchebm.detector.surround import Surround
 from patchebm.detector.survey import Survey, decoded
 from patchebm.detector.training_set import Reading, read_images, thumbnails
 from patchebm.detector.weights import detection_weights
@@ -284,7 +285,17 @@ class EnsembleDetector(Predictor):
 
             variations = Variations.of(survey.some(), expected)
         return read_images(
-            survey, expected, levels, extractor, defects, variations, seed, device, groups, group_of
+            survey,
+            expected,
+            levels,
+            extractor,
+            defects,
+            variations,
+            seed,
+            device,
+            groups,
+            group_of,
+            surround=features.surround and not framing.whole,
         )
 
     def leave_copies_out(
@@ -373,14 +384,19 @@ class EnsembleDetector(Predictor):
         if len(damaged):
             good = np.stack([one.scores for one in calibrated], axis=1)
             weights = torch.from_numpy(detection_weights(good, damaged)).float()
+        surround, around = None, None
+        small = [one for i in chosen if reading.thumbnails and (one := reading.thumbnails[i]) is not None]
+        if small:
+            assert isinstance(reading.inputs, FeatureExtractor)
+            surround = Surround(reading.inputs.framing.box)
+            around = surround.learn(torch.stack(small), [parts[i] for i in chosen])
         scores = self._settle(
-            reading.inputs,
-            reading.levels,
+            Scorer(reading.inputs, reading.levels, 0.0, 1.0, weights, surround),
             calibrated,
             own,
             self.config.false_alarm_rate,
             self.config.false_pixel_rate,
-            weights,
+            around,
             single=single,
         )
         kept = next(iter(reading.kept.values()))
@@ -447,8 +463,9 @@ class EnsembleDetector(Predictor):
         rate = self.threshold_.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
         # Refused before hours of scoring.
         self.tail_.threshold(rate)
-        levels = self.levels_
+        levels, surround = self.levels_, self.scorer_.surround
         evidence = {name: KeptEvidence() for name in levels}
+        energies = []
         with progress_bar(len(images), "calibrate", "image", leave=False) as bar, torch.no_grad():
             for i, image in enumerate(images):
                 read = read_input(image, i, self.decoding_)
@@ -456,6 +473,9 @@ class EnsembleDetector(Predictor):
                 given = self._given(read.pixels, name_of(image, i))
                 for name, level in levels.items():
                     evidence[name].add(i, on_cpu(level.evidence(given)))
+                if surround is not None:
+                    x = torch.from_numpy(read.pixels)[None].to(self.scorer_.mean.device)
+                    energies.append(surround.energy(surround.thumbnails(x)).cpu())
                 bar.update()
         calibrated = [
             level.calibrate([one for i in range(len(images)) for one in evidence[name].of(i)])
@@ -463,7 +483,8 @@ class EnsembleDetector(Predictor):
         ]
         known = list(groups or [None] * len(images))
         pixel_rate = self.calibration_.pixels.false_pixel_rate
-        self._settle(self.scorer_.inputs, levels, calibrated, known, rate, pixel_rate, self.scorer_.weights)
+        around = None if surround is None else surround.calibrate(torch.cat(energies).double())
+        self._settle(self.scorer_, calibrated, known, rate, pixel_rate, around)
         return self
 
     def run(self, images: NDArray[np.float32], *, maps: bool) -> Outputs:
@@ -471,7 +492,7 @@ class EnsembleDetector(Predictor):
         scorer = self.scorer_
         with torch.no_grad():
             x = torch.from_numpy(images).to(scorer.mean.device)
-            scores = scorer.score(scorer.prepare(x), maps=maps)
+            scores = scorer.score(scorer.prepare(x), scorer.thumbnails(x), maps=maps)
             score, levels = scores.score.cpu().numpy(), scores.levels.cpu().numpy()
             if not maps:
                 return Outputs(score, levels)
@@ -565,13 +586,12 @@ class EnsembleDetector(Predictor):
 
     def _settle(
         self,
-        inputs: FeatureExtractor | PixelInputs,
-        levels: dict[str, Level],
+        scorer: Scorer,
         calibrated: list[Calibrated],
         groups: list[str | None],
         rate: float,
         pixel_rate: float,
-        weights: torch.Tensor | None,
+        around: NDArray[np.float64] | None,
         *,
         single: bool = False,
     ) -> NDArray[np.float64]:
@@ -579,11 +599,22 @@ class EnsembleDetector(Predictor):
 
         Of a single image these are its versions, from which it is guessed (`detector.one_image`).
 
+        Args:
+            scorer: what its levels and weights make of the images counts; it is taken over, standardised.
+            calibrated: what each level found.
+            groups: of the images.
+            rate: of false alarms.
+            pixel_rate: of false pixels.
+            around: `(N,)` scores of what lies around the box that is inspected, if there is one.
+            single: whether there is a single image.
+
         Returns:
             Their scores `(N,)`.
         """
+        inputs = scorer.inputs
+        levels: dict[str, Level] = dict(scorer.levels.items())  # type: ignore[arg-type]
         columns = np.stack([one.scores for one in calibrated], axis=1)
-        on_one = None if weights is None else weights.cpu().double()
+        on_one = None if scorer.weights is None else scorer.weights.cpu().double()
         combined = combine(torch.from_numpy(columns), on_one).numpy()
         if not np.isfinite(combined).all():
             raise DivergedError(
@@ -591,7 +622,9 @@ class EnsembleDetector(Predictor):
             )
         good = guessed_scores(combined) if single else combined
         mean, std = float(good.mean()), max(float(good.std(ddof=1)), 1e-6)
-        self.scorer_ = Scorer(inputs, levels, mean, std, weights).to(self.target_device())
+        self.scorer_ = Scorer(inputs, levels, mean, std, scorer.weights, scorer.surround).to(
+            self.target_device()
+        )
         some = [
             level.map_of(one.grids[:HEAT_MAPS])
             for level, one in zip(levels.values(), calibrated, strict=True)
@@ -603,11 +636,13 @@ class EnsembleDetector(Predictor):
         if single:
             heat = guessed_heat(heat)
             groups = [None] * len(good)
-        self.calibration_ = Calibration.learned(
-            list(levels), (good - mean) / std, groups, heat.numpy(), rate, pixel_rate, guess=single
-        )
         scores: NDArray[np.float64] = (combined - mean) / std
-        return scores
+        # What is standardised are the levels alone, and so they stay when the surroundings are left out.
+        own = (good - mean) / std if around is None else np.maximum(scores, around)
+        self.calibration_ = Calibration.learned(
+            list(levels), own, groups, heat.numpy(), rate, pixel_rate, guess=single
+        )
+        return scores if around is None else own
 
     def _maps(
         self, calibrated: list[Calibrated], chosen: Sequence[int], rows: NDArray[np.int64]

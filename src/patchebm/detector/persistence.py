@@ -15,6 +15,7 @@ from patchebm.detector.detector import EnsembleDetector
 from patchebm.detector.level import under
 from patchebm.detector.modelfile import load_model, save_model
 from patchebm.detector.scorer import PixelInputs, Scorer
+from patchebm.detector.surround import Surround
 from patchebm.errors import ConfigError, ModelFileError
 from patchebm.features.framing import Framing
 from patchebm.features.quantised_backbone import QuantisedBackbone
@@ -61,6 +62,8 @@ def save_detector(detector: EnsembleDetector, folder: str | Path, card: dict[str
         tensors["region"] = detector.region
     for name, level in detector.levels_.items():
         tensors |= {f"{name}.{key}": tensor for key, tensor in level.state().items()}
+    if scorer.surround is not None:
+        tensors |= {f"surround.{key}": tensor for key, tensor in scorer.surround.state().items()}
     save_model(folder, facts, tensors)
 
 
@@ -112,7 +115,12 @@ def load(
         normal = facts["normal"]
         weights = torch.tensor(normal["weights"]) if "weights" in normal else None
         mean, std = float(normal["mean"]), float(normal["std"])
-        detector.scorer_ = Scorer(inputs, levels, mean, std, weights).to(target)
+        surround = None
+        if around := under("surround.", tensors):
+            assert framing is not None
+            surround = Surround(framing.box)
+            surround.restore(around)
+        detector.scorer_ = Scorer(inputs, levels, mean, std, weights, surround).to(target)
         detector.calibration_ = Calibration.from_dict(facts["calibration"])
         detector.card_ = dict(facts["card"])
         # Models from before this was kept have none.

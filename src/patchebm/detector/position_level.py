@@ -22,7 +22,7 @@ from patchebm.detector.level import (
 from patchebm.detector.network_cells import MAX_RESIDUAL, FoldGaussians, draw_cells
 from patchebm.detector.weights import detection_weights
 from patchebm.energy import ResidualEnergy
-from patchebm.energy.fused import Evidence, positive_log
+from patchebm.energy.fused import Evidence, channel_sum, positive_log
 from patchebm.energy.moments import BATCH, SHIFT_IMAGES, Moments, MomentSums, shift_of
 from patchebm.energy.position_gaussian import PositionGaussian, zones_for
 from patchebm.features.extractor import FeatureExtractor
@@ -328,7 +328,7 @@ class PositionLevel(Level):
 
 def _energies(white: Tensor) -> Tensor:
     """Return the Gaussian's energies `(B, 1, h, w)` of residuals `(B, C, h, w)`."""
-    return positive_log(white.square().mean(1, keepdim=True))
+    return positive_log(channel_sum(white.square()) / int(white.shape[1]))
 
 
 def _network_energies(white: Tensor, network: ResidualEnergy) -> Tensor:

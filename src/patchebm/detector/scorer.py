@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pad
 
 from patchebm.detector.level import Level
+from patchebm.detector.surround import Surround
 from patchebm.energy.fused import log_sum_exp
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.features.framing import STEPS
@@ -69,6 +70,7 @@ class Scorer(nn.Module):
         mean: of the combined scores of good parts.
         std: of the same.
         weights: `(L,)` of the levels' scores in their sum; None combines them by log-sum-exp.
+        surround: compares what lies around the box that is inspected, fitted; None where all is inspected.
     """
 
     inputs: FeatureExtractor | PixelInputs
@@ -83,9 +85,11 @@ class Scorer(nn.Module):
         mean: float,
         std: float,
         weights: Tensor | None = None,
+        surround: Surround | None = None,
     ) -> None:
         super().__init__()
         self.inputs = inputs
+        self.surround = surround
         self.levels = nn.ModuleDict(levels)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
@@ -97,13 +101,22 @@ class Scorer(nn.Module):
         """Bring images `(B, H, W, 1 or 3)` float32 in [0, 1], of one size, to the form that `score` takes."""
         return self.inputs.prepare(images)
 
-    def score(self, prepared: Tensor, *, maps: bool = True) -> Scores:
-        """Score prepared images."""
+    def thumbnails(self, images: Tensor) -> Tensor | None:
+        """Return what `score` takes beside prepared images; None where it takes nothing."""
+        return None if self.surround is None else self.surround.thumbnails(images)
+
+    def score(self, prepared: Tensor, thumbnails: Tensor | None = None, *, maps: bool = True) -> Scores:
+        """Score prepared images, and `thumbnails` of what lies around the box that is inspected."""
         given = self.inputs(prepared)
         found = [level(given, maps=maps) for level in self.levels.values()]
         levels = torch.stack([one.score for one in found], dim=1)
+        score = self.ensemble(levels)
         grids = [self.inside(one.map) for one in found if one.map is not None]
-        return Scores(self.ensemble(levels), levels, grids)
+        if self.surround is not None and thumbnails is not None:
+            around = self.surround(thumbnails)
+            score = torch.maximum(score, around.score)
+            grids = [self.surround.onto(grid, around.map) for grid in grids]
+        return Scores(score, levels, grids)
 
     def ensemble(self, levels: Tensor) -> Tensor:
         """Return the score `(B,)` that level scores `(B, L)` make, among those of good parts."""
@@ -120,7 +133,7 @@ class Scorer(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Scores, list[Tensor], Tensor]:
         """Score images, with maps at their own size: `score` and `maps` in one."""
-        scores = self.score(self.prepare(images))
+        scores = self.score(self.prepare(images), self.thumbnails(images))
         maps, anomaly_map = self.maps(scores.grids, (images.shape[1], images.shape[2]))
         return scores, maps, anomaly_map
 
@@ -135,7 +148,10 @@ class Scorer(nn.Module):
     @property
     def inspected(self) -> str | None:
         """What part of images is inspected, at what size, as half a sentence; None for models of pixels."""
-        return None if isinstance(self.inputs, PixelInputs) else self.inputs.framing.describe()
+        if isinstance(self.inputs, PixelInputs):
+            return None
+        around = "" if self.surround is None else " and compares what lies around it coarsely"
+        return f"{self.inputs.framing.describe()}{around}"
 
     def _in_whole(self, grid: Tensor) -> Tensor:
         """Put the map of the box that is inspected into one of the whole image."""

@@ -16,6 +16,7 @@ from patchebm.detector.held_out_sample import HeldOutSample
 from patchebm.detector.kept_maps import KeptMaps
 from patchebm.detector.level import Damaged, KeptViews, Level
 from patchebm.detector.scorer import PixelInputs
+from patchebm.detector.surround import Surround
 from patchebm.detector.survey import Decoded
 from patchebm.errors import ImageError
 from patchebm.features.extractor import FeatureExtractor
@@ -41,6 +42,8 @@ class Reading:
         levels: not fitted yet.
         kept: what each level kept of the images.
         images: how many.
+        thumbnails: `(3, 64, 64)` of each image that is held out, None for the others; empty where all of the
+            images is inspected.
         variations: how versions of the images were made; None where there are none.
     """
 
@@ -48,6 +51,7 @@ class Reading:
     levels: dict[str, Level]
     kept: dict[str, KeptViews]
     images: int
+    thumbnails: list[Tensor | None]
     variations: Variations | None = None
 
     def subset(
@@ -74,7 +78,8 @@ class Reading:
                 maps = (self._map(again(i)) for i in added)
                 sums = own.sums.without(map(levels[name].held_out_view, maps))
                 kept[name] = replace(kept[name], sums=sums)
-        return replace(self, levels=levels, kept=kept, images=len(chosen))
+        thumbnails = [self.thumbnails[i] for i in chosen] if self.thumbnails else []
+        return replace(self, levels=levels, kept=kept, images=len(chosen), thumbnails=thumbnails)
 
     def without_sums(self) -> Reading:
         """Return what was kept without the images that are not held out."""
@@ -107,6 +112,8 @@ def read_images(
     device: torch.device,
     groups: Sequence[str | None] | None = None,
     group_of: Callable[[int], str | None] | None = None,
+    *,
+    surround: bool = False,
 ) -> Reading:
     """Read each image once and keep what the levels need of it.
 
@@ -122,6 +129,7 @@ def read_images(
         groups: of all images that are expected, the part that each shows, if known; None for none.
         group_of: gives the part of an image that was read; None where they are `groups` in their order, as
             they are unless some cannot be read.
+        surround: whether thumbnails are kept for what lies around the box that is inspected.
 
     Raises:
         ImageError: an image cannot be read, or cannot be used; names it.
@@ -138,6 +146,7 @@ def read_images(
         name: KeptViews([], KeptMaps() if on_disk else [], [], [], level.new_sums(device))
         for name, level in levels.items()
     }
+    small: list[Tensor | None] = []
     each = 0 if variations is None else variations.each
     count = chosen = 0
     with progress_bar(expected, "read", "image", leave=False) as bar:
@@ -151,6 +160,8 @@ def read_images(
                 varied = [_given(inputs, version) for version in versions[1:]]
                 damaged: list[Damaged] = []
                 held_out = sample.takes(i, None if group_of is None else group_of(i))
+                if surround:
+                    small.append(Surround.thumbnails(pixels)[0].cpu() if held_out else None)
                 if defects is not None and held_out:
                     for number, version in enumerate(versions):
                         place, places = chosen * (1 + each) + number, sample.size * (1 + each)
@@ -179,7 +190,7 @@ def read_images(
             bar.update()
     if isinstance(inputs, PixelInputs) and count:
         inputs.channels = _in_one_colour(kept)
-    return Reading(inputs, levels, kept, count, variations)
+    return Reading(inputs, levels, kept, count, small, variations)
 
 
 def _in_one_colour(kept: Mapping[str, KeptViews]) -> int:

@@ -28,7 +28,7 @@ from patchebm.features.tracing import (
     plain_node,
     traced,
 )
-from patchebm.runtime.engine import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED
+from patchebm.runtime.engine import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED, THUMBNAILS
 
 # Pixels along a side that no image has.
 NO_LIMIT = 2**31 - 1
@@ -49,17 +49,25 @@ def onnx_model(scorer: Scorer, size: tuple[int, int]) -> onnx.ModelProto:
     names = list(scorer.levels)
     grids, planes = [f"grid_{name}" for name in names], [f"plane_{name}" for name in names]
     maps = [f"map_{name}" for name in names]
-    images, prepared = torch.zeros(2, 37, 41, 3), torch.zeros(2, 3, *size)
+    images = torch.zeros(2, 37, 41, 3)
+    given = {PREPARED: torch.zeros(2, 3, *size)}
     with torch.no_grad():
-        planes_now = [grid[:, None] for grid in scorer.score(prepared).grids]
+        if (small := scorer.thumbnails(images)) is not None:
+            given[THUMBNAILS] = small
+        planes_now = [grid[:, None] for grid in scorer.score(*given.values()).grids]
     free = {0: "N", 1: "H", 2: "W"}
     pieces = [
-        _traced(_Prepare(scorer), {INPUT: images}, [PREPARED], {INPUT: free | {3: "C"}, PREPARED: {0: "N"}}),
+        _traced(
+            _Prepare(scorer),
+            {INPUT: images},
+            list(given),
+            {INPUT: free | {3: "C"}} | {name: {0: "N"} for name in given},
+        ),
         _traced(
             _Score(scorer),
-            {PREPARED: prepared},
+            given,
             ["score", "levels", *grids, *planes],
-            {name: {0: "N"} for name in (PREPARED, "score", "levels", *grids, *planes)},
+            {name: {0: "N"} for name in (*given, "score", "levels", *grids, *planes)},
         ),
         _traced(
             _Size(),
@@ -92,13 +100,15 @@ class _Piece(nn.Module):
 
 
 class _Prepare(_Piece):
-    def forward(self, images: Tensor) -> Tensor:
-        return self.scorer.prepare(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        thumbnails = self.scorer.thumbnails(images)
+        prepared = self.scorer.prepare(images)
+        return (prepared,) if thumbnails is None else (prepared, thumbnails)
 
 
 class _Score(_Piece):
-    def forward(self, prepared: Tensor) -> tuple[Tensor, ...]:
-        scores = self.scorer.score(prepared)
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        scores = self.scorer.score(*given)
         # A level's map starts from a plane of its own, so that the graph can be cut between the two.
         return (scores.score, scores.levels, *scores.grids, *(grid[:, None] for grid in scores.grids))
 

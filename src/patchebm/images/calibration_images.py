@@ -73,7 +73,7 @@ def refuse_masks(photos: int, masks: Sequence[Path]) -> None:
 
     Args:
         photos: how many images there are.
-        masks: those for which `looks_like_mask` is true.
+        masks: those for which `resembles_mask` is true.
     """
     if 2 * len(masks) > photos:
         raise DataError(
@@ -82,7 +82,7 @@ def refuse_masks(photos: int, masks: Sequence[Path]) -> None:
         )
 
 
-def looks_like_mask(photo: Photo) -> bool:
+def resembles_mask(photo: Photo) -> bool:
     """Says whether an image holds black and one other value alone. Raises ImageError if it cannot be read."""
     pixels = photo.pixels
     # Most photographs are told by a few rows.

@@ -16,16 +16,16 @@ from patchebm.files import as_unicode
 from patchebm.images.groups import read_csv, read_groups
 from patchebm.images.image_file import ImageFile
 from patchebm.images.listing import (
+    Entered,
     LeftOut,
     LeftOutTally,
-    Seen,
     endings,
+    entered_folder,
     folders_in,
     images_below,
     images_in,
     left_out_sentence,
     list_images,
-    seen_folder,
 )
 from patchebm.images.names import (
     GOOD,
@@ -223,9 +223,11 @@ def _train_images(root: Path, good: Collection[str], tally: LeftOutTally) -> tup
             f"{_or_good_option(_labelled_folders(train))}"
         )
     if folders:
-        seen: Seen = set()
+        entered: Entered = set()
         links_last = sorted(folders, key=lambda folder: folder.is_symlink())
-        images = sorted(image for folder in links_last for image in images_below(folder, tally, seen=seen))
+        images = sorted(
+            image for folder in links_last for image in images_below(folder, tally, entered=entered)
+        )
         if not images:
             raise DataError(f"{folders[0]} holds no images; put the images of good parts there{_but(tally)}")
         if train is not None:
@@ -252,9 +254,9 @@ def _loose_images(root: Path, tally: LeftOutTally) -> list[Path]:
     # Linked folders come last, so that each image has the path that it has without them.
     inner = [folder for folder in folders_in(root) if folder != test and not means_masks(folder.name)]
     if loose:
-        seen = seen_folder(root)
+        entered = entered_folder(root)
         for folder in inner:
-            found = images_below(folder, tally, seen=seen)
+            found = images_below(folder, tally, entered=entered)
             if means_defective(folder.name):
                 tally.add(f"images in {folder.name}", found)
             else:

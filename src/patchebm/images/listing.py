@@ -15,7 +15,7 @@ from patchebm.images.names import means_masks
 _NO_NEWS = frozenset({"thumbs.db", "desktop.ini", "groups.csv", "kinds.csv"})
 
 
-Seen = set[tuple[int, int]]
+Entered = set[tuple[int, int]]
 """Folders by device and inode, so that a link to one of them is recognised."""
 
 
@@ -104,7 +104,7 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> Listing:
 
 
 def images_below(
-    folder: Path, tally: LeftOutTally, *, masks_count: bool = True, seen: Seen | None = None
+    folder: Path, tally: LeftOutTally, *, masks_count: bool = True, entered: Entered | None = None
 ) -> list[Path]:
     """Returns the images in a folder and its sub-folders, sorted by path.
 
@@ -112,16 +112,16 @@ def images_below(
         folder: need not exist.
         tally: gets what is left out.
         masks_count: whether masks directly in a sub-folder of it count as left out.
-        seen: folders that other calls have entered, so that none is entered twice; gets those of this one.
+        entered: folders that other calls have entered, so that none is entered twice; gets those of this one.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    return sorted(_walk(folder, tally, seen, masks_count=masks_count))
+    return sorted(_walk(folder, tally, entered, masks_count=masks_count))
 
 
-def seen_folder(folder: Path) -> Seen:
-    """Returns the `seen` of `images_below` that holds one folder."""
+def entered_folder(folder: Path) -> Entered:
+    """Returns the `entered` of `images_below` that holds one folder."""
     facts = folder.stat()
     return {(facts.st_dev, facts.st_ino)}
 
@@ -163,10 +163,10 @@ def endings() -> str:
 
 
 def _walk(
-    root: Path, tally: LeftOutTally, seen: Seen | None = None, *, masks_count: bool = True
+    root: Path, tally: LeftOutTally, entered: Entered | None = None, *, masks_count: bool = True
 ) -> Iterator[Path]:
-    """Yields the images below a folder; `seen` are folders that were entered before."""
-    seen = set() if seen is None else seen
+    """Yields the images below a folder; `entered` are folders that were entered before."""
+    entered = set() if entered is None else entered
     # Links wait until all else is done, so that every image has the path that it has without them.
     folders, links = [root], list[Path]()
     while folders or links:
@@ -174,18 +174,18 @@ def _walk(
         if not folder.is_dir():
             continue
         facts = folder.stat()
-        if (facts.st_dev, facts.st_ino) in seen:
+        if (facts.st_dev, facts.st_ino) in entered:
             tally.add("folders that are linked again", [folder])
             continue
-        seen.add((facts.st_dev, facts.st_ino))
+        entered.add((facts.st_dev, facts.st_ino))
         yield from images_in(folder, tally)
         for inner in entries(folder):
             if not inner.is_dir():
                 continue
             if inner.name.startswith("."):
-                tally.add("images in hidden folders", _walk(inner, LeftOutTally(), seen))
+                tally.add("images in hidden folders", _walk(inner, LeftOutTally(), entered))
             elif means_masks(inner.name):
                 if masks_count or folder != root:
-                    tally.add("masks", _walk(inner, LeftOutTally(), seen))
+                    tally.add("masks", _walk(inner, LeftOutTally(), entered))
             else:
                 (links if inner.is_symlink() else folders).append(inner)

@@ -20,6 +20,8 @@ CPU = "cpu"
 
 INPUT = "images"
 PREPARED = "prepared"
+# Small images `(N, 3, 64, 64)`, of models that compare what lies around the box that is inspected.
+THUMBNAILS = "thumbnails"
 IMAGE_SIZE = "image_size"
 # Optional input of the ONNX graph, `(1,)` int64: no map is larger than this, in pixels along a side.
 LARGEST_MAP = "largest_map"

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchebm.errors import ConfigError
-from patchebm.runtime.engine import CPU, IMAGE_SIZE, INPUT, PREPARED, Tensors, is_map, unreadable_graph
+from patchebm.runtime.engine import (
+    CPU,
+    IMAGE_SIZE,
+    INPUT,
+    PREPARED,
+    THUMBNAILS,
+    Tensors,
+    is_map,
+    unreadable_graph,
+)
 
 
 class OpenVinoEngine:
@@ -78,7 +87,7 @@ class OpenVinoEngine:
     def run(self, images: NDArray[np.float32], outputs: Sequence[str]) -> Tensors:
         """Returns the named outputs; see `Engine.run`."""
         known = self._front({INPUT: images})
-        known |= self._middle({PREPARED: known[PREPARED]})
+        known |= self._middle(known)
         if any(name not in known for name in outputs):
             size = np.array(images.shape[1:3], dtype=np.int64)
             known |= self._back({IMAGE_SIZE: size, **{name: known[name] for name in self._grids}})
@@ -136,12 +145,15 @@ def _cut(openvino: Any, model: Any) -> list[tuple[Any, list[str]]]:
     scored = [name for name in ends if not is_map(name)]
     grids = [name for name in scored if name.startswith("grid_")]
     drawn = [name for name in ends if name not in scored]
-    prepared, size = named[PREPARED], named[IMAGE_SIZE]
+    # Graphs of models that inspect all of an image have no thumbnails.
+    given = {name: named[name] for name in (PREPARED, THUMBNAILS) if name in named}
+    size = named[IMAGE_SIZE]
     images = model.get_parameters()
     cuts = {}
     # A grid is also what its level's score is made of: only the way to its map is cut.
     maps = [(name, ends[name], named[f"plane_{name.removeprefix('grid_')}"].get_node()) for name in grids]
-    for name, output, only in [(PREPARED, prepared, None), (IMAGE_SIZE, size, None), *maps]:
+    whole = [(name, output, None) for name, output in {**given, IMAGE_SIZE: size}.items()]
+    for name, output, only in [*whole, *maps]:
         parameter = opset13.parameter(output.get_partial_shape(), output.get_element_type(), name=name)
         parameter.output(0).set_names({name})
         for target in output.get_target_inputs():
@@ -155,7 +167,7 @@ def _cut(openvino: Any, model: Any) -> list[tuple[Any, list[str]]]:
         return openvino.Model([opset13.result(output) for output in outputs], parameters)
 
     return [
-        (part([prepared], images), [PREPARED]),
-        (part([ends[name] for name in scored], [cuts[PREPARED]]), scored),
+        (part(list(given.values()), images), list(given)),
+        (part([ends[name] for name in scored], [cuts[name] for name in given]), scored),
         (part([ends[name] for name in drawn], [cuts[n] for n in (IMAGE_SIZE, *grids)]), drawn),
     ]

@@ -72,8 +72,8 @@ class RayEngine:
                 num_gpus=self.num_gpus,
             )
             known: set[int] = set()
-            # Closed before Ray is left, whatever ends the loop: a thread of Ray Data that is still at work then
-            # ends the whole process, without a word.
+            # Closed before Ray is left, whatever ends the loop: a thread of Ray Data that is still at work
+            # then ends the whole process, without a word.
             with closing(iter(done.iter_rows())) as rows:
                 for row in rows:
                     if (sentence := row.pop("halt")) is not None:

@@ -23,12 +23,12 @@ from patchebm.station.plc.served import ServedSender
 from patchebm.station.plc.tags import OPCUA_TYPES, PLC_TAGS, STATION_TAGS
 
 NAMESPACE = "urn:patchebm:station"
-# Seconds between two exchanges of tags.
+# Seconds between two exchanges of tags, unless there is a result to be shown or a client has written.
 CYCLE = 0.01
 # What tells of a new result comes behind what it says.
 _LAST = ("part_counter", "done")
-# What those who are not signed in may do, where that was asked for: look.
-_LOOK = (
+# What those who are not signed in may do, where that was asked for: read.
+_READ = (
     "CreateSession", "CloseSession", "ActivateSession", "Read", "Browse", "GetEndpoints", "FindServers",
     "TranslateBrowsePathsToNodeIds", "CreateSubscription", "ModifySubscription", "DeleteSubscriptions",
     "CreateMonitoredItems", "ModifyMonitoredItems", "DeleteMonitoredItems", "Publish", "Republish",
@@ -65,6 +65,7 @@ class OpcUaSender(ServedSender):
 
     async def _serve(self, handshake: Handshake, line: Line) -> None:
         from asyncua import Server, ua
+        from asyncua.common.callback import CallbackType
 
         server = Server(user_manager=_Users(line))
         await server.init()
@@ -85,6 +86,7 @@ class OpcUaSender(ServedSender):
                 await node.set_writable()
             variables[tag.name] = (node, kind)
         texts = await self._vision(ua, space, system, handshake)
+        server.subscribe_server_callback(CallbackType.PostWrite, lambda *_: handshake.tell_news())
         await server.start()
         try:
             self._listening()
@@ -123,6 +125,7 @@ class OpcUaSender(ServedSender):
         shown: dict[str, Any] = {}
         names = [tag.name for tag in STATION_TAGS if tag.name not in _LAST] + list(_LAST)
         before: dict[str, Any] | None = None
+        known = 0
         while True:
             commands = {
                 tag.name: server.read_attribute_value(variables[tag.name][0].nodeid).Value.Value
@@ -148,7 +151,7 @@ class OpcUaSender(ServedSender):
                     shown[name] = value
                     variant = ua.Variant(float(value) if kind == ua.VariantType.Float else value, kind)
                     await server.write_attribute_value(node.nodeid, ua.DataValue(variant))
-            await asyncio.sleep(CYCLE)
+            known = await asyncio.to_thread(handshake.wait_for_news, known, CYCLE)
 
     async def _secure(self, server: Any, line: Line) -> None:
         """Sets certificates, encryption, and who may do what."""
@@ -179,7 +182,7 @@ class OpcUaSender(ServedSender):
         if self._anonymous:
             tokens.append(ua.AnonymousIdentityToken)
             rules._permission_dict[UserRole.Anonymous] = {
-                ua.NodeId(getattr(ua.ObjectIds, f"{word}Request_Encoding_DefaultBinary")) for word in _LOOK
+                ua.NodeId(getattr(ua.ObjectIds, f"{word}Request_Encoding_DefaultBinary")) for word in _READ
             }
         server.set_security_policy(policies, permission_ruleset=rules)
         server.set_identity_tokens(tokens)

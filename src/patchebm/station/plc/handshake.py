@@ -63,6 +63,7 @@ class Handshake:
         self._last = ""
         self._last_waits = False
         self._left_out, self._said = 0, -QUIET
+        self._news = 0
         self._orders: queue.SimpleQueue[tuple[str, str, str | None] | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._threads = [
@@ -157,6 +158,25 @@ class Handshake:
                 "active_product": self._product,
             }
 
+    def wait_for_news(self, known: int, seconds: float) -> int:
+        """Waits for tags that have to be exchanged at once: a result, an error, or what the PLC has written.
+
+        Args:
+            known: how much news there had been; 0 at first.
+            seconds: to wait at most.
+
+        Returns:
+            How much news there has been.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._news != known or self._stop.is_set(), seconds)
+            return self._news
+
+    def tell_news(self) -> None:
+        """Says that the PLC has written something."""
+        with self._changed:
+            self._tell()
+
     def send(self, message: Message) -> Failure | None:
         """Shows a result until the PLC has acknowledged it. Returns None then; see `Sender.send`."""
         if message.number == 0:
@@ -186,8 +206,13 @@ class Handshake:
             "tail_probability": body["tail_probability"],
         }
         self._done = True
+        self._tell()
         if key and key == self._last:
             self._busy_since, self._last_waits = None, False
+
+    def _tell(self) -> None:
+        self._news += 1
+        self._changed.notify_all()
 
     def _fire(self, number: int, *, known: bool) -> None:
         if not known:
@@ -244,6 +269,7 @@ class Handshake:
             self._last, self._last_waits = "", False
             unreadable = isinstance(error, ImageError)
             self._error = Errors.UNREADABLE if unreadable else Errors.UNAVAILABLE
+            self._tell()
 
     def _say_left_out(self) -> None:
         self._left_out += 1

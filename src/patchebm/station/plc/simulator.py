@@ -28,7 +28,7 @@ from patchebm.station.plc.tags import (
 )
 
 # Seconds between two looks at the station's tags.
-POLL = 0.005
+POLL = 0.003
 # Seconds between two attempts to connect.
 RETRY = 0.2
 

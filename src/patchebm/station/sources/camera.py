@@ -16,10 +16,10 @@ from patchebm.station.errors import UnavailableError
 from patchebm.station.services import names
 from patchebm.station.services.names import line
 from patchebm.station.sources.base import Context
+from patchebm.station.sources.frame_check import FrameCheck
 from patchebm.station.sources.frames import Camera, Frame, FrameBroken
 from patchebm.station.sources.keys import keyed_images
 from patchebm.station.sources.options import Options
-from patchebm.station.sources.picture import PictureWatch
 from patchebm.station.sources.triggers import FRAMES, SOFTWARE, Trigger, Triggers
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class CameraSource:
     Args:
         context: of the station.
         camera: gives frames.
-        options: see `Triggers` and `PictureWatch`; `ahead`, the parts that may be on their way to their
+        options: see `Triggers` and `FrameCheck`; `ahead`, the parts that may be on their way to their
             verdicts at once: those beyond are not inspected, and listed as missed.
 
     Raises:
@@ -51,7 +51,7 @@ class CameraSource:
         self._context = context
         self._camera = camera
         self._triggers = Triggers(options)
-        self._watch = PictureWatch(options)
+        self._check = FrameCheck(options)
         self._room = threading.Semaphore(int(options.number("ahead", AHEAD, 1, 64)))
         options.finish()
         self._ready: queue.SimpleQueue[tuple[Frame, Trigger] | None] = queue.SimpleQueue()
@@ -133,7 +133,7 @@ class CameraSource:
                 self._camera.close()
         except PatchebmError as error:
             return str(error)
-        return (self._watch.look(frame)[1] or None) if frame is not None else None
+        return (self._check.fault_of(frame)[1] or None) if frame is not None else None
 
     def run(self) -> None:
         """Brings images until it is told to stop."""
@@ -145,7 +145,7 @@ class CameraSource:
             try:
                 self._camera.open()
                 try:
-                    self._watch.restart()
+                    self._check.restart()
                     while not self._context.stop.is_set():
                         self._turn()
                         pause = FIRST_PAUSE
@@ -182,7 +182,7 @@ class CameraSource:
             self._lost = ""
             _log.info("source %s: the camera is there", self._context.name)
         if frame is not None:
-            before, self._fault = self._fault, self._watch.look(frame)
+            before, self._fault = self._fault, self._check.fault_of(frame)
             self.frame = frame
             if self._fault[0] != before[0] and self._fault[0]:
                 _log.warning("source %s: %s", self._context.name, self._fault[1])

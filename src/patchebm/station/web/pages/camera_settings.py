@@ -8,7 +8,7 @@ from typing import Any
 from patchebm.errors import ConfigError
 from patchebm.station.services.joined import VIEWS
 from patchebm.station.sources.camera import AHEAD
-from patchebm.station.sources.picture import BLACK_BELOW, FROZEN_AFTER
+from patchebm.station.sources.frame_check import BLACK_BELOW, FROZEN_AFTER
 from patchebm.station.sources.triggers import FRAMES, INTERVAL, SOFTWARE
 
 # What engineers may change; which camera it is, admins alone may. A stream is set up at its camera.

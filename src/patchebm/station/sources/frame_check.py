@@ -13,8 +13,8 @@ SAME = 3
 FROZEN_AFTER, BLACK_BELOW = 10, 0.01
 
 
-class PictureWatch:
-    """This class looks at each frame of a camera.
+class FrameCheck:
+    """This class finds black and frozen frames of a camera.
 
     Args:
         options: `frozen_after`, the seconds for which all frames are the same, to the last bit, before the
@@ -33,7 +33,7 @@ class PictureWatch:
         self._since = 0.0
         self._same = 0
 
-    def look(self, frame: Frame) -> tuple[str, str]:
+    def fault_of(self, frame: Frame) -> tuple[str, str]:
         """Returns what is wrong with a frame: a word and a sentence, both "" if nothing is."""
         digest = hashlib.blake2b(frame.pixels.tobytes(), digest_size=16).digest()
         if digest != self._digest:
