@@ -9,10 +9,9 @@ from pathlib import Path
 # Methods of `benchmarks.peers.methods` that are fitted.
 OURS = ("features", "features-fast", "pixel-cpu", "image-baseline")
 THEIRS = ("patchcore", "mh-patchcore", "padim", "dfm", "dfkde", "supersimplenet", "glass", "ganomaly")
-# Exported: preset, format and precision.
+# Exported: preset, format and precision. int8 is decided in training: `python -m benchmarks.int8`.
 BUNDLES = (
     *((preset, form, "f32") for preset in OURS[:2] for form in ("onnx", "openvino")),
-    *((OURS[0], form, "int8") for form in ("onnx", "openvino")),
     (OURS[0], "openvino", "bf16"),
 )
 BARE = "bare backbone"

@@ -122,3 +122,10 @@ def test_images_of_a_part_are_held_out_together(tmp_path: Path) -> None:
     grouped.collect(batch, paths)
     with pytest.raises(DataError, match="names none of the training images"):
         grouped.fit()
+
+
+def test_a_backbone_in_int8_is_refused() -> None:
+    config = tiny_features()
+    config.features.precision = "int8"
+    with pytest.raises(ConfigError, match="int8 is not for anomalib"):
+        EnergyEnsembleModel(config)

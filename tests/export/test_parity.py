@@ -36,5 +36,5 @@ def test_what_is_out_of_tolerance_is_named(
     change: dict[str, float], at_f32: str | None, below: str | None
 ) -> None:
     parity = replace(GOOD, **change)  # type: ignore[arg-type]
-    assert parity.complaint("f32") == at_f32
-    assert parity.complaint("int8") == parity.complaint("bf16") == below
+    assert parity.complaint("f32") == parity.complaint("int8") == at_f32
+    assert parity.complaint("bf16") == below

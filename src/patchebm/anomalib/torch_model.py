@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from patchebm.anomalib.metrics import squashed
 from patchebm.config.base import RunConfig
+from patchebm.config.features import FeaturesConfig
 from patchebm.detector import EnsembleDetector, load
-from patchebm.errors import DataError, ImageError, PatchebmError
+from patchebm.errors import ConfigError, DataError, ImageError, PatchebmError
 from patchebm.images.groups import read_groups
 from patchebm.run_folder import RunFolder
 
@@ -33,6 +34,9 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
     Args:
         config: what is fitted.
         groups: a csv file or a pattern that says which images show the same part, or None.
+
+    Raises:
+        ConfigError: a backbone in int8.
     """
 
     card: Tensor
@@ -40,6 +44,7 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
 
     def __init__(self, config: RunConfig, groups: str | None = None) -> None:
         super().__init__()
+        _require_float(config)
         self.config = config
         self.groups = groups
         self.register_buffer("card", torch.empty(0, dtype=torch.uint8))
@@ -96,7 +101,12 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
         self.hold(detector)
 
     def hold(self, detector: EnsembleDetector) -> None:
-        """Take a fitted detector, one that `patchebm.load` opened for instance."""
+        """Take a fitted detector, one that `patchebm.load` opened for instance.
+
+        Raises:
+            ConfigError: its backbone computes in int8.
+        """
+        _require_float(detector.config)
         with tempfile.TemporaryDirectory() as folder:
             detector.save(folder)
             run = RunFolder(folder)
@@ -146,6 +156,14 @@ class EnergyEnsembleModel(DynamicBufferMixin, nn.Module):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # A pickle, which anomalib's export to torch is, holds the bytes and not the objects made from them.
         return {**self.__dict__, "_detector": None, "_images": []}
+
+
+def _require_float(config: RunConfig) -> None:
+    if isinstance(config, FeaturesConfig) and config.features.precision != "f32":
+        raise ConfigError(
+            f"features.precision {config.features.precision} is not for anomalib, which takes operations of "
+            "torch alone; use f32, or `patchebm export`"
+        )
 
 
 class _Unpacked(Sequence[NDArray[np.float32]]):

@@ -17,6 +17,7 @@ from patchebm.cli.terminal import say_left_out
 from patchebm.errors import DataError, PatchebmError
 from patchebm.images.listing import Listing, list_images
 from patchebm.line.machine import HELPS, advice, hardware, runtimes
+from patchebm.runtime.bundle import read_bundle
 
 # Images that are scored in turn; more would only take longer to read.
 MAX_IMAGES = 20
@@ -42,6 +43,7 @@ def run(argv: Sequence[str]) -> None:
     if values.model is not None:
         facts["model"] = values.model
         try:
+            facts["computes"] = _computes(values.model, facts["hardware"]["flags"])
             facts["speed"] = _speeds(values, images, facts["hardware"]["cores"])
             facts["advice"] += _speed_advice(facts["speed"])
         except PatchebmError as error:
@@ -64,6 +66,21 @@ def precisions(machine: dict[str, Any], found: dict[str, dict[str, Any]]) -> dic
         elif name in HELPS:
             words[name] += "; this processor has no instructions for it"
     return words
+
+
+def _computes(model: str, flags: Sequence[str]) -> str | None:
+    """Says in which precision a bundle is computed, and which instructions help; None for a run folder."""
+    if not Path(model).is_file():
+        return None
+    graph = read_bundle(model).card["graph"]
+    precision = graph.get("precision", "f32")
+    if precision not in HELPS:
+        return f"computed in {precision}"
+    made_on = [flag for flag in graph.get("made_on", []) if flag in HELPS[precision]]
+    here = [flag for flag in flags if flag in HELPS[precision]]
+    there = f", made on a processor with {', '.join(made_on)}" if made_on else ""
+    helped = f"has {', '.join(here)}" if here else "has no instructions for it and is slower"
+    return f"computed in {precision}{there}; this processor {helped}"
 
 
 def _speeds(values: Namespace, images: Sequence[Path], cores: float) -> list[dict[str, Any]]:
@@ -119,6 +136,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             state += f", --provider {', '.join(found['providers'])}"
         lines.append(f"{name:<12}{found.get('problem', state)}")
     lines += [f"{name:<12}{words}" for name, words in facts["precisions"].items()]
+    if facts.get("computes") is not None:
+        lines += ["", f"{facts['model']} is {facts['computes']}"]
     if "speed" in facts:
         lines += ["", f"{facts['model']}, an image at a time:"]
     lines += [

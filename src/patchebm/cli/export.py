@@ -24,7 +24,9 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("run", help="folder that `patchebm train` wrote")
     parser.add_argument("--out", required=True, help="file to write, for instance part.patchebm")
     parser.add_argument("--format", default="onnx", help="onnx, or openvino")
-    parser.add_argument("--precision", default="f32", help="f32; bf16 (openvino); or int8, of the backbone")
+    parser.add_argument(
+        "--precision", help="f32, int8 or bf16 (openvino); default: that of the training, f32 or int8"
+    )
     parser.add_argument(
         "--verify",
         nargs="+",
@@ -39,8 +41,7 @@ def run(argv: Sequence[str]) -> None:
     if Path(values.out).is_dir():
         raise ConfigError(f"--out {values.out} is a folder; name a file, for instance part.patchebm")
     detector = load(values.run)
-    training = _training(detector.card_.get("root"))
-    verify = training[1::2] or training
+    verify = _training(detector.card_.get("root"))
     if values.verify:
         listing = list_images(values.verify)
         say_left_out(listing.left_out)
@@ -52,7 +53,6 @@ def run(argv: Sequence[str]) -> None:
     built = build_bundle(
         detector,
         verify=verify,
-        training=training[::2] or verify,
         form=values.format,
         precision=values.precision,
         figures=_figures(RunFolder(values.run)),

@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,12 @@ def train_parser() -> ConfigParser:
         metavar="PX",
         help="extent in pixels of your images of the smallest defect that must be found: a larger size is "
         "taken where it finds clearly more synthetic defects of this extent",
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="P",
+        help="in which the backbone computes, here and on the line: f32 (default), or int8, which is faster "
+        "on processors with instructions for it (`patchebm doctor`)",
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_rare_option(
@@ -230,7 +237,15 @@ def _given_config(values: Namespace, changes: ConfigChanges) -> RunConfig:
     """Returns the configuration that the arguments name."""
     if values.smallest_defect is not None:
         changes.options["features.smallest_defect"] = values.smallest_defect
-    return changes.applied_to(_preset(values.preset, quick=values.quick))
+    config = changes.applied_to(_preset(values.preset, quick=values.quick))
+    if values.precision is None:
+        return config
+    if not isinstance(config, FeaturesConfig):
+        raise ConfigError(
+            f"--precision is that of a backbone, and a run of kind {config.kind} has none; leave it out, or "
+            f"use the preset {DEFAULT_PRESET}"
+        )
+    return check_config(replace(config, features=replace(config.features, precision=values.precision)))
 
 
 def _preset(given: str | None, *, quick: bool) -> str | None:
@@ -271,6 +286,8 @@ def _report(detector: EnsembleDetector, image_set: ImageSet, out: Path, images: 
     inspected = detector.scorer_.inspected
     if inspected is not None:
         print(f"the model {inspected}")
+    if isinstance(detector.config, FeaturesConfig) and detector.config.features.precision != "f32":
+        print(f"the backbone computes in {detector.config.features.precision}, here and in exported models")
     if detector.size_choice_ is not None:
         print(detector.size_choice_.describe())
     if detector.variations_ is not None:

@@ -29,6 +29,7 @@ from patchebm.errors import ConfigError, DataError, DivergedError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.features.framing import Framing
+from patchebm.features.quantised_backbone import require_quantiser
 from patchebm.features.region import region_of
 from patchebm.features.resize import resize
 from patchebm.images.decoding import STANDARD, UNKNOWN_DEPTH, Decoding
@@ -141,6 +142,26 @@ class EnsembleDetector(Predictor):
         """Whether all levels can be fitted on fewer than six images, down to one."""
         return all(self.config.level(name).load_target().takes_few for name in self.config.levels)
 
+    def target_device(self) -> torch.device:
+        """Return where features, fits and scores are computed.
+
+        Raises:
+            ConfigError: there is no such device, or int8 is not computed on it.
+        """
+        if not self._in_int8:
+            return resolve_device(self.device)
+        device = torch.device("cpu") if self.device == "auto" else resolve_device(self.device)
+        if device.type != "cpu":
+            raise ConfigError(
+                f"device {device} does not compute features.precision int8, which ONNX Runtime computes on "
+                "the CPU; use --device cpu, or features.precision f32"
+            )
+        return device
+
+    @property
+    def _in_int8(self) -> bool:
+        return isinstance(self.config, FeaturesConfig) and self.config.features.precision == "int8"
+
     def check(self) -> None:
         """Refuse a configuration that cannot work before anything is read or written.
 
@@ -150,6 +171,9 @@ class EnsembleDetector(Predictor):
         check_config(self.config)
         check_devices(self.devices, self.config)
         require_devices(self.device, self.devices)
+        self.target_device()
+        if self._in_int8:
+            require_quantiser()
         inputs = self.build_inputs()
         for name in self.config.levels:
             self.build_level(name, inputs)
@@ -217,7 +241,7 @@ class EnsembleDetector(Predictor):
             ConfigError: a configuration that cannot work, or a region for pixels.
         """
         self.check()
-        device = resolve_device(self.device)
+        device = self.target_device()
         self.decoding_, self.depth_ = self.decoding, None
 
         def pixels(image: Image, index: int) -> NDArray[np.float32]:
@@ -251,6 +275,8 @@ class EnsembleDetector(Predictor):
             framing = framing.at(self.size_choice_.side, features)
         extractor = self.build_inputs(roi, framing).to(device)
         assert isinstance(extractor, FeatureExtractor)
+        if self._in_int8 and survey.found:
+            extractor = require_quantiser()(extractor, survey.some())
         levels = self.build_levels(extractor)
         learn = any(level.learns_damage for level in levels.values())
         weigh = len(levels) > 1
@@ -358,7 +384,7 @@ class EnsembleDetector(Predictor):
                 members=members,
                 refit=name in calibration.refit,
                 folder=None if folder is None else Path(folder) / name,
-                device=resolve_device(self.device),
+                device=self.target_device(),
             )
             for name, level in reading.levels.items()
         ]
@@ -498,13 +524,17 @@ class EnsembleDetector(Predictor):
         return int(self.config.seed)
 
     def build_inputs(
-        self, roi: NDArray[np.bool_] | None = None, framing: Framing | None = None
+        self,
+        roi: NDArray[np.bool_] | None = None,
+        framing: Framing | None = None,
+        backbone: Backbone | None = None,
     ) -> FeatureExtractor | PixelInputs:
         """Return what brings images to the levels.
 
         Args:
             roi: `(H, W)` the region of interest, if there is one.
             framing: how images are cut and resized; None for what the configuration names.
+            backbone: for features; None for the detector's own, in float32.
 
         Raises:
             ConfigError: a region or a backbone for pixels, or a backbone that cannot be loaded.
@@ -522,9 +552,11 @@ class EnsembleDetector(Predictor):
                 )
             return PixelInputs(3)
         features = self.config.features
-        if self.backbone is None:
-            self.backbone = load_backbone(features.backbone, features.blocks, features.weights)
-        inputs = FeatureExtractor(self.backbone, features, framing)
+        if backbone is None:
+            if self.backbone is None:
+                self.backbone = load_backbone(features.backbone, features.blocks, features.weights)
+            backbone = self.backbone
+        inputs = FeatureExtractor(backbone, features, framing)
         inputs.region = None if roi is None else region_of(roi, inputs.size)
         return inputs
 
@@ -603,7 +635,7 @@ class EnsembleDetector(Predictor):
         good = guessed_scores(combined) if single else combined
         mean, std = float(good.mean()), max(float(good.std(ddof=1)), 1e-6)
         self.scorer_ = Scorer(inputs, levels, mean, std, scorer.weights, scorer.surround).to(
-            resolve_device(self.device)
+            self.target_device()
         )
         some = [
             level.map_of(one.grids[:HEAT_MAPS])

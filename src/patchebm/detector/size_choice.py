@@ -126,7 +126,8 @@ def choose_size(
     )
     found = {}
     for side in (own, *(side for side in further if own < side <= inspected)):
-        features = replace(config.features, size=(side, side), smallest_defect=None)
+        # In float32, whatever is asked for: int8 rounds alike at all sizes.
+        features = replace(config.features, size=(side, side), smallest_defect=None, precision="f32")
         detector = EnsembleDetector(replace(trial, features=features), backbone, device=device)
         detector.fit(images, roi=roi)
         expected = detector.expectation_

@@ -11,6 +11,7 @@ from typing import Any
 from patchebm.detector.detector import EnsembleDetector
 from patchebm.features.backbone import Backbone
 from patchebm.features.extractor import FeatureExtractor
+from patchebm.features.quantised_backbone import QuantisedBackbone
 from patchebm.provenance import versions
 
 # Facts of training that a card states. The command and the folder are left out: they name the user's paths.
@@ -47,6 +48,8 @@ def build_card(
             "format": form,
             "precision": precision,
             "size": list(size),
+            # Only int8 differs from one kind of processor to another by more than rounding.
+            **({"made_on": list(backbone.made_on)} if isinstance(backbone, QuantisedBackbone) else {}),
         },
         "framing": inputs.framing.to_dict(),
         **detector.calibration_.to_dict(),

@@ -6,8 +6,6 @@ The scorer is traced in four pieces, whose ends have the names that runtimes cut
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,11 +17,19 @@ from torch import Tensor, nn
 
 from patchebm.detector.scorer import Scorer
 from patchebm.errors import ConfigError
+from patchebm.features.backbone import Backbone
+from patchebm.features.extractor import FeatureExtractor
+from patchebm.features.quantised_backbone import QuantisedBackbone
+from patchebm.features.tracing import (
+    DOMAIN,
+    IR_VERSION,
+    OPSET,
+    constants_apart,
+    plain_node,
+    traced,
+)
 from patchebm.runtime.engine import IMAGE_SIZE, INPUT, LARGEST_MAP, PREPARED, THUMBNAILS
 
-# Resize has `antialias` and `axes` from here on.
-OPSET = 18
-IR_VERSION = 8
 # Pixels along a side that no image has.
 NO_LIMIT = 2**31 - 1
 # Bytes from which it is worth a node to keep a tensor in half precision.
@@ -76,7 +82,9 @@ def onnx_model(scorer: Scorer, size: tuple[int, int]) -> onnx.ModelProto:
             {name: {0: "N"} for name in planes} | dict.fromkeys([*maps, "heat_map"], free),
         ),
     ]
-    return _joined(pieces, ["score", "levels", *grids, *maps, "heat_map"])
+    outputs = ["score", "levels", *grids, *maps, "heat_map"]
+    assert isinstance(scorer.inputs, FeatureExtractor)
+    return _joined(pieces, outputs, scorer.inputs.backbone)
 
 
 def onnx_bytes(model: onnx.ModelProto) -> bytes:
@@ -120,34 +128,25 @@ class _Maps(_Piece):
 def _traced(
     module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], axes: Mapping[str, Any]
 ) -> onnx.ModelProto:
-    file: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        # The tracer is chosen for its two seconds (the exporter by torch.export takes a minute for the same
-        # graph, and needs onnxscript); what it warns of are its deprecation and shapes that are constant.
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                module.eval(),
-                tuple(inputs.values()),
-                file,
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_axes=dict(axes),
-            )
-        except RuntimeError as error:
-            # An energy of whole maps whose map comes from autograd, or an operator that ONNX does not have.
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ConfigError(
-                f"this model cannot be exported: ONNX cannot hold one of its energies ({reason:.120}); "
-                "add a network to the level whose base it is, or use another base"
-            ) from error
-    return onnx.load_model_from_string(file.getvalue())
+    try:
+        return traced(module, inputs, outputs, axes)
+    except RuntimeError as error:
+        # An energy of whole maps whose map comes from autograd, or an operator that ONNX does not have.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"this model cannot be exported: ONNX cannot hold one of its energies ({reason:.120}); "
+            "add a network to the level whose base it is, or use another base"
+        ) from error
 
 
-def _joined(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.ModelProto:
-    """Put pieces together, whose inputs and outputs of one name are one tensor."""
+def _joined(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str], backbone: Backbone) -> onnx.ModelProto:
+    """Put pieces together, whose inputs and outputs of one name are one tensor.
+
+    Args:
+        pieces: as they were traced.
+        outputs: of the whole.
+        backbone: the graph of a quantised one stands where the pieces have an operator for it.
+    """
     nodes: list[onnx.NodeProto] = []
     initial: list[TensorProto] = []
     ends: dict[str, onnx.ValueInfoProto] = {}
@@ -156,19 +155,19 @@ def _joined(pieces: Sequence[onnx.ModelProto], outputs: Sequence[str]) -> onnx.M
         graph = compose.add_prefix_graph(
             piece.graph, f"piece{number}/", rename_inputs=False, rename_outputs=False
         )
-        initial += graph.initializer
-        for node in graph.node:
-            if node.op_type == "Constant":
-                # Tensors that the tracer found on its way are initialisers like any other.
-                initial.append(_named(node.attribute[0].t, node.output[0]))
-            else:
-                nodes.append(node)
+        own, tensors = constants_apart(graph)
+        nodes += own
+        initial += tensors
         ends |= {end.name: end for end in (*graph.input, *graph.output)}
+    if isinstance(backbone, QuantisedBackbone):
+        network = onnx.load_model_from_string(backbone.graph).graph
+        nodes = [part for node in nodes for part in _in_place(node, network)]
+        initial += network.initializer
     initial, widened = _kept_small(initial)
     # What is both an input and an initialiser may be left out.
     initial.append(numpy_helper.from_array(torch.tensor([NO_LIMIT]).numpy(), LARGEST_MAP))
     made = helper.make_graph(
-        [_plain(node, number) for number, node in enumerate([*widened, *nodes])],
+        [plain_node(node, f"{node.op_type}_{number}") for number, node in enumerate([*widened, *nodes])],
         "patchebm",
         [ends[INPUT], ends[LARGEST_MAP]],
         [ends[name] for name in outputs],
@@ -201,18 +200,25 @@ def _kept_small(initial: Sequence[TensorProto]) -> tuple[list[TensorProto], list
     return kept, nodes
 
 
-def _named(tensor: TensorProto, name: str) -> TensorProto:
-    kept = TensorProto()
-    kept.CopyFrom(tensor)
-    kept.name = name
-    return kept
+def _in_place(node: onnx.NodeProto, network: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Return the nodes of a network where a node stands for it, or else the node itself."""
+    if node.domain != DOMAIN:
+        return [node]
+    ends = {
+        theirs.name: name
+        for theirs, name in zip((*network.input, *network.output), (*node.input, *node.output), strict=True)
+        if name
+    }
+    shared = {tensor.name for tensor in network.initializer}
 
+    def renamed(name: str) -> str:
+        # A large image goes through the network in tiles, each with tensors of its own.
+        return name if name in shared or not name else ends.get(name, f"{node.output[0]}/{name}")
 
-def _plain(node: onnx.NodeProto, number: int) -> onnx.NodeProto:
-    """Return the node without what says where in whose source it came from."""
-    kept = onnx.NodeProto()
-    kept.CopyFrom(node)
-    kept.name = f"{node.op_type}_{number}"
-    kept.ClearField("doc_string")
-    kept.ClearField("metadata_props")
-    return kept
+    parts = []
+    for part in network.node:
+        copy = plain_node(part, part.name)
+        copy.input[:] = map(renamed, part.input)
+        copy.output[:] = map(renamed, part.output)
+        parts.append(copy)
+    return parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
@@ -16,6 +17,8 @@ from patchebm.features.framing import Framing, cut
 from patchebm.features.joining import Join, build_join
 from patchebm.features.resize import resize
 from patchebm.features.tiling import maps_of
+from patchebm.runtime.engine import PREPARED
+from patchebm.runtime.onnx_engine import OnnxEngine
 
 
 class FeatureExtractor(nn.Module):
@@ -36,6 +39,8 @@ class FeatureExtractor(nn.Module):
         size: height and width to which images are resized.
         grid: rows and columns of the joined map.
         region: `size` float32, 0 where images are not inspected, or None.
+        preparing: computes `prepare` before a backbone in int8, as exported models do: a last bit that
+            differs moves a value across a step of int8, and with it many that follow; None for torch.
 
     Raises:
         ConfigError: an input size that the backbone cannot take, or a grid finer than its finest map.
@@ -51,6 +56,7 @@ class FeatureExtractor(nn.Module):
         self.channels = sum(backbone.channels)
         self.size, self.grid = framing.size, framing.grid
         self.register_buffer("region", None)
+        self.preparing: OnnxEngine | None = None
         for side in self.size:
             if side % backbone.multiple:
                 raise ConfigError(
@@ -74,9 +80,16 @@ class FeatureExtractor(nn.Module):
 
     def prepare(self, images: Tensor) -> Tensor:
         """Turn images `(B, H, W, 1 or 3)` in [0, 1] into `(B, 3, *size)` in [-1, 1]."""
+        if self.preparing is not None and not torch.onnx.is_in_onnx_export():
+            found = self.preparing.run(np.ascontiguousarray(images.numpy()), [PREPARED])
+            return torch.from_numpy(found[PREPARED])
         resized = self.framed(images, self.size)
         # Three factors turn grey into colour in passing. After the resize there is less to do.
         return resized * torch.full((3, 1, 1), 2.0, device=resized.device) - 1
+
+    def inside(self, prepared: Tensor) -> Tensor:
+        """Make prepared images mid-grey outside the region: there all are alike."""
+        return prepared if self.region is None else prepared * self.region
 
     def framed(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Cut and resize images `(B, H, W, 1 or 3)`, to `(B, 1 or 3, *size)`."""
@@ -84,10 +97,7 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, prepared: Tensor) -> list[Tensor]:
         """The blocks' maps `(B, c, h, w)` of prepared images `(B, 3, *size)`."""
-        if self.region is not None:
-            # Mid-grey outside: there all images are alike.
-            prepared = prepared * self.region
-        return maps_of(self.backbone, prepared)
+        return maps_of(self.backbone, self.inside(prepared))
 
     def join(self, maps: Sequence[Tensor]) -> Tensor:
         """Bring the blocks' maps to the grid and average them locally: `(B, channels, *grid)` float32.

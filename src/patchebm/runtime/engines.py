@@ -10,6 +10,7 @@ from patchebm.runtime.bundle import Bundle
 from patchebm.runtime.engine import CPU, Engine
 from patchebm.runtime.onnx_engine import OnnxEngine
 from patchebm.runtime.openvino_engine import OpenVinoEngine
+from patchebm.runtime.probe import require_probe
 
 # How far a provider's scores of one image may be from the CPU's, absolute and relative: at f32 by rounding
 # alone; in less, each provider rounds in its own places.
@@ -28,7 +29,8 @@ def open_engine(bundle: Bundle, threads: int | None = None, provider: str | None
 
     Raises:
         ConfigError: its runtime is not installed, or its precision or the provider is not offered here; says
-            the fix. Or the provider does not score as the CPU does.
+            the fix. Or the provider does not score as the CPU does, or a bundle in int8 not as where it was
+            made.
         ModelFileError: the graph cannot be read.
     """
     if threads is not None and threads < 1:
@@ -36,6 +38,7 @@ def open_engine(bundle: Bundle, threads: int | None = None, provider: str | None
     threads = threads or available_threads()
     provider = provider or CPU
     engine = _open(bundle, threads, provider)
+    require_probe(bundle, engine)
     if provider.lower() != CPU:
         require_same_scores(engine, _open(bundle, threads, CPU), bundle, provider)
     return engine

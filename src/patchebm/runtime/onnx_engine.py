@@ -26,12 +26,16 @@ class OnnxEngine:
         source: what messages call the graph.
         provider: short or full name of an execution provider.
 
+    Attributes:
+        graph: as given.
+
     Raises:
         ConfigError: ONNX Runtime or the provider is not there; says what is.
         ModelFileError: the graph cannot be read.
     """
 
     def __init__(self, graph: bytes, threads: int, source: str, provider: str = CPU) -> None:
+        self.graph = graph
         self._arguments = (graph, threads, source, provider)
         onnxruntime = _require_onnxruntime()
         options = onnxruntime.SessionOptions()
