@@ -56,14 +56,12 @@ def train_parser() -> ConfigParser:
     parser.add_argument(
         "--smallest-defect",
         metavar="PX",
-        help="extent in pixels of your images of the smallest defect that must be found: a larger size is "
-        "taken where it finds clearly more synthetic defects of this extent",
+        help="extent in pixels of the smallest defect that must be found; it may choose a larger size",
     )
     parser.add_argument(
         "--precision",
         metavar="P",
-        help="in which the backbone computes, here and on the line: f32 (default), or int8, which is faster "
-        "on processors with instructions for it (`patchebm doctor`)",
+        help="of the backbone, here and on the line: f32 (default), or int8, faster on many processors",
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_rare_option(
