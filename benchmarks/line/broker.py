@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.line.stations import OUTPUT
-
-PATIENCE = 60.0
+from benchmarks.waiting import PATIENCE, wait
 
 
 class Broker:
@@ -104,14 +103,6 @@ class MqttPlc:
 
 def _send_at_once(_: Any, __: Any, connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def wait(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Waits until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.002)
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.line.broker import Broker, MqttPlc, broker, wait
+from benchmarks.line.broker import Broker, MqttPlc, broker
 from benchmarks.line.stations import PASSWORD, USER, station
 from benchmarks.line.timed import Clock, TimedWire
+from benchmarks.waiting import wait
 from patchebm.station.demo_line import free_port
 from patchebm.station.plc.rehearsal import wire_of
 from patchebm.station.plc.simulator import PlcProgram

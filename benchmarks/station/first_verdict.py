@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.line.broker import wait
+from benchmarks.waiting import wait
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "a password for the trial"
