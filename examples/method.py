@@ -4,8 +4,9 @@
 
 It is the preset `features-fast`, the Gaussian of every position. `features` is the same at up to 384 pixels,
 with a network of the residuals below beside it (patchebm/detector/position_level.py). Only the frozen network
-and what decides which box of an image is inspected come from the package. `tests/test_method.py` holds this
-page equal to the detector. Images are taken to be at least twenty, of distinct parts.
+and what decides which box of an image is inspected come from the package; what lies around that box is left
+out here (patchebm/detector/surround.py). `tests/test_method.py` holds this page equal to the detector. Images
+are taken to be at least twenty, of distinct parts.
 """
 
 from __future__ import annotations

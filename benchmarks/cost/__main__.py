@@ -9,7 +9,7 @@ anomalib's models need the environment that `make peers-env` makes; without it t
     python -m benchmarks.cost    # half an hour on two cores, on a machine that does nothing else
 
 What is in log.jsonl is not measured again (the times of all contenders are one line): remove the log to
-measure anew.
+measure again.
 """
 
 from __future__ import annotations

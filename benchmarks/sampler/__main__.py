@@ -2,7 +2,7 @@
 
 Everything starts from the same network and the same chains. Times are medians over repeats that take turns,
 so that a busy moment hits all alike; only ratios are to be compared. A network that is in log.jsonl is not
-timed again: remove the log to measure anew.
+timed again: remove the log to measure again.
 
 It takes about ten minutes, on a machine that does nothing else.
 """

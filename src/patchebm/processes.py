@@ -27,7 +27,7 @@ T = TypeVar("T")
 class Processes:
     """A number of processes that call functions; they begin with the first call and end with the block.
 
-    They are started anew (`spawn`), so a script that gets here must guard its main part with
+    They begin with nothing of this one (`spawn`), so a script that gets here must guard its main part with
     `if __name__ == "__main__"`.
 
     Args:

@@ -23,8 +23,6 @@ from patchebm.config.features import FeaturesConfig
 from patchebm.detector import EnsembleDetector, load
 from patchebm.errors import ConfigError, ModelFileError, PatchebmError
 from patchebm.export.build import build_bundle
-from patchebm.export.graph import onnx_bytes, onnx_model
-from patchebm.features import tiling
 from patchebm.features.backbone import load_backbone
 from patchebm.features.module_backbone import ModuleBackbone
 from patchebm.features.quantise import quantised_backbone
@@ -32,7 +30,6 @@ from patchebm.features.quantised_backbone import QuantisedBackbone
 from patchebm.images.folders import find_images
 from patchebm.loading import load as load_any
 from patchebm.runtime.bundle import read_bundle, write_bundle
-from patchebm.runtime.onnx_engine import OnnxEngine
 from patchebm.runtime.probe import probe_image
 from tests.failing import failure
 from tests.tiny import flanges, tiny_features, write_good
@@ -156,25 +153,6 @@ def test_weights_cannot_overflow_sums_of_16_bits(int8: EnsembleDetector) -> None
     large = [one for one in weights if one.ndim == 4]
     assert large
     assert max(np.abs(one.astype(int)).max() for one in large) <= 64
-
-
-def test_a_region_and_tiles_are_in_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling, "MAX_PIXELS", 1)
-    monkeypatch.setattr(tiling, "TILE", 64)
-    config = in_int8()
-    config.features.size, config.features.grid = (64, 320), (8, 40)
-    roi = np.zeros((20, 40), dtype=bool)
-    roi[4:, 8:36] = True
-    detector = EnsembleDetector(config).fit(flanges(9), roi=roi)
-    engine = OnnxEngine(onnx_bytes(onnx_model(detector.scorer_, (64, 320))), 1, "a bundle")
-    image = noise((64, 320, 3))
-    other = image.copy()
-    other[:10] = 0
-    expected = detector.predict([image])[0]
-    for own in (image, other):
-        found = engine.run(own[None], ["score", "heat_map"])
-        assert float(found["score"][0]) == pytest.approx(expected.score, rel=1e-4)
-        np.testing.assert_allclose(found["heat_map"][0], expected.heat_map, atol=1e-2, rtol=1e-3)
 
 
 def test_openvino_is_refused_since_it_rounds_otherwise(int8: EnsembleDetector, images: list[Path]) -> None:

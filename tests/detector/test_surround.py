@@ -87,6 +87,14 @@ def test_images_of_one_part_are_held_out_together() -> None:
     assert float(together.score_mean) > float(alone.score_mean) + 0.02
 
 
+def test_images_that_all_show_one_part_are_held_out_one_by_one() -> None:
+    images = backgrounds(10)
+    alone, one = Surround(BOX), Surround(BOX)
+    expected = alone.learn(images, [str(i) for i in range(10)])
+    np.testing.assert_array_equal(one.learn(images, ["part"] * 10), expected)
+    assert np.isfinite(expected).all()
+
+
 def test_thumbnails_of_grey_are_those_of_the_same_in_colour() -> None:
     grey = torch.rand(1, 90, 70, 1, generator=torch.Generator().manual_seed(0))
     assert torch.equal(Surround.thumbnails(grey), Surround.thumbnails(grey.expand(-1, -1, -1, 3)))

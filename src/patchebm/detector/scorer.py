@@ -106,13 +106,14 @@ class Scorer(nn.Module):
         return None if self.surround is None else self.surround.thumbnails(images)
 
     def score(self, prepared: Tensor, thumbnails: Tensor | None = None, *, maps: bool = True) -> Scores:
-        """Score prepared images, and `thumbnails` of what lies around the box that is inspected."""
+        """Score prepared images, and what `thumbnails` gave of them."""
         given = self.inputs(prepared)
         found = [level(given, maps=maps) for level in self.levels.values()]
         levels = torch.stack([one.score for one in found], dim=1)
         score = self.ensemble(levels)
         grids = [self.inside(one.map) for one in found if one.map is not None]
-        if self.surround is not None and thumbnails is not None:
+        if self.surround is not None:
+            assert thumbnails is not None, "the thumbnails of the images are missing"
             around = self.surround(thumbnails)
             score = torch.maximum(score, around.score)
             grids = [self.surround.onto(grid, around.map) for grid in grids]

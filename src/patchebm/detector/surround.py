@@ -83,22 +83,25 @@ class Surround(nn.Module):
 
         Args:
             thumbnails: `(N, 3, 64, 64)` of good images.
-            parts: `(N,)` the physical part that each shows; images of one part are held out together.
+            parts: `(N,)` the physical part that each shows; images of one part are held out together, unless
+                all show the same.
 
         Returns:
             `(N,)`, the score of each by a fit to the images of all other parts.
         """
-        images = thumbnails.double()
-        total, squares = images.sum(0), images.square().sum(0)
-        rows: dict[str, list[int]] = {}
+        alone = len(set(parts)) == 1
+        rows: dict[str | int, list[int]] = {}
         for i, part in enumerate(parts):
-            rows.setdefault(part, []).append(i)
-        energies = torch.zeros(len(images), dtype=torch.float64)
+            # Without all images of its one part nothing would be left to compare with.
+            rows.setdefault(i if alone else part, []).append(i)
+        total, squares = _sums(thumbnails)
+        energies = torch.zeros(len(thumbnails), dtype=torch.float64)
         for own in rows.values():
-            left_out = images[own]
-            self._settle(len(images) - len(own), total - left_out.sum(0), squares - left_out.square().sum(0))
-            energies[own] = self.energy(left_out.float()).double()
-        self._settle(len(images), total, squares)
+            left_out = thumbnails[own]
+            less, less_squares = _sums(left_out)
+            self._settle(len(thumbnails) - len(own), total - less, squares - less_squares)
+            energies[own] = self.energy(left_out).double()
+        self._settle(len(thumbnails), total, squares)
         return self.calibrate(energies)
 
     def calibrate(self, energies: Tensor) -> NDArray[np.float64]:
@@ -137,7 +140,6 @@ class Surround(nn.Module):
 
     def _settle(self, images: int, total: Tensor, squares: Tensor) -> None:
         """Set mean and spread from sums over images."""
-        images = max(images, 1)
         mean = total / images
         own = (squares / images - mean.square()).clamp(min=0)
         # A part's edge is never quite where it was: a place is as uncertain as its neighbours.
@@ -157,6 +159,11 @@ class Surround(nn.Module):
             self.outside[None, None], 3, stride=1, padding=1
         ).clamp(min=1 / 9)
         return (1 + near * self.outside)[:, 0].log()
+
+
+def _sums(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of images `(N, 3, 64, 64)` and of their squares, in double precision."""
+    return images.sum(0, dtype=torch.float64), images.square().sum(0, dtype=torch.float64)
 
 
 def _repeated(places: Tensor, times: tuple[int, int]) -> Tensor:

@@ -60,10 +60,10 @@ def quantised(extractor: FeatureExtractor, images: Iterable[NDArray[np.float32]]
     preparing = OnnxEngine(prepare_graph(extractor), torch.get_num_threads(), "what prepares images")
     made = FeatureExtractor(extractor.backbone, extractor.config, extractor.framing)
     made.region, made.preparing = extractor.region, preparing
-    seen = (made.inside(made.prepare(torch.from_numpy(image)[None])) for image in images)
+    prepared = (made.inside(made.prepare(torch.from_numpy(image)[None])) for image in images)
     # Of large images tile by tile, so that memory is bounded.
     tiles = (
-        tile for one in seen for rows in torch.split(one, TILE, 2) for tile in torch.split(rows, TILE, 3)
+        tile for one in prepared for rows in torch.split(one, TILE, 2) for tile in torch.split(rows, TILE, 3)
     )
     made.backbone = quantised_backbone(extractor.backbone, tiles)
     return made

@@ -34,8 +34,8 @@ _FIT, _LEARNER, _ERROR = "fit", "learner", "error.json"
 def train_on_several(fit: NetworkFit, kind: str, devices: int) -> None:
     """Trains the network of an energy on several devices, and puts the result into the energy.
 
-    The processes are started anew (`spawn`), so a script that gets here must guard its main part with
-    `if __name__ == "__main__"`. They end with this one.
+    The processes begin with nothing of this one (`spawn`), so a script that gets here must guard its main
+    part with `if __name__ == "__main__"`. They end with this one.
 
     Args:
         fit: decides the training; it is pickled.
