@@ -38,7 +38,7 @@ $(VENV)/scale-installed: $(VENV)/installed
 	touch $@
 
 test-scale: $(VENV)/scale-installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale 'tests/test_benchmarks.py::test_it_starts[scale]'
 
 # The station and its PLC: Modbus TCP, OPC UA, S7 and MQTT with real counterparts on loopback, which are killed.
 test-line: install
