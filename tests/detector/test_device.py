@@ -119,7 +119,7 @@ def test_pytorch_finds_no_operator_that_mixes_devices(
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        ("levels.position.gaussian", "whitening"),
+        ("levels.position.gaussian", "factor0"),
         ("levels.position.join.operators.0", "rows"),
         ("levels.position.smooth", "columns"),
         ("levels.position", "part_mean"),

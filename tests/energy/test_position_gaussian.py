@@ -51,7 +51,7 @@ def test_it_is_the_mahalanobis_distance_of_pooled_neighbours(zones: tuple[int, i
             d = new[:, :, i, j].double().numpy() - mean[:, i, j]
             expected[:, i, j] = np.einsum("nc,cd,nd->n", d, np.linalg.inv(covariance[zone]), d)
     # Half precision of what is kept is what is left of the difference.
-    squared = gaussian.residuals(new).square().sum(1)
+    squared = gaussian.on_grid(gaussian.residuals(new)).square().sum(1)
     np.testing.assert_allclose(squared, expected, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(gaussian(new), expected.sum((1, 2)) / 2, rtol=0.01)
     np.testing.assert_allclose(gaussian.localise(new), np.log(expected / 3), atol=0.05)
@@ -74,6 +74,21 @@ def test_the_shift_changes_nothing() -> None:
     zero = PositionGaussian.from_moments(Moments.of(x, torch.zeros(3), (2, 2)))
     moved = PositionGaussian.from_moments(Moments.of(x, torch.full((3,), 4.0), (2, 2)))
     torch.testing.assert_close(zero.residuals(new), moved.residuals(new), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("channels", [2, 7, 16])
+def test_the_blocks_of_the_factors_whiten_as_the_whole_triangles(channels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, channels, 4, 6, generator=generator)
+    mean = torch.randn(channels, 4, 6, generator=generator).half().float()
+    whole = torch.randn(6, channels, channels, generator=generator).tril().half().float()
+    gaussian = PositionGaussian(mean, whole, torch.tensor([2, 3]))
+    assert torch.equal(gaussian.whitening, whole)
+    expected = torch.empty_like(x)
+    for i in range(4):
+        for j in range(6):
+            expected[:, :, i, j] = (x - mean)[:, :, i, j] @ whole[i // 2 * 3 + j // 2].T
+    torch.testing.assert_close(gaussian.on_grid(gaussian.residuals(x)), expected)
 
 
 def test_what_is_kept_gives_the_same_energies_and_is_small() -> None:

@@ -143,8 +143,8 @@ def _residuals(views: Tensor, gaussian: PositionGaussian) -> list[Tensor]:
     """Return the residuals of maps `(n, C, h, w)`, of each `(h * w, C)` in half precision."""
     with torch.no_grad():
         white = gaussian.residuals_together(views.to(gaussian.mean.device).float())
-    white = white.clamp(-MAX_RESIDUAL, MAX_RESIDUAL).half()
-    return [cells_of(one[None])[:, :, 0, 0].cpu() for one in white]
+    maps = gaussian.on_grid(white.clamp(-MAX_RESIDUAL, MAX_RESIDUAL).half())
+    return [cells_of(one[None])[:, :, 0, 0].cpu() for one in maps]
 
 
 def _drawn(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:

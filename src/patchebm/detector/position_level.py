@@ -22,7 +22,7 @@ from patchebm.detector.level import (
 from patchebm.detector.network_cells import MAX_RESIDUAL, FoldGaussians, draw_cells
 from patchebm.detector.weights import detection_weights
 from patchebm.energy import ResidualEnergy
-from patchebm.energy.fused import Evidence, channel_sum, positive_log
+from patchebm.energy.fused import Evidence, positive_log
 from patchebm.energy.moments import BATCH, SHIFT_IMAGES, Moments, MomentSums, shift_of
 from patchebm.energy.position_gaussian import PositionGaussian, zones_for
 from patchebm.features.extractor import FeatureExtractor
@@ -130,7 +130,7 @@ class PositionLevel(Level):
                 with torch.no_grad():
                     white = gaussian.residuals(view[None].to(device).float())
                     energies = _energies(white) if network is None else _network_energies(white, network)
-                    smoothed = self.smooth(energies).cpu()
+                    smoothed = self.smooth(gaussian.on_grid(energies)).cpu()
                 return Evidence(smoothed, smoothed)
 
             for i in images:
@@ -300,7 +300,7 @@ class PositionLevel(Level):
         parts = [_energies(white)]
         if self.network is not None:
             parts.append(_network_energies(white, self.network))
-        smoothed = self.smooth(torch.cat(parts, 1))
+        smoothed = self.smooth(self.gaussian.on_grid(torch.cat(parts, 3)))
         return Evidence(smoothed, smoothed)
 
     def _largest(self, evidence: Evidence) -> Tensor:
@@ -327,13 +327,16 @@ class PositionLevel(Level):
 
 
 def _energies(white: Tensor) -> Tensor:
-    """Return the Gaussian's energies `(B, 1, h, w)` of residuals `(B, C, h, w)`."""
-    return positive_log(channel_sum(white.square()) / int(white.shape[1]))
+    """Return the Gaussian's energies `(R, B, p, 1)` of residuals `(R, B, p, C)`."""
+    return positive_log(white.square().mean(3, keepdim=True))
 
 
 def _network_energies(white: Tensor, network: ResidualEnergy) -> Tensor:
-    """Return the network's energies `(B, 1, h, w)` of residuals `(B, C, h, w)`."""
-    return network.on_maps(white.clamp(-MAX_RESIDUAL, MAX_RESIDUAL))
+    """Return the network's energies `(R, B, p, 1)` of residuals `(R, B, p, C)`."""
+    zones, positions, channels = int(white.shape[0]), int(white.shape[2]), int(white.shape[3])
+    cells = white.clamp(-MAX_RESIDUAL, MAX_RESIDUAL).reshape(-1, channels)
+    energies: Tensor = network(cells)
+    return energies.reshape(zones, -1, positions, 1)
 
 
 def _joined(parts: Sequence[Sequence[Evidence]]) -> list[Evidence]:

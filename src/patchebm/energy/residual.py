@@ -60,10 +60,6 @@ class ResidualEnergy(Energy):
         network.load_state_dict(dict(tensors))
         return network
 
-    def on_maps(self, x: Tensor) -> Tensor:
-        """Return the energy of every cell `(B, 1, h, w)` of maps `(B, C, h, w)`."""
-        return self.behind_first(linear(x, self.fc1.weight, self.fc1.bias))
-
     def behind_first(self, x: Tensor) -> Tensor:
         """Return the energy of every cell `(B, 1, h, w)` from the first layer's values on maps."""
         h = self.activate(x)
