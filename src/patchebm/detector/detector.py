@@ -15,30 +15,28 @@ from patchebm.config.base import RunConfig
 from patchebm.config.build import check_config
 from patchebm.config.features import FeaturesConfig
 from patchebm.detector.expectation import Expectation
+from patchebm.detector.good_parts import HEAT_SIZE, GoodParts
 from patchebm.detector.held_out import MAPS, HeldOut
 from patchebm.detector.kept_maps import KeptEvidence
 from patchebm.detector.level import Calibrated, Level, TrainingSet, on_cpu
-from patchebm.detector.one_image import guessed_heat, guessed_scores
-from patchebm.detector.scorer import PixelInputs, Scorer, combine, mean_map
+from patchebm.detector.scorer import PixelInputs, Scorer
 from patchebm.detector.surround import Surround
 from patchebm.detector.survey import Survey, decoded
 from patchebm.detector.training_set import Reading, read_images, thumbnails
 from patchebm.detector.weights import detection_weights
 from patchebm.device import check_devices, require_devices, resolve_device
-from patchebm.errors import ConfigError, DataError, DivergedError
+from patchebm.errors import ConfigError, DataError
 from patchebm.features.backbone import Backbone, load_backbone
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.features.framing import Framing
 from patchebm.features.quantised_backbone import require_quantiser
 from patchebm.features.region import region_of
-from patchebm.features.resize import resize
 from patchebm.images.decoding import STANDARD, UNKNOWN_DEPTH, Decoding
 from patchebm.images.depth import Depth, measure_depth
 from patchebm.images.folds import outer_folds, parts_of
 from patchebm.images.order import Order, measure_order
 from patchebm.images.profile import Profile
 from patchebm.progress import progress_bar
-from patchebm.runtime.calibration import Calibration
 from patchebm.runtime.inputs import Image, name_of, read_input, readable_samples
 from patchebm.runtime.predictor import Outputs, Predictor
 
@@ -47,10 +45,6 @@ if TYPE_CHECKING:
     from patchebm.processes import Processes
     from patchebm.training.variations import Variations
 
-# Height and width at which maps of levels meet to tell what heat good parts show.
-HEAT_SIZE = (256, 256)
-# Held-out images whose maps say what heat good parts show.
-HEAT_MAPS = 32
 # As many good images as a calibration needs, and as training does where a level cannot do with fewer.
 MIN_IMAGES = 6
 
@@ -401,7 +395,7 @@ class EnsembleDetector(Predictor):
             assert isinstance(reading.inputs, FeatureExtractor)
             surround = Surround(reading.inputs.framing.box)
             around = surround.learn(torch.stack(small), [parts[i] for i in chosen])
-        scores = self._settle(
+        good_parts = GoodParts.learn(
             Scorer(reading.inputs, reading.levels, 0.0, 1.0, weights, surround),
             calibrated,
             own,
@@ -410,6 +404,8 @@ class EnsembleDetector(Predictor):
             around,
             single=single,
         )
+        self._take(good_parts)
+        scores = good_parts.scores
         kept = next(iter(reading.kept.values()))
         checks = [one for i in chosen for one in kept.damaged[i] if one.kind != "learn"]
         local = [number for number, one in enumerate(checks) if one.kind == "local"]
@@ -495,7 +491,7 @@ class EnsembleDetector(Predictor):
         known = list(groups or [None] * len(images))
         pixel_rate = self.calibration_.pixels.false_pixel_rate
         around = None if surround is None else surround.calibrate(torch.cat(energies).double())
-        self._settle(self.scorer_, calibrated, known, rate, pixel_rate, around)
+        self._take(GoodParts.learn(self.scorer_, calibrated, known, rate, pixel_rate, around))
         return self
 
     def run(self, images: NDArray[np.float32], *, maps: bool) -> Outputs:
@@ -596,65 +592,9 @@ class EnsembleDetector(Predictor):
         x = torch.from_numpy(pixels)[None].to(self.scorer_.mean.device)
         return self.scorer_.inputs(self.scorer_.prepare(x))
 
-    def _settle(
-        self,
-        scorer: Scorer,
-        calibrated: list[Calibrated],
-        groups: list[str | None],
-        rate: float,
-        pixel_rate: float,
-        around: NDArray[np.float64] | None,
-        *,
-        single: bool = False,
-    ) -> NDArray[np.float64]:
-        """Find what good parts score and show, from images that the energies were not fitted on.
-
-        Of a single image these are its versions, from which it is guessed (`detector.one_image`).
-
-        Args:
-            scorer: what its levels and weights make of the images counts; it is taken over, standardised.
-            calibrated: what each level found.
-            groups: of the images.
-            rate: of false alarms.
-            pixel_rate: of false pixels.
-            around: `(N,)` scores of what lies around the box that is inspected, if there is one.
-            single: whether there is a single image.
-
-        Returns:
-            Their scores `(N,)`.
-        """
-        inputs = scorer.inputs
-        levels: dict[str, Level] = dict(scorer.levels.items())  # type: ignore[arg-type]
-        columns = np.stack([one.scores for one in calibrated], axis=1)
-        on_one = None if scorer.weights is None else scorer.weights.cpu().double()
-        combined = combine(torch.from_numpy(columns), on_one).numpy()
-        if not np.isfinite(combined).all():
-            raise DivergedError(
-                "scores of good images are not finite: the energy diverged; lower training.lr"
-            )
-        good = guessed_scores(combined) if single else combined
-        mean, std = float(good.mean()), max(float(good.std(ddof=1)), 1e-6)
-        self.scorer_ = Scorer(inputs, levels, mean, std, scorer.weights, scorer.surround).to(
-            self.target_device()
-        )
-        some = [
-            level.map_of(one.grids[:HEAT_MAPS])
-            for level, one in zip(levels.values(), calibrated, strict=True)
-        ]
-        resized = [resize(maps[:, None], HEAT_SIZE)[:, 0] for maps in some]
-        heat = mean_map(resized, list(levels.values())).flatten(1)
-        if inputs.region is not None:
-            heat = heat[:, resize(inputs.region[None, None].cpu(), HEAT_SIZE).flatten() > 0]
-        if single:
-            heat = guessed_heat(heat)
-            groups = [None] * len(good)
-        scores: NDArray[np.float64] = (combined - mean) / std
-        # What is standardised are the levels alone, and so they stay when the surroundings are left out.
-        own = (good - mean) / std if around is None else np.maximum(scores, around)
-        self.calibration_ = Calibration.learned(
-            list(levels), own, groups, heat.numpy(), rate, pixel_rate, guess=single
-        )
-        return scores if around is None else own
+    def _take(self, good: GoodParts) -> None:
+        self.scorer_ = good.scorer.to(self.target_device())
+        self.calibration_ = good.calibration
 
     def _maps(
         self, calibrated: list[Calibrated], chosen: Sequence[int], rows: NDArray[np.int64]

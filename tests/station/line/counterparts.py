@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import random
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,7 @@ def s7() -> Counterpart:
 def opcua() -> Counterpart:
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="patchebm-plc-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     wire = lambda: simulator.OpcUaWire("127.0.0.1", port, "operator", PASSWORD, folder)  # noqa: E731
     return "opcua", {"port": port}, wire
 
