@@ -12,25 +12,23 @@ import torch
 from numpy.typing import NDArray
 
 from patchebm.config.base import RunConfig
-from patchebm.config.build import check_config
 from patchebm.config.features import FeaturesConfig
+from patchebm.detector.configured import Configured
 from patchebm.detector.expectation import Expectation
 from patchebm.detector.good_parts import HEAT_SIZE, GoodParts
 from patchebm.detector.held_out import MAPS, HeldOut
 from patchebm.detector.kept_maps import KeptEvidence
 from patchebm.detector.level import Calibrated, Level, TrainingSet, on_cpu
-from patchebm.detector.scorer import PixelInputs, Scorer
+from patchebm.detector.scorer import Scorer
 from patchebm.detector.surround import Surround
 from patchebm.detector.survey import Survey, decoded
 from patchebm.detector.training_set import Reading, read_images, thumbnails
 from patchebm.detector.weights import detection_weights
-from patchebm.device import check_devices, require_devices, resolve_device
-from patchebm.errors import ConfigError, DataError
-from patchebm.features.backbone import Backbone, load_backbone
+from patchebm.errors import DataError
+from patchebm.features.backbone import Backbone
 from patchebm.features.extractor import FeatureExtractor
 from patchebm.features.framing import Framing
 from patchebm.features.quantised_backbone import require_quantiser
-from patchebm.features.region import region_of
 from patchebm.images.decoding import STANDARD, UNKNOWN_DEPTH, Decoding
 from patchebm.images.depth import Depth, measure_depth
 from patchebm.images.folds import outer_folds, parts_of
@@ -41,6 +39,7 @@ from patchebm.runtime.inputs import Image, name_of, read_input, readable_samples
 from patchebm.runtime.predictor import Outputs, Predictor
 
 if TYPE_CHECKING:
+    from patchebm.detector.defect_source import DefectSource
     from patchebm.detector.size_choice import SizeChoice
     from patchebm.processes import Processes
     from patchebm.training.variations import Variations
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 MIN_IMAGES = 6
 
 
-class EnsembleDetector(Predictor):
+class EnsembleDetector(Configured, Predictor):
     """An ensemble of energies of good parts, one or more for each level.
 
     scikit-learn's contract: the constructor only keeps its arguments, `fit` learns from good images
@@ -110,14 +109,12 @@ class EnsembleDetector(Predictor):
         devices: int = 1,
         decoding: Decoding = STANDARD,
     ) -> None:
-        self.batch = batch
-        self.devices = devices
-        self.decoding = decoding
-        self.config = config or FeaturesConfig()
+        config = config or FeaturesConfig()
         if self.only is not None:
-            self.config = replace(self.config, levels=[self.only])
-        self.backbone = backbone
-        self.device = device
+            config = replace(config, levels=[self.only])
+        super().__init__(config, backbone, device, devices)
+        self.batch = batch
+        self.decoding = decoding
 
     @property
     def levels_(self) -> dict[str, Level]:
@@ -130,47 +127,6 @@ class EnsembleDetector(Predictor):
         """The region of interest, `features.size` float32, 1 inside and 0 outside; None if there is none."""
         self.require_fitted()
         return self.scorer_.inputs.region
-
-    @property
-    def takes_few(self) -> bool:
-        """Whether all levels can be fitted on fewer than six images, down to one."""
-        return all(self.config.level(name).load_target().takes_few for name in self.config.levels)
-
-    def target_device(self) -> torch.device:
-        """Return where features, fits and scores are computed.
-
-        Raises:
-            ConfigError: there is no such device, or int8 is not computed on it.
-        """
-        if not self._in_int8:
-            return resolve_device(self.device)
-        device = torch.device("cpu") if self.device == "auto" else resolve_device(self.device)
-        if device.type != "cpu":
-            raise ConfigError(
-                f"device {device} does not compute features.precision int8, which ONNX Runtime computes on "
-                "the CPU; use --device cpu, or features.precision f32"
-            )
-        return device
-
-    @property
-    def _in_int8(self) -> bool:
-        return isinstance(self.config, FeaturesConfig) and self.config.features.precision == "int8"
-
-    def check(self) -> None:
-        """Refuse a configuration that cannot work before anything is read or written.
-
-        Raises:
-            ConfigError: names the key and the fix.
-        """
-        check_config(self.config)
-        check_devices(self.devices, self.config)
-        require_devices(self.device, self.devices)
-        self.target_device()
-        if self._in_int8:
-            require_quantiser()
-        inputs = self.build_inputs()
-        for name in self.config.levels:
-            self.build_level(name, inputs)
 
     def fit(
         self,
@@ -252,42 +208,11 @@ class EnsembleDetector(Predictor):
             levels = self.build_levels(inputs)
             return read_images(decoded(images, pixels), expected, levels, inputs, None, None, seed, device)
         survey = Survey(decoded(images, pixels))
-        # Who names a region has said what is inspected; and fewer images do not show where else parts lie.
-        crop = roi is None and expected >= MIN_IMAGES
-        features = self.config.features
-        framing = Framing.learn(survey.some(), features, crop=crop)
-        self.size_choice_ = None
-        # Where no image could be read, who called says which and why.
-        if features.smallest_defect is not None and survey.found:
-            # Imported here, since it fits detectors itself.
-            from patchebm.detector.size_choice import choose_size
-
-            some = list(survey.some())
-            self.size_choice_ = choose_size(
-                self.config, some, framing, backbone=self.backbone, device=device, roi=roi
-            )
-            framing = framing.at(self.size_choice_.side, features)
-        extractor = self.build_inputs(roi, framing).to(device)
-        assert isinstance(extractor, FeatureExtractor)
-        if self._in_int8 and survey.found:
+        extractor = self._framed(survey, expected, roi).to(device)
+        if self.in_int8 and survey.found:
             extractor = require_quantiser()(extractor, survey.some())
         levels = self.build_levels(extractor)
-        learn = any(level.learns_damage for level in levels.values())
-        weigh = len(levels) > 1
-        defects = None
-        if survey.found:
-            # Imported here, since scoring draws none.
-            from patchebm.detector.defect_source import DefectSource
-
-            config = self.config.defects
-            defects = DefectSource(extractor, survey, config, learn=learn, weigh=weigh, seed=seed)
-        few = any(level.takes_few for level in levels.values())
-        variations = None
-        if few:
-            # The same.
-            from patchebm.training.variations import Variations
-
-            variations = Variations.of(survey.some(), expected)
+        defects, variations = self._drawn(survey, expected, extractor, levels)
         return read_images(
             survey,
             expected,
@@ -300,8 +225,51 @@ class EnsembleDetector(Predictor):
             groups,
             group_of,
             processes,
-            surround=features.surround and not framing.whole,
+            surround=self.config.features.surround and not extractor.framing.whole,
         )
+
+    def _framed(self, survey: Survey, expected: int, roi: NDArray[np.bool_] | None) -> FeatureExtractor:
+        """Decide by good images which box is inspected, and at what size."""
+        assert isinstance(self.config, FeaturesConfig)
+        # Who names a region has said what is inspected; and fewer images do not show where else parts lie.
+        crop = roi is None and expected >= MIN_IMAGES
+        features = self.config.features
+        framing = Framing.learn(survey.some(), features, crop=crop)
+        self.size_choice_ = None
+        # Where no image could be read, who called says which and why.
+        if features.smallest_defect is not None and survey.found:
+            # Imported here, since it fits detectors itself.
+            from patchebm.detector.size_choice import choose_size
+
+            some, device = list(survey.some()), self.target_device()
+            self.size_choice_ = choose_size(
+                self.config, some, framing, backbone=self.backbone, device=device, roi=roi
+            )
+            framing = framing.at(self.size_choice_.side, features)
+        extractor = self.build_inputs(roi, framing)
+        assert isinstance(extractor, FeatureExtractor)
+        return extractor
+
+    def _drawn(
+        self, survey: Survey, expected: int, extractor: FeatureExtractor, levels: dict[str, Level]
+    ) -> tuple[DefectSource | None, Variations | None]:
+        """Return what draws defects into good images, and what changes images where they are few."""
+        assert isinstance(self.config, FeaturesConfig)
+        defects, variations = None, None
+        if survey.found:
+            # Imported here, since scoring draws none.
+            from patchebm.detector.defect_source import DefectSource
+
+            learn = any(level.learns_damage for level in levels.values())
+            weigh = len(levels) > 1
+            config, seed = self.config.defects, self.seed
+            defects = DefectSource(extractor, survey, config, learn=learn, weigh=weigh, seed=seed)
+        if any(level.takes_few for level in levels.values()):
+            # The same.
+            from patchebm.training.variations import Variations
+
+            variations = Variations.of(survey.some(), expected)
+        return defects, variations
 
     def leave_copies_out(
         self, reading: Reading, distinct: Sequence[int], images: Callable[[int], Image]
@@ -518,54 +486,6 @@ class EnsembleDetector(Predictor):
     def seed(self) -> int:
         """The seed of the configuration."""
         return int(self.config.seed)
-
-    def build_inputs(
-        self,
-        roi: NDArray[np.bool_] | None = None,
-        framing: Framing | None = None,
-        backbone: Backbone | None = None,
-    ) -> FeatureExtractor | PixelInputs:
-        """Return what brings images to the levels.
-
-        Args:
-            roi: `(H, W)` the region of interest, if there is one.
-            framing: how images are cut and resized; None for what the configuration names.
-            backbone: for features; None for the detector's own, in float32.
-
-        Raises:
-            ConfigError: a region or a backbone for pixels, or a backbone that cannot be loaded.
-            DataError: a region with nothing in it.
-        """
-        if not isinstance(self.config, FeaturesConfig):
-            if roi is not None:
-                raise ConfigError(
-                    "a region of interest needs features; use the preset features, or leave it out"
-                )
-            if self.backbone is not None:
-                raise ConfigError(
-                    f"the backbone {self.backbone.name} was given for a model of pixels; start from the "
-                    "preset features"
-                )
-            return PixelInputs(3)
-        features = self.config.features
-        if backbone is None:
-            if self.backbone is None:
-                self.backbone = load_backbone(features.backbone, features.blocks, features.weights)
-            backbone = self.backbone
-        inputs = FeatureExtractor(backbone, features, framing)
-        inputs.region = None if roi is None else region_of(roi, inputs.size)
-        return inputs
-
-    def build_levels(self, inputs: FeatureExtractor | PixelInputs) -> dict[str, Level]:
-        """Return the levels of the configuration, not fitted yet, by name."""
-        return {name: self.build_level(name, inputs) for name in self.config.levels}
-
-    def build_level(self, name: str, inputs: FeatureExtractor | PixelInputs) -> Level:
-        """Return a level that is not fitted yet."""
-        config = self.config.level(name)
-        level: Level = config.load_target()(name, config, self.config.seed, inputs)
-        level.devices = self.devices
-        return level
 
     def save(self, folder: str | Path, card: dict[str, Any] | None = None) -> None:
         """Write the model: `model.json` and a file of tensors.
