@@ -37,8 +37,8 @@ def test_images_of_one_part_count_as_one() -> None:
 
 
 def test_too_few_parts_are_refused_as_training_does() -> None:
-    too_few = folds_finding(["a"] * 9 + ["b"], 5, 0)
+    too_few = folds_finding(["a"] * 9 + ["b"], 5, 0, takes_few=False)
     assert too_few is not None
     assert too_few.weight == "error"
     assert "10 good images of 2 parts are too few" in too_few.sentence
-    assert folds_finding([None] * 6, 5, 0) is None
+    assert folds_finding([None] * 6, 5, 0, takes_few=False) is None

@@ -24,6 +24,14 @@ from tests.tiny import flanges, write_good
 IMAGES = [np.rint(255 * image).astype(np.uint8) for image in flanges(24)]
 
 
+PIXELS = ("--preset", "pixel-cpu")
+
+
+def of_two_parts(folder: Path) -> None:
+    rows = "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(20))
+    (folder / "groups.csv").write_text("file,group\n" + rows)
+
+
 def put(path: Path, image: np.ndarray, **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path, **options)
@@ -223,20 +231,45 @@ class TestRefusing:
 
     @pytest.mark.parametrize("count", [1, 5])
     def test_too_few_images(self, tmp_path: Path, count: int) -> None:
-        facts = check(write_good(tmp_path / "few", count), status=2)
+        facts = check(write_good(tmp_path / "few", count), *PIXELS, status=2)
         known = "5 good images are" if count == 5 else "1 good image is"
         assert said(facts, "too few images").startswith(f"error: {known} too few to train")
 
     def test_copies_of_one_frame(self, tmp_path: Path) -> None:
         for i in range(12):
             put(tmp_path / "frame" / f"{i}.png", IMAGES[0])
-        assert "all but 1 are copies" in said(check(tmp_path / "frame", status=2), "too few images")
+        assert "all but 1 are copies" in said(check(tmp_path / "frame", *PIXELS, status=2), "too few images")
 
     def test_too_few_parts(self, parts: Path) -> None:
-        (parts / "groups.csv").write_text(
-            "file,group\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(20))
-        )
-        assert "20 good images of 2 parts are too few" in said(check(parts, status=2), "too few parts")
+        of_two_parts(parts)
+        facts = check(parts, *PIXELS, status=2)
+        assert "20 good images of 2 parts are too few" in said(facts, "too few parts")
+
+    def test_what_the_default_takes_of_few_is_no_error(self, tmp_path: Path, parts: Path) -> None:
+        of_two_parts(parts)
+        assert "too few parts" not in check(parts)["by_kind"]
+        facts = check(write_good(tmp_path / "five", 5))
+        assert "5 images can show a false-alarm rate of 17 % at best" in said(facts, "rate")
+        facts = check(write_good(tmp_path / "one", 1))
+        assert "1 image shows no false-alarm rate: the threshold would be a guess" in said(facts, "rate")
+        assert facts["supported_rate"] is None
+        for i in range(12):
+            put(tmp_path / "frame" / f"{i}.png", IMAGES[0])
+        assert set(check(tmp_path / "frame")["by_kind"]) >= {"copies", "rate"}
+        (parts / "groups.csv").write_text("file,group\n" + "".join(f"{i}.png,a\n" for i in range(20)))
+        assert "give images of at least two parts" in said(check(parts, status=2), "too few parts")
+
+    def test_a_region_is_drawn_on_such_images(self, parts: Path, tmp_path: Path) -> None:
+        height, width = IMAGES[0].shape[:2]
+        inside = np.zeros((height, width), np.uint8)
+        inside[:, : width // 4] = 255
+        roi = str(put(tmp_path / "roi.png", inside))
+        assert said(check(parts, "--roi", roi), "region").startswith("note: 25 % of the image is inspected")
+        put(parts / "wide.png", np.rint(np.tile(IMAGES[1], (1, 2, 1))).astype(np.uint8))
+        facts = check(parts, "--roi", roi, status=2)
+        assert re.match(r"error: 1 of 21 images have another aspect: .*wide\.png", said(facts, "region"))
+        assert said(facts, "region").endswith("; draw it on one of the images")
+        assert "a preset of features" in said(check(parts, "--roi", roi, *PIXELS, status=2), "region")
 
     def test_options_are_those_of_train(self, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "--bits is 'x'" in failure(capsys, "check", str(parts), "--bits", "x")

@@ -11,13 +11,17 @@ from patchebm.check.rate import folds_finding, rate_finding
 from patchebm.check.reading import CheckedTest, CheckedTraining
 from patchebm.check.thumbnails import cells_of
 from patchebm.config.base import RunConfig
+from patchebm.config.features import FeaturesConfig
 from patchebm.errors import DataError
+from patchebm.files import as_unicode
 from patchebm.images.findings import WEIGHTS, Finding, Weight
 from patchebm.images.folders import GOOD, ImageSet
 from patchebm.images.image_file import ImageFile
 from patchebm.images.names import means_good
 from patchebm.images.order import measure_order
 from patchebm.images.profile import QUALITY_MARGIN, Profile, in_words
+from patchebm.images.region import Region
+from patchebm.images.taking import MIN_IMAGES
 from patchebm.images.truth import truth_findings
 from patchebm.provenance import name_below
 from patchebm.runtime.inputs import MIN_SIDE
@@ -28,6 +32,7 @@ def find_all(
     training: CheckedTraining,
     test: CheckedTest,
     config: RunConfig,
+    region: Region | None = None,
     *,
     skip_bad: bool = False,
 ) -> list[Finding]:
@@ -37,6 +42,7 @@ def find_all(
         image_set: that was read.
         training, test: what was read of it.
         config: of the training that is planned: its false-alarm rate and its folds count.
+        region: the region of interest, if there is one.
         skip_bad: whether unreadable images are to be left out.
     """
     findings = [
@@ -45,11 +51,33 @@ def find_all(
         *_named_good(image_set),
         *_enough(image_set, training, config),
         *_pixels(image_set, training),
+        *(() if region is None else _region(training, config, region)),
         *_mixture(training),
         *_series(training),
         *_test(image_set, training, test),
     ]
     return sorted(findings, key=lambda finding: WEIGHTS.index(finding.weight))
+
+
+def _region(training: CheckedTraining, config: RunConfig, region: Region) -> Iterator[Finding]:
+    share = f"{100 * region.share:.0f} % of the image is inspected, as {region.path} says"
+    if not isinstance(config, FeaturesConfig):
+        fix = "use the preset features, or leave --roi out"
+        yield Finding("region", "error", "a region of interest needs a preset of features", fix)
+        return
+    stretched = []
+    for image, traits in zip(training.good, training.traits, strict=True):
+        try:
+            region.require_aspect(traits.height, traits.width, image.path)
+        except DataError as error:
+            stretched.append((image.path, str(error)))
+    if not stretched:
+        yield Finding("region", "note", share)
+        return
+    files = tuple(as_unicode(str(path)) for path, _ in stretched)
+    sentence, _, fix = stretched[0][1].rpartition("; ")
+    sentence = f"{len(files)} of {len(training.good)} images have another aspect: {sentence}"
+    yield Finding("region", "error", sentence, fix, files)
 
 
 def distinct_images(training: CheckedTraining) -> list[ImageFile]:
@@ -128,12 +156,20 @@ def _enough(image_set: ImageSet, training: CheckedTraining, config: RunConfig) -
             tuple(f"{name}: as {original}" for name, original in copies.copies.items()),
         )
     try:
-        copies.require("train")
+        copies.require("train", 1 if config.takes_few else MIN_IMAGES)
     except DataError as error:
         yield Finding("too few images", "error", str(error))
         return
     groups = [image.group for image in distinct_images(training)]
-    too_few = folds_finding(groups, config.calibration.folds, config.seed)
+    if len(groups) == 1:
+        yield Finding(
+            "rate",
+            "warning",
+            "1 image shows no false-alarm rate: the threshold would be a guess",
+            "give at least 6 good images, or calibrate with as many once you have them",
+        )
+        return
+    too_few = folds_finding(groups, config.calibration.folds, config.seed, takes_few=config.takes_few)
     if too_few is not None:
         yield too_few
     known = [group for group in groups if group is not None]

@@ -39,10 +39,10 @@ def rate_finding(groups: Sequence[str | None], rate: float) -> Finding:
     )
 
 
-def folds_finding(groups: Sequence[str | None], folds: int, seed: int) -> Finding | None:
+def folds_finding(groups: Sequence[str | None], folds: int, seed: int, *, takes_few: bool) -> Finding | None:
     """Returns why images cannot be split as training splits them, or None if they can."""
     try:
-        outer_folds(parts_of(groups, consecutive=False), folds, seed)
+        outer_folds(parts_of(groups, consecutive=False), folds, seed, takes_few=takes_few)
     except DataError as error:
         return Finding("too few parts", "error", str(error))
     return None

@@ -17,6 +17,7 @@ from patchebm.images.decoding import Decoding
 from patchebm.images.findings import Finding
 from patchebm.images.folders import ImageSet
 from patchebm.images.profile import Profile
+from patchebm.images.region import Region
 from patchebm.provenance import name_below
 from patchebm.runtime.threshold import rate_shown_by
 
@@ -93,7 +94,7 @@ class SetCheck:
             "data": as_unicode(str(self.image_set.root)),
             "trainable": self.trainable,
             "false_alarm_rate": self.rate,
-            "supported_rate": rate_shown_by(self.parts) if self.parts else None,
+            "supported_rate": rate_shown_by(self.parts) if self.parts > 1 else None,
             "images": {
                 "train": len(self.image_set.train),
                 "usable": len(self.training.good),
@@ -123,6 +124,7 @@ def check_set(
     image_set: ImageSet,
     config: RunConfig,
     decoding: Decoding,
+    region: Region | None = None,
     *,
     skip_bad: bool = False,
     tick: Callable[[], object] = lambda: None,
@@ -133,6 +135,7 @@ def check_set(
         image_set: lists the images.
         config: of the training that is planned.
         decoding: what the numbers of files mean, as far as a user has said it.
+        region: the region of interest, if there is one.
         skip_bad: whether unreadable images are to be left out.
         tick: called for each image.
     """
@@ -145,7 +148,7 @@ def check_set(
         test,
         config.false_alarm_rate,
         _folders(image_set, training, test),
-        find_all(image_set, training, test, config, skip_bad=skip_bad),
+        find_all(image_set, training, test, config, region, skip_bad=skip_bad),
         [OddOne(chosen[one.index], one.reasons) for one in odd],
     )
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from patchebm.check.result import SetCheck, check_set
 from patchebm.cli.config_options import ConfigParser
 from patchebm.cli.decoding import add_decoding_options, given_decoding
-from patchebm.cli.options import GOOD_HELP, GROUPS_HELP, SKIP_BAD_HELP
+from patchebm.cli.options import GOOD_HELP, GROUPS_HELP, ROI_HELP, SKIP_BAD_HELP
 from patchebm.cli.terminal import show
 from patchebm.config.build import check_config
 from patchebm.errors import DataError
 from patchebm.files import as_unicode, write_text
 from patchebm.images.folders import GOOD, open_image_set
+from patchebm.images.region import read_region
 from patchebm.progress import progress_bar
 
 # As many of the oddest images are named in the terminal.
@@ -35,6 +36,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("--report", help="folder for check.html, which shows the oddest images, too")
     parser.add_argument("--json", help="write all that was found to this file")
     parser.add_argument("--groups", help=GROUPS_HELP)
+    parser.add_argument("--roi", help=ROI_HELP)
     add_decoding_options(parser)
     parser.add_argument("--good", nargs="+", default=[], metavar="NAME", help=GOOD_HELP)
     parser.add_argument("--skip-bad", action="store_true", help=SKIP_BAD_HELP)
@@ -42,10 +44,11 @@ def run(argv: Sequence[str]) -> None:
     config = changes.applied_to(values.preset)
     check_config(config)
     decoding = given_decoding(values)
+    region = None if values.roi is None else read_region(values.roi)
     image_set = open_image_set(values.data, groups=values.groups, good=values.good)
     count = len(image_set.train) + len(image_set.test)
     with progress_bar(count, "check", "image", leave=False) as bar:
-        check = check_set(image_set, config, decoding, skip_bad=values.skip_bad, tick=bar.update)
+        check = check_set(image_set, config, decoding, region, skip_bad=values.skip_bad, tick=bar.update)
     if values.json:
         write_text(values.json, json.dumps(check.to_dict(), indent=1, allow_nan=False) + "\n")
     command = _train_command(argv)

@@ -22,6 +22,9 @@ PIXEL_RATE_HELP = "share of the pixels of good parts that may be marked as a reg
 
 DEVICE_HELP = "where a run computes: auto, cpu, cuda, cuda:N, xpu or mps (default: auto)"
 
+ROI_HELP = (
+    "mask of the region of interest: what is black or transparent in it is not inspected, and never alarms"
+)
 GROUPS_HELP = (
     "which images show the same physical part: a csv file with the columns file,group, or a regular "
     "expression for file names with one pair of round brackets around the part, such as 'part(\\d+)_'"

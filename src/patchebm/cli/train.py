@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from patchebm.cli.config_options import ConfigChanges, ConfigParser
 from patchebm.cli.decoding import add_decoding_options, given_decoding
-from patchebm.cli.options import DEVICE_HELP, GOOD_HELP, GROUPS_HELP, SKIP_BAD_HELP
+from patchebm.cli.options import DEVICE_HELP, GOOD_HELP, GROUPS_HELP, ROI_HELP, SKIP_BAD_HELP
 from patchebm.cli.terminal import note, say, say_left_out, show
 from patchebm.config.base import RunConfig
 from patchebm.config.build import check_config
@@ -38,11 +38,7 @@ def train_parser() -> ConfigParser:
     parser.add_argument("data", help="folder in MVTec AD layout, or of good images")
     parser.add_argument("--out", required=True, help="folder for the model, checkpoints and logs")
     parser.add_argument("--groups", help=GROUPS_HELP)
-    parser.add_argument(
-        "--roi",
-        help="mask of the region of interest: what is black or transparent in it is not inspected, and never "
-        "alarms",
-    )
+    parser.add_argument("--roi", help=ROI_HELP)
     parser.add_argument(
         "--drop-outliers",
         metavar="N",
@@ -172,7 +168,7 @@ def train_run(
             say(f"left out: {image.path}: {reason}")
         _say_how_images_were_read(detector, images)
         copies = images.find_copies()
-        copies.require("train", 1 if detector.takes_few else MIN_IMAGES)
+        copies.require("train", 1 if config.takes_few else MIN_IMAGES)
         distinct = copies.distinct
         if copies.copies:
             show(copies.sentence())

@@ -15,6 +15,9 @@ from patchebm.config.numbers import AtLeastTwo, PixelRate
 class LevelConfig(Targeted):
     """Base of the configuration of a level; `target` names the class that fits it."""
 
+    takes_few: ClassVar[bool] = False
+    """Whether the level can be fitted on fewer than six images, down to one."""
+
 
 @dataclass
 class CalibrationConfig:
@@ -57,6 +60,11 @@ class RunConfig(Choice):
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     takes_devices: ClassVar[bool] = False
     """Whether its networks can be trained on several devices together."""
+
+    @property
+    def takes_few(self) -> bool:
+        """Whether all levels can be fitted on fewer than six images, down to one."""
+        return all(self.level(name).takes_few for name in self.levels)
 
     def level(self, name: str) -> Any:
         """Returns the configuration of a level by its name."""

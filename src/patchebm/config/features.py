@@ -179,6 +179,7 @@ class FeaturePositionConfig(LevelConfig):
     top: PositiveInt = 3
     background: ClosedUnitInterval = 0.5
     target: ClassVar[str] = "patchebm.detector.position_level:PositionLevel"
+    takes_few: ClassVar[bool] = True
 
 
 @dataclass

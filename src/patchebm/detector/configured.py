@@ -38,11 +38,6 @@ class Configured:
         self.device = device
         self.devices = devices
 
-    @property
-    def takes_few(self) -> bool:
-        """Whether all levels can be fitted on fewer than six images, down to one."""
-        return all(self.config.level(name).load_target().takes_few for name in self.config.levels)
-
     def target_device(self) -> torch.device:
         """Return where features, fits and scores are computed.
 

@@ -138,7 +138,8 @@ class EnsembleDetector(Configured, Predictor):
         """Learn from images of good parts: `read` and `fit_reading` in one.
 
         Args:
-            images: good images, of any kind that `predict` takes: at least one where `takes_few`, else six.
+            images: good images, of any kind that `predict` takes: one or more where
+                `config.takes_few`, else at least six.
             groups: the physical object that each shows, if known: images of one object are held out
                 together. Where it is not, `calibration.consecutive` does so with neighbours.
             folder: for checkpoints and logs. If it holds those of an interrupted fit of the same
@@ -264,7 +265,7 @@ class EnsembleDetector(Configured, Predictor):
             weigh = len(levels) > 1
             config, seed = self.config.defects, self.seed
             defects = DefectSource(extractor, survey, config, learn=learn, weigh=weigh, seed=seed)
-        if any(level.takes_few for level in levels.values()):
+        if any(level.config.takes_few for level in levels.values()):
             # The same.
             from patchebm.training.variations import Variations
 
@@ -298,14 +299,14 @@ class EnsembleDetector(Configured, Predictor):
         Raises:
             DataError: too few images or parts, or a wrong number of groups.
         """
-        if images == 1 and self.takes_few:
+        if images == 1 and self.config.takes_few:
             return ["the image"], np.zeros(1, dtype=np.int64)
         if groups is not None and len(groups) != images:
             raise DataError(f"{len(groups)} groups were given for {images} images; give one each, or None")
         known = list(groups) if groups is not None else [None] * images
         parts = parts_of(known, consecutive=self._consecutive)
         count, seed = self.config.calibration.folds, self.config.seed
-        return parts, outer_folds(parts, count, seed, takes_few=self.takes_few)
+        return parts, outer_folds(parts, count, seed, takes_few=self.config.takes_few)
 
     @property
     def _consecutive(self) -> bool:
@@ -323,7 +324,7 @@ class EnsembleDetector(Configured, Predictor):
         calibration = self.config.calibration
         self.card_ = {}
         self.variations_ = reading.variations
-        single = reading.images == 1 and self.takes_few
+        single = reading.images == 1 and self.config.takes_few
         if single:
             reading, groups = reading.versions_alone(), None
         first = next(iter(reading.kept.values()))

@@ -137,8 +137,6 @@ class Level(nn.Module, ABC):
 
     learns_damage: bool = False
     """Whether its network is trained against synthetic defects."""
-    takes_few: bool = False
-    """Whether it can be fitted on fewer than six images, with changed versions of them."""
     localises: bool = True
     """Whether its map has a part in the anomaly map, where another level has one, too."""
     positions: int

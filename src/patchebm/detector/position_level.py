@@ -63,7 +63,6 @@ class PositionLevel(Level):
     part_weights: Tensor
     map_mean: Tensor
     map_std: Tensor
-    takes_few = True
     CALIBRATION = ("mean", "std", "part_mean", "part_std", "part_weights", "map_mean", "map_std")
 
     def __init__(

@@ -189,7 +189,9 @@ def read_images(
                             if level.learns_damage or one.kind != "learn"
                         ]
                     )
-                    own.versions.append([level.held_out_view(one) for one in varied if level.takes_few])
+                    own.versions.append(
+                        [level.held_out_view(one) for one in varied if level.config.takes_few]
+                    )
             except ImageError as error:
                 raise ImageError(f"{called}: {error}") from error
             count += 1

@@ -97,7 +97,8 @@ def _facts(check: SetCheck) -> list[tuple[str, str]]:
         ("known parts", str(len({one.group for one in training.good} - {None}) or "none")),
         (
             "false-alarm rate",
-            f"{rate_text(check.rate)} asked for, {rate_text(rate_shown_by(check.parts))} at best",
+            f"{rate_text(check.rate)} asked for, "
+            + (f"{rate_text(rate_shown_by(check.parts))} at best" if check.parts > 1 else "none is shown"),
         ),
     ]
 
