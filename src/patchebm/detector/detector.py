@@ -34,6 +34,7 @@ from patchebm.images.depth import Depth, measure_depth
 from patchebm.images.folds import outer_folds, parts_of
 from patchebm.images.order import Order, measure_order
 from patchebm.images.profile import Profile
+from patchebm.images.taking import MIN_IMAGES
 from patchebm.progress import progress_bar
 from patchebm.runtime.inputs import Image, name_of, read_input, readable_samples
 from patchebm.runtime.predictor import Outputs, Predictor
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from patchebm.detector.size_choice import SizeChoice
     from patchebm.processes import Processes
     from patchebm.training.variations import Variations
-
-# As many good images as a calibration needs, and as training does where a level cannot do with fewer.
-MIN_IMAGES = 6
 
 
 class EnsembleDetector(Configured, Predictor):

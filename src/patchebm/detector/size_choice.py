@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from patchebm.config.features import DefectsConfig, FeaturesConfig
-from patchebm.detector.detector import MIN_IMAGES, EnsembleDetector
+from patchebm.detector.detector import EnsembleDetector
 from patchebm.errors import ConfigError, DataError
 from patchebm.features.backbone import Backbone
 from patchebm.features.framing import Framing
+from patchebm.images.taking import MIN_IMAGES
 from patchebm.training.synthetic_defects import CANVAS, LOCAL
 
 # Further sides in pixels; defects are drawn at 512 px, so that a larger one would show no more.

@@ -156,10 +156,11 @@ class PositionGaussian(Energy):
 
     def packed(self) -> dict[str, Tensor]:
         """Return the state in half precision, of the triangles what is not zero."""
-        low = torch.tril_indices(*self.whitening.shape[1:])
+        whitening = self.whitening.cpu()
+        low = torch.tril_indices(*whitening.shape[1:])
         return {
             "mean": self.mean.cpu().half(),
-            "triangles": self.whitening.cpu()[:, low[0], low[1]].half(),
+            "triangles": whitening[:, low[0], low[1]].half(),
             "zones": self.zones.cpu(),
         }
 
