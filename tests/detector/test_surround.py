@@ -55,9 +55,16 @@ def model(tables: list[NDArray[np.float32]]) -> EnsembleDetector:
 
 def test_held_out_scores_are_standardised_and_lag_behind_the_box() -> None:
     surround = Surround(BOX)
-    scores = surround.learn(backgrounds(40), [str(i) for i in range(40)])
-    assert scores.mean() == pytest.approx(-LEAD)
-    assert scores.std(ddof=1) <= 1 + 1e-6
+    images = backgrounds(40)
+    images[7, :, 4:7, 50:53] = 0.1
+    found = surround.learn(images, [str(i) for i in range(40)])
+    scores = found.score
+    assert float(scores.mean()) == pytest.approx(-LEAD)
+    assert float(scores.std()) <= 1 + 1e-6
+    torch.testing.assert_close(found.map.flatten(1).amax(1).double(), scores, rtol=1e-5, atol=1e-5)
+    assert int(scores.argmax()) == 7
+    assert int(found.map[7].argmax()) // 64 in range(4, 7)
+    surround.learn(backgrounds(40), [str(i) for i in range(40)])
     new = surround(backgrounds(400, seed=1)).score
     # Of images of the same kind that it was not fitted on.
     assert abs(float(new.mean()) + LEAD) < 0.35
@@ -91,8 +98,20 @@ def test_images_that_all_show_one_part_are_held_out_one_by_one() -> None:
     images = backgrounds(10)
     alone, one = Surround(BOX), Surround(BOX)
     expected = alone.learn(images, [str(i) for i in range(10)])
-    np.testing.assert_array_equal(one.learn(images, ["part"] * 10), expected)
-    assert np.isfinite(expected).all()
+    for found, wanted in zip(one.learn(images, ["part"] * 10), expected, strict=True):
+        assert torch.equal(found, wanted)
+        assert torch.isfinite(found).all()
+
+
+def test_the_maps_of_training_images_show_what_lies_around_the_box(
+    tables: list[NDArray[np.float32]],
+) -> None:
+    detector = EnsembleDetector(tiny_features()).fit([*tables[:9], with_tool(tables[9])])
+    maps = detector.held_out_.maps
+    corner = {i: one[: one.shape[0] // 6, : one.shape[1] // 6].max() - one.min() for i, one in maps.items()}
+    # Around the box a map is as cool as its coolest place, but for what has no place there.
+    assert max(warm for i, warm in corner.items() if i != 9) == 0
+    assert corner[9] > 0.1
 
 
 def test_thumbnails_of_grey_are_those_of_the_same_in_colour() -> None:

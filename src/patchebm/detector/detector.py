@@ -20,7 +20,7 @@ from patchebm.detector.held_out import MAPS, HeldOut
 from patchebm.detector.kept_maps import KeptEvidence
 from patchebm.detector.level import Calibrated, Level, TrainingSet, on_cpu
 from patchebm.detector.scorer import Scorer
-from patchebm.detector.surround import Surround
+from patchebm.detector.surround import Surround, SurroundScores
 from patchebm.detector.survey import Survey, decoded
 from patchebm.detector.training_set import Reading, read_images, thumbnails
 from patchebm.detector.weights import detection_weights
@@ -368,7 +368,7 @@ class EnsembleDetector(Configured, Predictor):
             own,
             self.config.false_alarm_rate,
             self.config.false_pixel_rate,
-            around,
+            None if around is None else around.score.numpy(),
             single=single,
         )
         self._take(good_parts)
@@ -398,7 +398,7 @@ class EnsembleDetector(Configured, Predictor):
             levels={
                 name: one.scores[: len(chosen)] for name, one in zip(reading.levels, calibrated, strict=True)
             },
-            maps=self._maps(calibrated, chosen, np.argsort(-scores, kind="stable")[:MAPS]),
+            maps=self._maps(calibrated, around, chosen, np.argsort(-scores, kind="stable")[:MAPS]),
         )
         return self
 
@@ -516,14 +516,22 @@ class EnsembleDetector(Configured, Predictor):
         self.calibration_ = good.calibration
 
     def _maps(
-        self, calibrated: list[Calibrated], chosen: Sequence[int], rows: NDArray[np.int64]
+        self,
+        calibrated: list[Calibrated],
+        around: SurroundScores | None,
+        chosen: Sequence[int],
+        rows: NDArray[np.int64],
     ) -> dict[int, NDArray[np.float32]]:
         """Return the anomaly maps of some held-out images, by their indices."""
-        levels, device = self.levels_.values(), self.scorer_.mean.device
+        levels, device, own = self.levels_.values(), self.scorer_.mean.device, torch.from_numpy(rows)
         grids = [
-            self.scorer_.inside(level.map_of(one.grids[torch.from_numpy(rows)]).to(device))
+            self.scorer_.inside(level.map_of(one.grids[own]).to(device))
             for level, one in zip(levels, calibrated, strict=True)
         ]
+        if around is not None:
+            assert self.scorer_.surround is not None
+            places = around.map[own].to(device)
+            grids = [self.scorer_.surround.onto(grid, places) for grid in grids]
         maps = self.scorer_.maps(grids, HEAT_SIZE)[1].cpu().numpy()
         return {chosen[row]: anomaly_map for row, anomaly_map in zip(rows, maps, strict=True)}
 

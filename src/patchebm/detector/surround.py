@@ -78,7 +78,7 @@ class Surround(nn.Module):
         small = resize(images.permute(0, 3, 1, 2), (STEPS, STEPS))
         return small * torch.ones(3, 1, 1, device=small.device)
 
-    def learn(self, thumbnails: Tensor, parts: Sequence[str]) -> NDArray[np.float64]:
+    def learn(self, thumbnails: Tensor, parts: Sequence[str]) -> SurroundScores:
         """Fit to good images, and find what those score that it was not fitted on.
 
         Args:
@@ -87,7 +87,7 @@ class Surround(nn.Module):
                 all show the same.
 
         Returns:
-            `(N,)`, the score of each by a fit to the images of all other parts.
+            Of each what a fit to the images of all other parts says.
         """
         alone = len(set(parts)) == 1
         rows: dict[str | int, list[int]] = {}
@@ -95,14 +95,15 @@ class Surround(nn.Module):
             # Without all images of its one part nothing would be left to compare with.
             rows.setdefault(i if alone else part, []).append(i)
         total, squares = _sums(thumbnails)
-        energies = torch.zeros(len(thumbnails), dtype=torch.float64)
+        energies = torch.zeros(len(thumbnails), STEPS, STEPS)
         for own in rows.values():
             left_out = thumbnails[own]
             less, less_squares = _sums(left_out)
             self._settle(len(thumbnails) - len(own), total - less, squares - less_squares)
-            energies[own] = self.energy(left_out).double()
+            energies[own] = self._energies(left_out)
         self._settle(len(thumbnails), total, squares)
-        return self.calibrate(energies)
+        scores = self.calibrate(energies.flatten(1).amax(1).double())
+        return SurroundScores(torch.from_numpy(scores), self._standardised(energies))
 
     def calibrate(self, energies: Tensor) -> NDArray[np.float64]:
         """Learn what is common among energies `(N,)` of good images, and return their scores."""
@@ -117,7 +118,7 @@ class Surround(nn.Module):
 
     def forward(self, thumbnails: Tensor) -> SurroundScores:
         """Score thumbnails `(B, 3, 64, 64)`."""
-        places = (self._energies(thumbnails) - self.score_mean) / self.score_std - LEAD
+        places = self._standardised(self._energies(thumbnails))
         return SurroundScores(places.flatten(1).amax(1), places)
 
     def onto(self, grid: Tensor, places: Tensor) -> Tensor:
@@ -137,6 +138,9 @@ class Surround(nn.Module):
             setattr(self, name, tensors[name])
         if tuple(self.mean.shape) != (3, STEPS, STEPS):
             raise ValueError(f"what lies around the box has the shape {tuple(self.mean.shape)}")
+
+    def _standardised(self, energies: Tensor) -> Tensor:
+        return (energies - self.score_mean) / self.score_std - LEAD
 
     def _settle(self, images: int, total: Tensor, squares: Tensor) -> None:
         """Set mean and spread from sums over images."""
