@@ -1,7 +1,7 @@
 """Few good images: what a model finds, and how its threshold holds, by the number of images.
 
 The images of a seed are the first so many of one random order of train/good, so that more images contain the
-fewer. The preset is features-fast, closed forms alone. At most 60 good and 60 defective test images are
+fewer. The preset is features-fast, Gaussians alone. At most 60 good and 60 defective test images are
 scored, the same ones by every model. A run that is in log.jsonl is not repeated; a set of which runs are
 missing stands in the tables with what there is.
 

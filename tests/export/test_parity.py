@@ -26,7 +26,7 @@ def test_what_differs_by_rounding_passes_at_every_precision() -> None:
     ("change", "at_f32", "below"),
     [
         ({"score_difference": 0.02}, "scores differ by more than 0.01", None),
-        ({"map_difference": 0.02}, "heat maps differ by more than 0.01", None),
+        ({"map_difference": 0.02}, "anomaly maps differ by more than 0.01", None),
         ({"verdict_flips": 1}, "verdicts differ", "fewer than 99% of the verdicts agree"),
         ({"rank_correlation": 0.98}, None, "the rank correlation is below 0.99"),
         ({"score_difference_typical": 0.03}, None, "scores typically differ by more than 0.02"),

@@ -1,4 +1,4 @@
-"""`patchebm check DATA`: say what is to be known of an image set before a model is trained on it.
+"""`patchebm check DATA`: say whether an image set is fit to train on, and what to do.
 
 Every image is read, and nothing is trained. The exit status is 0 where `patchebm train` with the same options
 would train, and 2 where it would not.

@@ -1,7 +1,7 @@
 """`patchebm export RUN --out part.patchebm`: one verified file that scores without torch.
 
-The bundle is compared with the model in RUN, image by image and on hard versions of some, and refused
-where it does not score as that does.
+The bundle is compared with the model in RUN, on images and on altered versions of some, and is not
+written where it does not score as that does.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def run(argv: Sequence[str]) -> None:
     parser = Parser(prog="patchebm export", description=__doc__)
     parser.add_argument("run", help="folder that `patchebm train` wrote")
     parser.add_argument("--out", required=True, help="file to write, for instance part.patchebm")
-    parser.add_argument("--format", default="onnx", help="onnx, or openvino")
+    parser.add_argument("--format", default="onnx", help="onnx (default), or openvino")
     parser.add_argument(
-        "--precision", help="f32, int8 or bf16 (openvino); default: that of the training, f32 or int8"
+        "--precision", help="f32, bf16 (openvino alone), or int8 if trained so; default: that of the training"
     )
     parser.add_argument(
         "--verify",

@@ -12,12 +12,12 @@ from patchebm.cli.terminal import escape_what_cannot_be_shown, say
 from patchebm.errors import PatchebmError
 
 VERBS = {
-    "check": "say what is to be known of an image set before training, and what to do",
+    "check": "say whether an image set is fit to train on, and what to do",
     "train": "fit a detector on images of good parts",
     "evaluate": "measure a detector on images with known truth, and report on it",
     "compare": "put several evaluated runs in one page",
     "export": "write one verified file that scores without torch",
-    "predict": "score images, give verdicts, draw heat maps",
+    "predict": "score images, give verdicts, draw anomaly maps",
     "calibrate": "set the false-alarm rate again, or learn again what good parts score",
     "score": "score an archive of images in parallel, on one machine or a Ray cluster",
     "watch": "score images as a camera writes them",

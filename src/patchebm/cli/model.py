@@ -12,10 +12,10 @@ from patchebm.runtime.predictor import Predictor
 
 def add_model_options(parser: Parser) -> None:
     """Adds the options that `open_model` reads."""
-    parser.add_argument("--threads", type=int, help="of a bundle, that one image uses; default: all cores")
+    parser.add_argument("--threads", type=int, help="cores that one image uses, of a bundle (default: all)")
     add_device_options(parser)
-    parser.add_argument(RATE, type=float, help=RATE_HELP)
-    parser.add_argument(PIXEL_RATE, type=float, help=PIXEL_RATE_HELP)
+    parser.add_argument(RATE, type=float, help=f"{RATE_HELP} (default: that of the model)")
+    parser.add_argument(PIXEL_RATE, type=float, help=f"{PIXEL_RATE_HELP} (default: that of the model)")
 
 
 def add_region_options(parser: Parser) -> None:

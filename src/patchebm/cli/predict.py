@@ -1,4 +1,4 @@
-"""`patchebm predict MODEL IMAGES...`: score images, give verdicts, draw heat maps.
+"""`patchebm predict MODEL IMAGES...`: score images, give verdicts, draw anomaly maps.
 
 An image that cannot be read is an ERROR line, and a record with `error` in place of a score; the others are
 scored, and the exit status is 2. What was scored before Ctrl-C is kept.
@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> None:
         "model", help="folder that `patchebm train` wrote, or file that `patchebm export` wrote"
     )
     parser.add_argument("images", nargs="+", help="images, or folders of images")
-    parser.add_argument("--out", help="write heat map overlays to this folder")
+    parser.add_argument("--out", help="write overlays, the images with their anomaly maps, to this folder")
     add_model_options(parser)
     add_region_options(parser)
     parser.add_argument("--json", help="write the predictions to this file, a list of records")

@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--maps", action="store_true", help="draw the anomaly maps of images that are called anomalous"
     )
-    parser.add_argument(RATE, type=float, help=RATE_HELP)
+    parser.add_argument(RATE, type=float, help=f"{RATE_HELP} (default: that of the model)")
     parser.add_argument("--provider", help="what computes: cpu (default), or another such as cuda")
     add_engine_options(parser)
     values = parser.parse(argv)

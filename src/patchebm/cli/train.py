@@ -47,7 +47,7 @@ def train_parser() -> ConfigParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="closed forms alone, at 256 px: the preset features-fast, fitted in seconds",
+        help="Gaussians alone, at 256 px: the preset features-fast, fitted in seconds",
     )
     parser.add_argument(
         "--smallest-defect",
@@ -57,7 +57,7 @@ def train_parser() -> ConfigParser:
     parser.add_argument(
         "--precision",
         metavar="P",
-        help="of the backbone, here and on the line: f32 (default), or int8, faster on many processors",
+        help="of the backbone, now and later: f32 (default), or int8, faster on many processors",
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_rare_option(

@@ -29,17 +29,28 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("folder", help="where images arrive; sub-folders are watched too")
     parser.add_argument("--model", required=True, help="bundle, or folder that `patchebm train` wrote")
     parser.add_argument(
-        "--out", required=True, help="folder for results.jsonl and results.csv; goes on with it"
+        "--out",
+        required=True,
+        help="folder for results.jsonl and results.csv; results that are there are kept",
     )
     add_model_options(parser)
     add_region_options(parser)
     parser.add_argument("--webhook", help="send each record to this address as JSON")
-    parser.add_argument("--poll", type=float, default=0.5, help="seconds between two scans of the folder")
     parser.add_argument(
-        "--settle", type=float, default=1.0, help="seconds for which a file must not change before it is read"
+        "--poll", type=float, default=0.5, help="seconds between two scans of the folder (default: 0.5)"
+    )
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=1.0,
+        help="seconds for which a file must not change before it is read (default: 1)",
     )
     parser.add_argument("--once", action="store_true", help="stop when every image there is recorded")
-    parser.add_argument("--maps", action="store_true", help="write heat map overlays to maps/ in --out")
+    parser.add_argument(
+        "--maps",
+        action="store_true",
+        help="write overlays, the images with their anomaly maps, to maps/ in --out",
+    )
     parser.add_argument(
         "--regions",
         action="store_true",

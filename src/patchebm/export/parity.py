@@ -41,7 +41,7 @@ class Parity:
         images: compared, hard versions included.
         score_difference: largest difference of scores, in standard deviations of good parts.
         score_difference_typical: its median.
-        map_difference: largest difference of any pixel of the heat maps, in the same unit.
+        map_difference: largest difference of any pixel of the anomaly maps, in the same unit.
         verdict_flips: images with another verdict.
         rank_correlation: Spearman's, of the scores of all images.
     """
@@ -64,7 +64,7 @@ class Parity:
         """One line for people."""
         return (
             f"{self.images} images: scores differ by {self.score_difference:.2g} at most "
-            f"({self.score_difference_typical:.2g} typically), heat maps by {self.map_difference:.2g}, "
+            f"({self.score_difference_typical:.2g} typically), anomaly maps by {self.map_difference:.2g}, "
             f"{self.verdict_flips} verdicts differ, rank correlation {self.rank_correlation:.4f}"
         )
 
@@ -75,7 +75,7 @@ class Parity:
             if self.score_difference > MAX_DIFFERENCE:
                 return f"scores differ by more than {MAX_DIFFERENCE:g}"
             if self.map_difference > MAX_DIFFERENCE:
-                return f"heat maps differ by more than {MAX_DIFFERENCE:g}"
+                return f"anomaly maps differ by more than {MAX_DIFFERENCE:g}"
             return "verdicts differ" if self.verdict_flips else None
         if self.verdict_flips > (1 - MIN_AGREEMENT) * self.images:
             return f"fewer than {MIN_AGREEMENT:.0%} of the verdicts agree"

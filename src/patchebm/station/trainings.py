@@ -53,7 +53,7 @@ class Training:
         id: of it, which is the name of its folder, too.
         product: name of the product that the model is for.
         images: that it learns from.
-        quick: whether closed forms alone are fitted.
+        quick: whether Gaussians alone are fitted, without a network.
         false_alarm_rate: that its threshold is for.
         started_by: who started it.
         started: when that was.
@@ -123,7 +123,7 @@ class Trainings:
             product: that the model is for.
             write_images: writes the good images into a folder, and returns how many they are; whatever it
                 raises ends the training before it began.
-            quick: whether closed forms alone are fitted.
+            quick: whether Gaussians alone are fitted, without a network.
             false_alarm_rate: that the threshold is for.
             started_by: who asks for it.
 
