@@ -22,9 +22,9 @@ from patchebm.export.build import require_features
 
 
 class EnergyEnsemble(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
-    """patchebm's ensemble of patch-level and image-level energies.
+    """patchebm's detector with the levels of a preset, by default the position level.
 
-    One pass over the good images collects them; at its end the ensemble is fitted and calibrated on them,
+    One pass over the good images collects them; at its end the detector is fitted and calibrated on them,
     without validation images. `pred_score` is the score of `patchebm.EnsembleDetector` on the
     same images, `pred_label` its verdict at the false-alarm rate, `anomaly_map` its anomaly map brought to
     (0, 1).

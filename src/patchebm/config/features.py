@@ -152,7 +152,7 @@ class CellNetworkConfig:
 
 @dataclass
 class FeaturePositionConfig(LevelConfig):
-    """The position level: every position of the extractor's grid has a Gaussian of its own.
+    """The position level: each position of the grid has a Gaussian, whose covariance its zone shares.
 
     Args:
         folds: the Gaussians are fitted without each of so many folds, by group where groups are known; the

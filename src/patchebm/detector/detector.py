@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class EnsembleDetector(Configured, Predictor):
-    """An ensemble of energies of good parts, one or more for each level.
+    """Energies of good parts, one or more for each level; several levels make an ensemble.
 
     scikit-learn's contract: the constructor only keeps its arguments, `fit` learns from good images
     alone, what it learns ends in an underscore, scores are higher for what is more anomalous.

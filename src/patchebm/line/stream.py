@@ -41,7 +41,7 @@ class Stream:
         watch: finds them.
         journal: where records go.
         model: what records call the model.
-        maps: folder for heat map overlays, or None.
+        maps: folder for overlays of anomaly maps, or None.
         regions: whether records list the regions of the anomaly map; with overlays they do.
         stop: set by whoever wants the stream to end; it does so after the current batch.
         say: takes messages.

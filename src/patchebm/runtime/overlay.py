@@ -1,4 +1,4 @@
-"""This module draws heat maps over the images that they belong to."""
+"""This module draws anomaly maps over the images that they belong to."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def heat_overlay(
     high: float,
     mask: npt.NDArray[np.bool_] | None = None,
 ) -> Image.Image:
-    """Blends a heat map over the grey version of its image.
+    """Blends an anomaly map over the grey version of its image.
 
     Colour and opacity rise linearly with the heat from `low`, where nothing is drawn and the grey image
     itself shows, to `high`, where both are at their strongest (opacity 0.75). The same `low` and `high`
@@ -68,17 +68,19 @@ def heat_overlay(
     """
     rgb = _as_rgb(image)
     if heat.shape != rgb.shape[:2]:
-        raise ValueError(f"a heat map of shape {heat.shape} does not fit an image of shape {image.shape}")
+        raise ValueError(f"an anomaly map of shape {heat.shape} does not fit an image of shape {image.shape}")
     if not low < high:
         raise ValueError(f"low must be below high, got {low} and {high}")
     if not np.isfinite(heat).all():
-        raise ValueError("the heat map has values that are not finite")
+        raise ValueError("the anomaly map has values that are not finite")
     strength = np.clip((heat - low) / (high - low), 0.0, 1.0).astype(np.float32)
     opacity = _STRONGEST * strength[..., None]
     drawn = opacity * plasma(strength) + (1.0 - opacity) * _grey(rgb)
     if mask is not None:
         if mask.shape != heat.shape:
-            raise ValueError(f"a mask of shape {mask.shape} does not fit a heat map of shape {heat.shape}")
+            raise ValueError(
+                f"a mask of shape {mask.shape} does not fit an anomaly map of shape {heat.shape}"
+            )
         drawn[_outline(mask, max(1, mask.shape[1] // 300))] = _OUTLINE
     return _to_image(drawn)
 

@@ -96,7 +96,7 @@ class Predictor(ABC):
         return None
 
     def predict(self, images: Image | Iterable[Image], *, heat_maps: bool = True) -> list[Prediction]:
-        """Returns score, verdict and heat map of one image or of each of several.
+        """Returns score, verdict and anomaly map of one image or of each of several.
 
         Args:
             images: paths, photos, bytes of files, Pillow images, or arrays `(H, W)` or `(H, W, 1 or 3)`:

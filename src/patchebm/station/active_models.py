@@ -65,7 +65,7 @@ class ActiveModel:
         prediction = self.predictor.predict([pixels])[0]
         heat = prediction.heat_map
         if heat is None or not np.isfinite(heat).all():
-            raise ImageError(f"{name}: its heat map is not finite; check the image")
+            raise ImageError(f"{name}: its anomaly map is not finite; check the image")
         record = prediction.record()
         low, high = self.predictor.heat_range(heat)
         brightness, sharpness = light(pixels)

@@ -71,7 +71,7 @@ def light(pixels: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def pack_map(heat: NDArray[np.float32], low: float, high: float) -> bytes:
-    """Returns a heat map as a grey PNG: black is `low`, white is `high`; large maps are scaled down.
+    """Returns an anomaly map as a grey PNG: black is `low`, white is `high`; large maps are scaled down.
 
     Args:
         heat: `(H, W)` float32, finite.

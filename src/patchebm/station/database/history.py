@@ -32,7 +32,7 @@ class Inspection(Base):
         region_count: connected regions of the map that are hotter than what good parts show; None for
             parts of before regions were kept.
         regions: as `patchebm.runtime.Prediction.record`, at most 100.
-        hottest: largest value of the heat map, which a new calibration learns from.
+        hottest: largest value of the anomaly map, which a new calibration learns from.
         brightness: mean of the image in [0, 1].
         sharpness: variance of the Laplacian of the grey image in [0, 1].
         p_value: rank of the score among the calibration parts and all parts so far; see drift.
