@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Weights grow with the square of how far a score tells damaged images from good ones. With equal weights a
-# part that sees little (a Gaussian per position where parts lie anywhere) drowns one that sees much; with
-# higher powers the best part stands alone, and what another one sees beside it is lost.
+# component that finds little (a Gaussian per position where parts lie anywhere) would hide one that finds
+# much; with higher powers the best would count alone, and what another one finds beside it would be lost.
 POWER = 2
 
 
