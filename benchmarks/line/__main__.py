@@ -8,12 +8,15 @@ pixels; PLC and broker run on the same cores. Three things are measured:
 - the time from the return of a PLC or broker that was away to its first verdict;
 - many triggers at a fixed rate: parts that are lost, doubled, refused or out of order.
 
-    python -m benchmarks.line                     # over an hour
-    python -m benchmarks.line --endurance 180     # a quarter of an hour
+    python -m benchmarks.line                          # over an hour
+    python -m benchmarks.line --measure protocols      # ten minutes, on a machine that does nothing else
+
+What is not measured is taken from the results that are there.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -37,6 +40,7 @@ NAMES = {
     "modbus-client": "Modbus TCP, station as client",
     "s7": "S7",
 }
+SECTIONS = ("protocols", "endurance")
 PARTS, WARM_UP, RETURNS = 300, 10, 5
 ENDURANCE, RATE = 1800.0, 20.0
 # Those that carry the test at a fixed rate: one with a handshake, and one without.
@@ -96,17 +100,17 @@ def endurance(kind: str, model: Path, seconds: float) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """The tables of the documentation."""
-    machine, loads = results["hardware"], [row["load_average"] for row in results["protocols"].values()]
+    loads = [row["load_average"] for row in results["protocols"]["found"].values()]
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}. The load average was "
-        f"{min(loads)} to {max(loads)} when the protocols were begun.",
+        f"{_machine(results['protocols'])} The load average was {min(loads)} to {max(loads)} when the "
+        "protocols were begun.",
         "",
         "| protocol | trigger to verdict, median | p99 | image to verdict in the station, p99 | "
         f"beside it, median | p99 ({WANTED_MS} ms or less wanted) | first verdict after a return, slowest of "
         f"{RETURNS} ({WANTED_S} s or less wanted) |",
         "|---|---|---|---|---|---|---|",
     ]
-    for kind, row in results["protocols"].items():
+    for kind, row in results["protocols"]["found"].items():
         cells = [
             NAMES[kind],
             *(f"{row[name][q]:.1f} ms" for name, q in (("whole_ms", "median"), ("whole_ms", "p99"))),
@@ -117,18 +121,24 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        f"{results['endurance_seconds']:g} seconds at {RATE:g} triggers a second:",
+        f"{_machine(results['endurance'])} {results['endurance']['seconds']:g} seconds at {RATE:g} triggers "
+        "a second, with the load average before:",
         "",
         "| protocol | load average | parts | a second | lost | sent again | refused | out of order | "
         "trigger to verdict, median | p99 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for kind, row in results["endurance"].items():
+    for kind, row in results["endurance"]["found"].items():
         counts = [row[name] for name in ("load_average", "parts", "per_second")]
         counts += [row[name] for name in ("lost", "repeated", "refused", "disorder")]
         times = [f"{row['whole_ms'][q]:.1f} ms" for q in ("median", "p99")]
         lines.append(f"| {' | '.join([NAMES[kind], *map(str, counts), *times])} |")
     return "\n".join(lines) + "\n"
+
+
+def _machine(section: dict[str, Any]) -> str:
+    machine = section["hardware"]
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['system']}."
 
 
 def _quantiles(values: Any) -> dict[str, float]:
@@ -141,12 +151,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="bundle; default: the demo's, which is trained first")
     parser.add_argument("--parts", type=int, default=PARTS, help="of each protocol")
     parser.add_argument("--endurance", type=float, default=ENDURANCE, help="seconds at a fixed rate")
+    parser.add_argument(
+        "--measure",
+        nargs="+",
+        choices=SECTIONS,
+        default=SECTIONS,
+        metavar="WHAT",
+        help=f"of {', '.join(SECTIONS)}; default: both",
+    )
     arguments = parse(parser, argv)
-    results: dict[str, Any] = {"hardware": hardware(), "endurance_seconds": arguments.endurance}
+    before = arguments.out / "results.json"
+    results: dict[str, Any] = {}
+    if set(arguments.measure) != set(SECTIONS):
+        if not before.is_file():
+            parser.error(f"{before} is missing; measure all first")
+        known = json.loads(before.read_text(encoding="utf-8"))
+        results = {section: known[section] for section in SECTIONS}
+    own = {"command": arguments.command, "hardware": hardware()}
     with tempfile.TemporaryDirectory() as temporary:
         model = arguments.model or demo_part.train_model(Path(temporary))
-        results["protocols"] = _each(NAMES, lambda kind: protocol(kind, model, arguments.parts))
-        results["endurance"] = _each(ENDURING, lambda kind: endurance(kind, model, arguments.endurance))
+        if "protocols" in arguments.measure:
+            found = _each(NAMES, lambda kind: protocol(kind, model, arguments.parts))
+            results["protocols"] = {**own, "found": found}
+        if "endurance" in arguments.measure:
+            found = _each(ENDURING, lambda kind: endurance(kind, model, arguments.endurance))
+            results["endurance"] = {**own, "seconds": arguments.endurance, "found": found}
     write_results(arguments, results, {"table.md": table(results)})
 
 
