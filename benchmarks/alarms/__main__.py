@@ -1,12 +1,10 @@
 """Whether the stated false-alarm rate holds for good parts like those trained on.
 
-Four times a quarter of train/good is kept out of everything, the detector is fitted and calibrated on the
-rest, and scores that quarter: so each good image is scored once, by a detector that was not fitted on it.
+Four times a quarter of train/good is kept out of everything, the preset `features` is fitted and calibrated
+on the rest, and scores that quarter: so each good image is scored once, by a detector that was not fitted on
+it.
 Quarters are drawn at random, images of a known part (groups.csv) in one piece, so that what is scored is
-exchangeable with what was trained on: the kindest case there is. Once calibration holds neighbours in the
-order of file names out together, and once it does as the preset features: folds are drawn at random unless
-the images themselves say that neighbours are alike. Where all parts are known, both are the same. Test
-folders stay closed.
+exchangeable with what was trained on: the kindest case there is. Test folders stay closed.
 
 A quarter that is in log.jsonl is not fitted again. All of it takes about an hour of one core.
 """
@@ -30,26 +28,23 @@ from patchebm.images.folds import assign_folds
 HERE = Path(__file__).resolve().parent
 QUARTERS = 4
 RATES = (0.01, 0.05, 0.1)
-TOGETHER, PRESET = "neighbours together", "as the images say"
-VARIANTS = {TOGETHER: FEATURES["neighbours together"], PRESET: FEATURES["features"]}
+VARIANT = "features"
 
 
-def one_quarter(
-    image_set: ImageSet, variant: str, quarter: int, *, device: str, quick: bool
-) -> dict[str, Any]:
+def one_quarter(image_set: ImageSet, quarter: int, *, device: str, quick: bool) -> dict[str, Any]:
     """Returns how many images of a quarter are called anomalous by a detector of the others, at each rate."""
     images = image_set.train
     parts = [image.group or str(image.path) for image in images]
     folds = assign_folds(parts, QUARTERS, np.random.default_rng(0))
     training = [image for image, fold in zip(images, folds, strict=True) if fold != quarter]
     held_out = [image for image, fold in zip(images, folds, strict=True) if fold == quarter]
-    config = VARIANTS[variant](quarter)
+    config = FEATURES[VARIANT](quarter)
     detector = fitted(shorten(config) if quick else config, training, device)
     scores = detector.score([image.path for image in held_out])
     counts = [int(np.count_nonzero(scores > detector.tail_.threshold(rate).value)) for rate in RATES]
     return {
         "set": image_set.name,
-        "variant": variant,
+        "variant": VARIANT,
         "seed": quarter,
         "scored": len(held_out),
         "parts": len({image.group or image.path for image in held_out}),
@@ -72,37 +67,27 @@ def summary(rows: list[dict[str, Any]], rate: float) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """Returns Markdown with a row for each stated rate."""
-    names = list(found[TOGETHER][str(RATES[0])]["sets"])
+    names = list(found[str(RATES[0])]["sets"])
     rows = []
-    for variant, by_rate in found.items():
-        for rate, facts in by_rate.items():
-            pool = facts["pooled"]
-            shares = [f"{one['rate']:.3f} of {one['good']}" for one in (*facts["sets"].values(), pool)]
-            low, high = pool["interval"]
-            rows.append([variant, rate, *shares, f"{low:.3f} to {high:.3f}"])
-    return markdown(["folds", "stated", *names, "all", "95 % interval"], rows)
+    for rate, facts in found.items():
+        pool = facts["pooled"]
+        shares = [f"{one['rate']:.3f} of {one['good']}" for one in (*facts["sets"].values(), pool)]
+        low, high = pool["interval"]
+        rows.append([rate, *shares, f"{low:.3f} to {high:.3f}"])
+    return markdown(["stated", *names, "all", "95 % interval"], rows)
 
 
 def main(argv: list[str] | None = None) -> None:
     arguments = parse(options(HERE, __doc__, sets=SETS, trains=True), argv)
     log = Log(arguments.out)
-    for name, variant, quarter in itertools.product(arguments.sets, VARIANTS, range(QUARTERS)):
-        if (name, variant, quarter) in log.done:
+    for name, quarter in itertools.product(arguments.sets, range(QUARTERS)):
+        if (name, VARIANT, quarter) in log.done:
             continue
-        print(f"-- {name}, {variant}, quarter {quarter + 1} of {QUARTERS}", file=sys.stderr)
+        print(f"-- {name}, quarter {quarter + 1} of {QUARTERS}", file=sys.stderr)
         image_set = open_image_set(arguments.data / name)
-        if variant == PRESET and all(image.group is not None for image in image_set.train):
-            key = (name, TOGETHER, quarter)
-            same = next(row for row in log.rows if (row["set"], row["variant"], row["seed"]) == key)
-            log.keep({**same, "variant": variant})
-        else:
-            settings = {"device": arguments.device, "quick": arguments.quick}
-            log.keep(one_quarter(image_set, variant, quarter, **settings))
+        log.keep(one_quarter(image_set, quarter, device=arguments.device, quick=arguments.quick))
     rows = [row for row in log.rows if row["set"] in arguments.sets]
-    found = {
-        variant: {str(rate): summary([r for r in rows if r["variant"] == variant], rate) for rate in RATES}
-        for variant in VARIANTS
-    }
+    found = {str(rate): summary(rows, rate) for rate in RATES}
     write_results(
         arguments,
         {"seeds": list(range(QUARTERS)), "rates": found, "runs": rows},
