@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,26 @@ def test_what_cannot_work_is_one_sentence(
     with pytest.raises(PatchebmError, match=r"does not find .*; give an --out that all machines share"):
         score(run, RayEngine(address=cluster.address))
     assert parts(tmp_path / "out") == 0
+
+
+def test_no_thread_of_ray_is_at_work_when_it_is_left_early(
+    manifest: Path, bundle_file: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was would end this process."""
+    run: Any = begun(manifest, bundle_file, tmp_path / "out")
+    older = dataclasses.replace(run, task=dataclasses.replace(run.task, version="0.0.1"))
+    known, leave, alive = set(threading.enumerate()), ray.shutdown, set()
+
+    def observed() -> None:
+        alive.update(thread.name for thread in set(threading.enumerate()) - known)
+        leave()
+
+    monkeypatch.setattr(ray, "shutdown", observed)
+    with pytest.raises(PatchebmError, match="install"):
+        score(older, RayEngine(address=cluster.address))
+    # The first two end with Ray, and the third waits for what nobody asks of it.
+    assert alive - {"PythonGCThread", "ray_listen_error_messages", "Prefetcher"} == set()
+    assert not ray.is_initialized()
 
 
 def test_ray_on_this_machine(

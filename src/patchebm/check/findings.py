@@ -60,24 +60,27 @@ def find_all(
 
 
 def _region(training: CheckedTraining, config: RunConfig, region: Region) -> Iterator[Finding]:
-    share = f"{100 * region.share:.0f} % of the image is inspected, as {region.path} says"
     if not isinstance(config, FeaturesConfig):
         fix = "use the preset features, or leave --roi out"
         yield Finding("region", "error", "a region of interest needs a preset of features", fix)
         return
-    stretched = []
-    for image, traits in zip(training.good, training.traits, strict=True):
-        try:
-            region.require_aspect(traits.height, traits.width, image.path)
-        except DataError as error:
-            stretched.append((image.path, str(error)))
-    if not stretched:
-        yield Finding("region", "note", share)
+    stretched = [
+        image.path
+        for image, traits in zip(training.good, training.traits, strict=True)
+        if not region.has_aspect(traits.height, traits.width)
+    ]
+    if stretched:
+        yield Finding(
+            "region",
+            "error",
+            f"the region of interest {region.path} would be stretched over {len(stretched)} of "
+            f"{len(training.good)} images, such as {stretched[0]}, which have another aspect ratio",
+            "draw it on one of the images, and leave out those of another aspect",
+            tuple(as_unicode(str(path)) for path in stretched),
+        )
         return
-    files = tuple(as_unicode(str(path)) for path, _ in stretched)
-    sentence, _, fix = stretched[0][1].rpartition("; ")
-    sentence = f"{len(files)} of {len(training.good)} images have another aspect: {sentence}"
-    yield Finding("region", "error", sentence, fix, files)
+    share = f"{100 * region.share:.0f} % of the image is inspected, as {region.path} says"
+    yield Finding("region", "note", share)
 
 
 def distinct_images(training: CheckedTraining) -> list[ImageFile]:

@@ -67,8 +67,8 @@ class GoodParts(NamedTuple):
         """
         levels: dict[str, Level] = dict(scorer.levels.items())  # type: ignore[arg-type]
         columns = np.stack([one.scores for one in calibrated], axis=1)
-        on_cpu = None if scorer.weights is None else scorer.weights.cpu().double()
-        combined = combine(torch.from_numpy(columns), on_cpu).numpy()
+        weights = None if scorer.weights is None else scorer.weights.cpu().double()
+        combined = combine(torch.from_numpy(columns), weights).numpy()
         if not np.isfinite(combined).all():
             raise DivergedError(
                 "scores of good images are not finite: the energy diverged; lower training.lr"

@@ -22,8 +22,9 @@ from patchebm.energy.moments import Moments
 POOLED, FLOOR = 0.2, 0.1
 # Zones whose covariances are computed at once: what bounds the memory beside the result.
 BLOCK = 32
-# Blocks of rows of the triangular factors. What is zero to the right of a block is neither kept nor
-# multiplied: with four that is three eighths. Memory, from which the factors are read, is what bounds it.
+# Blocks of rows into which the triangular factors are cut. The zeros to the right of a block are neither
+# kept nor multiplied: with four blocks, three eighths of a factor. Reading the factors from memory is what
+# takes the time.
 ROW_BLOCKS = 4
 
 
@@ -110,7 +111,7 @@ class PositionGaussian(Energy):
         return cls(shifted, covariance, torch.tensor([rows, columns]))
 
     def residuals(self, x: Tensor) -> Tensor:
-        """Whiten the cells of maps `(B, C, h, w)`, each by its Gaussian: what the level's network sees.
+        """Whiten the cells of maps `(B, C, h, w)`, each by its Gaussian; the level's network is given this.
 
         Returns:
             `(R, B, p, C)`, of each zone and image the residuals of its p cells; `on_grid` brings values of

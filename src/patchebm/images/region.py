@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,15 @@ class Region:
         """Returns the share of the image that is inspected, between 0 and 1."""
         return float(self.pixels.mean())
 
+    def has_aspect(self, height: int, width: int) -> bool:
+        """Returns whether the region may have been drawn on an image of such an aspect ratio."""
+        rows, columns = self.pixels.shape
+        return abs(math.log((width / height) / (columns / rows))) <= _SAME_ASPECT
+
     def require_aspect(self, height: int, width: int, image: Path) -> None:
         """Raises DataError if the region was not drawn on an image of such an aspect ratio; names it."""
         rows, columns = self.pixels.shape
-        if abs(np.log((width / height) / (columns / rows))) > _SAME_ASPECT:
+        if not self.has_aspect(height, width):
             raise DataError(
                 f"the region of interest {self.path} is {columns} x {rows} pixels and would be stretched "
                 f"over {image} of {width} x {height}; draw it on one of the images"

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -72,10 +73,12 @@ class RayEngine:
                 num_gpus=self.num_gpus,
             )
             known: set[int] = set()
-            # Closed before Ray is left, whatever ends the loop: a thread of Ray Data that is still at work
-            # then ends the whole process, without a word.
-            with closing(iter(done.iter_rows())) as rows:
-                for row in rows:
+            # Threads of Ray Data that are still at work when Ray is left end the whole process, without a
+            # word. So nothing is fetched ahead, which such threads would do, and the iterator is closed
+            # before Ray is left, whatever ends the loop.
+            batches = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+            with closing(iter(batches)) as tables:
+                for row in chain.from_iterable(table.to_pylist() for table in tables):
                     if (sentence := row.pop("halt")) is not None:
                         raise PatchebmError(sentence)
                     # A block is done twice when the answer of the first time was lost with its node.
