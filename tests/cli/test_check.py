@@ -235,6 +235,12 @@ class TestRefusing:
         known = "5 good images are" if count == 5 else "1 good image is"
         assert said(facts, "too few images").startswith(f"error: {known} too few to train")
 
+    def test_no_image_at_all_can_be_read(self, tmp_path: Path) -> None:
+        (tmp_path / "texts").mkdir()
+        (tmp_path / "texts" / "a.png").write_text("no image")
+        found = said(check(tmp_path / "texts", status=2), "too few images")
+        assert found.startswith("error: 0 good images are too few to train; give at least one")
+
     def test_copies_of_one_frame(self, tmp_path: Path) -> None:
         for i in range(12):
             put(tmp_path / "frame" / f"{i}.png", IMAGES[0])

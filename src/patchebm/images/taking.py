@@ -68,7 +68,8 @@ class Copies:
         known = f"{count} good images are" if count != 1 else "1 good image is"
         if self.copies:
             known = f"{count} images, of which all but {len(self.distinct)} are copies, are"
-        raise DataError(f"{known} too few to {what}; give at least {least} that are no copies")
+        wanted = "one" if least == 1 else f"{least} that are no copies"
+        raise DataError(f"{known} too few to {what}; give at least {wanted}")
 
 
 class TakenImages:
