@@ -5,6 +5,7 @@ A part's image lies on the disk before its row is committed, and its sender hear
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -108,16 +109,21 @@ class Writer:
             _log.error("%d missed parts could not be stored", len(self._owed))
 
     def _store(self, batch: Sequence[Entry]) -> None:
-        inspected = self._with_files([entry for entry in batch if isinstance(entry, Inspected)])
+        inspected = [entry for entry in batch if isinstance(entry, Inspected)]
+        # The disk takes all images and maps at once, which takes hardly longer than one, while the database
+        # prepares their rows.
+        files = [self._begin_files(one.arrival, one.heat_map) for one in inspected]
         missed = self._owed + [entry for entry in batch if isinstance(entry, Missed)]
         self._owed = []
         try:
-            outcomes = self._commit(inspected, missed)
+            outcomes = self._commit(inspected, missed, list(itertools.chain(*files)))
         # Whatever fails here, the thread must go on with the next part.
         except Exception as error:
             # Two parts under one key, as after a backup was restored; or a commit without an answer, of
-            # which nobody knows whether it happened. Each is looked for, and stored alone if it is absent.
+            # which nobody knows whether it happened; or a disk that is full. Each whose files are there is
+            # looked for, and stored alone if it is absent.
             _log.error("storing %d parts failed: %s", len(inspected), getattr(error, "orig", error))
+            inspected = self._written(inspected, files)
             outcomes = [self._alone(one) for one in inspected]
             self._store_missed(missed)
         done: list[Outcome] = []
@@ -130,13 +136,13 @@ class Writer:
         if done:
             self._stored(done)
 
-    def _with_files(self, inspected: Sequence[Inspected]) -> list[Inspected]:
-        """Writes images and maps. Returns those for which that worked; the others fail."""
-        # All are waited for together, which takes the disk hardly longer than one.
-        writing = [(one, self._begin_files(one.arrival, one.heat_map)) for one in inspected]
+    def _written(
+        self, inspected: Sequence[Inspected], files: Sequence[Sequence[Future[None]]]
+    ) -> list[Inspected]:
+        """Returns the parts whose images and maps are on the disk; the others fail."""
         written = []
-        for one, files in writing:
-            errors = [error for file in files if (error := file.exception()) is not None]
+        for one, own in zip(inspected, files, strict=True):
+            errors = [error for file in own if (error := file.exception()) is not None]
             if errors:
                 self._fail(one, errors[0])
             else:
@@ -148,7 +154,10 @@ class Writer:
         files = [(image, arrival.content), (self._storage.map(arrival.id), heat_map)]
         return [self._disk.submit(self._storage.put_new, path, content) for path, content in files]
 
-    def _commit(self, inspected: Sequence[Inspected], missed: Sequence[Missed]) -> list[Outcome | Exception]:
+    def _commit(
+        self, inspected: Sequence[Inspected], missed: Sequence[Missed], files: Sequence[Future[None]] = ()
+    ) -> list[Outcome | Exception]:
+        """Stores rows once the files are on the disk. Raises what writing one of these has raised."""
         outcomes: list[Outcome | Exception] = []
         if not inspected and not missed:
             return outcomes
@@ -173,6 +182,8 @@ class Writer:
                     session.merge(
                         SourceFile(source_id=mark.source_id, state=mark.state, name=mark.name, sha256=sha256)
                     )
+            for file in files:
+                file.result()
         return outcomes
 
     def _alone(self, one: Inspected) -> Outcome | Exception:

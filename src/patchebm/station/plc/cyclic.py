@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 
 # Seconds between two attempts to connect.
 RETRY = 0.5
+# Cycles between two exchanges while a part is inspected: a PLC has little to say then, and the model needs
+# the processor.
+BUSY_CYCLES = 5
 # Seconds after which the block is written though nothing has changed: a PLC may have lost it.
 REWRITE = 0.1
 
@@ -46,8 +49,8 @@ class CyclicSender(PlcSender):
 
     Args:
         kind: see `PlcSender`.
-        settings: `host`, `port`, `cycle` (seconds between two exchanges, unless there is a result to be
-            written), and see `PlcSender`.
+        settings: `host`, `port`, `cycle` (seconds between two exchanges while a trigger may come; a result
+            is written at once), and see `PlcSender`.
         keys: further settings of the subclass.
         port: that is taken where none is given.
     """
@@ -56,7 +59,7 @@ class CyclicSender(PlcSender):
         super().__init__(kind, settings, ("host", "port", "cycle", *keys))
         self._host = self._options.host()
         self._port = self._options.whole("port", port, 1, 65535)
-        self._cycle = self._options.seconds("cycle", 0.005, 0.001, 10.0)
+        self._cycle = self._options.seconds("cycle", 0.002, 0.001, 10.0)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -98,14 +101,19 @@ class CyclicSender(PlcSender):
                 if self._away:
                     _log.info("output %s: the PLC at %s:%d is there", name, self._host, self._port)
                 self._away = ""
-                known, written, written_at = 0, None, 0.0
+                known, news, written, written_at = 0, 0, None, 0.0
                 while not self._stop.is_set():
-                    handshake.take(unpack(PLC_TAGS, connection.read()))
-                    words = pack(STATION_TAGS, handshake.tags())
+                    # A result is written before the PLC is asked what is new.
+                    if news == known:
+                        handshake.take(unpack(PLC_TAGS, connection.read()))
+                    known = news
+                    tags = handshake.tags()
+                    words = pack(STATION_TAGS, tags)
                     if words != written or time.monotonic() - written_at > REWRITE:
                         connection.write(words)
                         written, written_at = words, time.monotonic()
-                    known = handshake.wait_for_news(known, self._cycle)
+                    pause = BUSY_CYCLES * self._cycle if tags["busy"] else self._cycle
+                    news = handshake.wait_for_news(known, pause)
                 # The last word: it is not ready any more.
                 connection.write(pack(STATION_TAGS, handshake.tags()))
             except OSError as error:

@@ -1,0 +1,64 @@
+"""A station that is the client of a PLC writes a result before it reads again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from patchebm.station.outputs.base import Message
+from patchebm.station.plc.cyclic import CyclicSender
+from patchebm.station.plc.tags import PLC_TAGS, STATION_TAGS, length, unpack
+from tests.station.running import wait_for
+from tests.station.test_plc_news import RESULT, QuietLine
+
+
+class Recorder:
+    """A PLC that says nothing, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def open(self) -> None:
+        """Nothing has to be opened."""
+
+    def read(self) -> Sequence[int]:
+        self.asked.append("read")
+        return [0] * length(PLC_TAGS)
+
+    def write(self, words: Sequence[int]) -> None:
+        self.asked.append("done" if unpack(STATION_TAGS, words)["done"] else "write")
+
+    def close(self) -> None:
+        """Nothing has to be closed."""
+
+
+class RecordedSender(CyclicSender):
+    """An output to that PLC, with cycles that never end by themselves."""
+
+    def __init__(self, plc: Recorder) -> None:
+        super().__init__("s7", {"host": "127.0.0.1", "products": ["flange"], "cycle": 10.0}, (), 102)
+        self._plc = plc
+
+    def _connection(self) -> Any:
+        return self._plc
+
+
+@pytest.fixture
+def plc() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def sender(plc: Recorder) -> Iterator[RecordedSender]:
+    made = RecordedSender(plc)
+    made.start(QuietLine(), "plc")  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+def test_a_result_is_written_before_the_plc_is_read_again(plc: Recorder, sender: RecordedSender) -> None:
+    wait_for(lambda: plc.asked == ["read", "write"])
+    sender.send(Message("key", "inspection", RESULT, 1))
+    assert plc.asked[:3] == ["read", "write", "done"]
