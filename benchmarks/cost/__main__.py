@@ -133,7 +133,8 @@ class Harness:
             return
         backbone = self.work / "backbone.onnx"
         if not backbone.exists():
-            subprocess.run([sys.executable, "-m", "benchmarks.cost.backbone", str(backbone)], check=True)
+            command = [sys.executable, "-m", "benchmarks.cost.backbone", str(backbone), str(SIZE)]
+            subprocess.run(command, check=True)
         with ExitStack() as stack:
             running: dict[str, Process] = {}
             ready: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """The frozen backbone of the preset features alone, as the other runtimes time it: an ONNX file.
 
-python -m benchmarks.cost.backbone FILE
+python -m benchmarks.cost.backbone FILE PIXELS
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Bare(nn.Module):
         return tuple(self.backbone.maps(x))
 
 
-def main(file: str) -> None:
+def main(file: str, side: int) -> None:
     config = ExtractorConfig()
     bare = Bare(load_backbone(config.backbone, config.blocks)).eval()
-    example = torch.zeros(1, 3, *config.size)
+    example = torch.zeros(1, 3, side, side)
     with warnings.catch_warnings():
         # Of its deprecation; see `patchebm.export.graph`.
         warnings.simplefilter("ignore")
@@ -37,4 +37,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))
