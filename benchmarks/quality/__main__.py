@@ -40,6 +40,8 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "SGLD-20": {"kind": "sgld", "steps": 20, "lr": 1.0, "noise": 0.01, "buffer_size": 100},
 }
 REFERENCE = "SGLD-20"
+NO_NOISE = ", no noise on data"
+VARIANTS = [*SAMPLERS, *(name + NO_NOISE for name in SAMPLERS)]
 # Held-out AUROCs to which the time is measured.
 QUALITIES = (0.6, 0.7, 0.8, 0.9)
 # Corrupted versions of each held-out image.
@@ -47,7 +49,7 @@ CORRUPTIONS = 20
 
 
 def curve(
-    image_set: ImageSet, sampler: str, seed: int, *, steps: int, every: int, device: str
+    image_set: ImageSet, variant: str, seed: int, *, steps: int, every: int, device: str
 ) -> list[dict[str, float]]:
     """Returns steps, seconds of the processor, separation and AUROCs, point by point."""
     # What a training imports is loaded now, and is not counted.
@@ -56,7 +58,10 @@ def curve(
 
     from patchebm.detector import EnsembleDetector
 
-    network = {"sampler": SAMPLERS[sampler], "training": {"checkpoint_every": every}}
+    training: dict[str, Any] = {"checkpoint_every": every}
+    if variant.endswith(NO_NOISE):
+        training["data_noise"] = 0.0
+    network = {"sampler": SAMPLERS[variant.removesuffix(NO_NOISE)], "training": training}
     config = load_preset("thesis-small", {"seed": seed, "levels": ["image"], "image": {"network": network}})
     paths = [image.path for image in image_set.train]
     points, seconds = [], 0.0
@@ -116,12 +121,19 @@ def reached(points: list[dict[str, float]], quality: float) -> float | None:
     return value
 
 
+def conditions(row: dict[str, Any]) -> tuple[str, str]:
+    """Returns the sampler of a row, and what it shares with those that it is compared with."""
+    sampler = row["variant"].removesuffix(NO_NOISE)
+    return sampler, f"{row['set']} seed {row['seed']}{row['variant'].removeprefix(sampler)}"
+
+
 def results(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the seconds of each sampler to each quality, by set and seed."""
+    """Returns the seconds of each sampler to each quality, by conditions."""
     found: dict[str, Any] = {}
     for row in rows:
         times = {f"{quality:g}": reached(row["points"], quality) for quality in QUALITIES}
-        found.setdefault(f"{row['set']} seed {row['seed']}", {})[row["variant"]] = times
+        sampler, where = conditions(row)
+        found.setdefault(where, {})[sampler] = times
     return found
 
 
@@ -132,16 +144,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     times = results(rows)
     lines = []
     for row in rows:
-        where = f"{row['set']} seed {row['seed']}"
+        sampler, where = conditions(row)
         last = row["points"][-1]
         cells = []
         for quality in (f"{quality:g}" for quality in QUALITIES):
-            own, other = times[where][row["variant"]][quality], times[where].get(REFERENCE, {}).get(quality)
+            own, other = times[where][sampler][quality], times[where].get(REFERENCE, {}).get(quality)
             said = "never" if own is None else f"{own:.0f} s"
             cells.append(said + (f", {other / own:.1f} times" if own and other else ""))
         lines.append(
             [
-                f"{row['variant']}, {where}",
+                f"{sampler}, {where}",
                 f"{last['cpu_seconds'] / last['steps']:.2f}",
                 *cells,
                 f"{last['held_out']:.3f}",
@@ -162,29 +174,29 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--samplers",
         nargs="*",
-        default=list(SAMPLERS),
-        choices=list(SAMPLERS),
+        default=VARIANTS,
+        choices=VARIANTS,
         metavar="SAMPLER",
-        help=f"of {', '.join(SAMPLERS)}; none makes the table alone",
+        help=f"of {'; '.join(VARIANTS)}. None makes the table alone",
     )
     arguments = parse(parser, argv)
     steps, every = (4, 2) if arguments.quick else (arguments.steps, arguments.every)
     log = Log(arguments.out)
     for seed in arguments.seeds:
         for name in arguments.sets:
-            for sampler in arguments.samplers:
-                if (name, sampler, seed) in log.done:
+            for variant in arguments.samplers:
+                if (name, variant, seed) in log.done:
                     continue
-                print(f"-- {name}, {sampler}, seed {seed}", file=sys.stderr)
+                print(f"-- {name}, {variant}, seed {seed}", file=sys.stderr)
                 points = curve(
                     open_image_set(arguments.data / name),
-                    sampler,
+                    variant,
                     seed,
                     steps=steps,
                     every=every,
                     device=arguments.device,
                 )
-                log.keep({"set": name, "variant": sampler, "seed": seed, "points": points})
+                log.keep({"set": name, "variant": variant, "seed": seed, "points": points})
     write_results(arguments, {"seconds": results(log.rows), "runs": log.rows}, {"table.md": table(log.rows)})
 
 
