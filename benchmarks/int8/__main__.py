@@ -58,13 +58,14 @@ def accuracy(image_set: ImageSet, variant: str, seed: int, device: str, *, quick
     seconds = time.perf_counter() - began
     figures = evaluate(detector, image_set, pixels=False)
     scores = [(row["score"], row["defect"]) for row in figures["predictions"]]
+    defects = detector.synthetic_defects_
     return {
         "part": "accuracy",
         "set": image_set.name,
         "variant": variant,
         "seed": seed,
         "image_auroc": figures["image_auroc"],
-        "expected": None if detector.expectation_ is None else detector.expectation_.to_dict(),
+        "expected": None if defects is None else defects.at(detector.threshold_.value).to_dict(),
         **verdicts(detector, scores),
         "fit_seconds": round(seconds, 1),
     }

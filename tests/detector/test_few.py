@@ -53,7 +53,7 @@ def test_one_image_is_called_a_guess_everywhere(images: list[Path], tmp_path: Pa
     assert "is a guess: a single good image does not show how good parts differ" in (
         detector.threshold_.describe()
     )
-    assert detector.expectation_ is None
+    assert detector.expectation() is None
     # What no image of this part has shown is an estimate, however common it is.
     assert all(one.extrapolated for one in detector.predict(flanges(3, split="test/good")))
     assert 0 < detector.tail_.probability(0.0) < 1

@@ -123,7 +123,7 @@ def test_a_tool_beside_the_part_is_found_and_shown(
     model: EnsembleDetector, tables: list[NDArray[np.float32]]
 ) -> None:
     good, changed = tables[12], with_tool(tables[12])
-    assert "compares what lies around it" in (model.scorer_.inspected or "")
+    assert "compares what lies around it" in (model.inspected or "")
     found, before = model.predict([changed, good])
     assert found.anomalous
     assert found.score > before.score + 5
@@ -140,7 +140,7 @@ def test_it_can_be_left_out(tables: list[NDArray[np.float32]]) -> None:
     config = tiny_features()
     config = replace(config, features=replace(config.features, surround=False))
     detector = EnsembleDetector(config).fit(tables[:10])
-    assert "around" not in (detector.scorer_.inspected or "")
+    assert "around" not in (detector.inspected or "")
     found, before = detector.predict([with_tool(tables[12]), tables[12]])
     assert found.score == pytest.approx(before.score, abs=0.05)
 

@@ -50,7 +50,8 @@ def run(argv: Sequence[str]) -> None:
     detector = load(values.run)
     detector.notices.say = note
     folder, out = RunFolder(values.run), RunFolder(values.out or values.run)
-    card = dict(detector.card_)
+    # Former versions kept here what the model was expected to find at its former threshold.
+    card = {key: fact for key, fact in detector.card_.items() if key != "expected"}
     # Before the images: a rate that cannot be had is refused before hours of scoring.
     if values.false_pixel_rate is not None:
         detector = detector.at_false_pixel_rate(values.false_pixel_rate)
@@ -75,6 +76,8 @@ def run(argv: Sequence[str]) -> None:
     threshold = detector.threshold_
     print(f"scores above {threshold.value:.2f} are anomalous ({threshold.describe()})")
     print(detector.calibration_.pixels.describe())
+    if (expected := detector.expectation()) is not None:
+        print(expected)
     if threshold.extrapolated:
         needed = parts_needed(threshold.false_alarm_rate)
         say(f"to observe a rate of {threshold.false_alarm_rate:g}, give at least {needed} good parts")

@@ -93,6 +93,7 @@ def run(argv: Sequence[str]) -> None:
         observe = None if gallery is None else gallery.offer
         results = evaluate(detector, image_set, observe=observe, tick=bar.update)
     results["warnings"] = notes + detector.notices.said + warnings + results["warnings"]
+    results["model"] = detector.about()
     results["left_out"] = [
         {"image": name_below(image.path, image_set.root), "error": reason} for image, reason in bad
     ]

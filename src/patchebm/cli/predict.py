@@ -76,6 +76,8 @@ def run(argv: Sequence[str]) -> None:
         f"{model.threshold_.value:.2f}; {model.threshold_.describe()})"
     )
     say(f"regions: {model.require_fitted().pixels.describe()}")
+    for sentence in model.about():
+        say(sentence)
     if errors:
         raise PatchebmError(
             f"{len(errors)} of {len(records)} images could not be scored, such as {errors[0]['error']}"

@@ -199,8 +199,6 @@ def train_run(
     }
     card = folder.finish(command=command, seconds=seconds, image_set=image_set, images=facts)
     report.write_table(folder)
-    if detector.expectation_ is not None:
-        card["expected"] = detector.expectation_.to_dict()
     if detector.size_choice_ is not None:
         card["size_choice"] = detector.size_choice_.to_dict()
     if detector.variations_ is not None:
@@ -277,23 +275,24 @@ def _report(detector: EnsembleDetector, image_set: ImageSet, out: Path, images: 
         f"trained on {images} image{'s' if images != 1 else ''} of {image_set.name} in {seconds:.0f} s; "
         f"scores above {threshold.value:.2f} are anomalous ({threshold.describe()})"
     )
-    inspected = detector.scorer_.inspected
-    if inspected is not None:
-        print(f"the model {inspected}")
+    if detector.inspected is not None:
+        print(f"the model {detector.inspected}")
     if isinstance(detector.config, FeaturesConfig) and detector.config.features.precision != "f32":
         print(f"the backbone computes in {detector.config.features.precision}, here and in exported models")
     if detector.size_choice_ is not None:
         print(detector.size_choice_.describe())
     if detector.variations_ is not None:
         print(detector.variations_.describe())
-    if detector.expectation_ is not None:
-        print(detector.expectation_.describe(threshold.false_alarm_rate))
-    if detector.shown_ is not None:
-        rate = threshold.shown_rate
-        print(
-            f"the smallest rate that so many good images show is about {rate:g}; "
-            f"{detector.shown_.describe(rate)} (calibrate --false-alarm-rate {rate:g})"
-        )
+    expected = detector.expectation()
+    if expected is not None:
+        print(expected)
+        if threshold.extrapolated:
+            rate = threshold.shown_rate
+            shown = detector.at_false_alarm_rate(rate).expectation()
+            print(
+                f"the smallest rate that so many good images show is about {rate:g}; {shown} "
+                f"(calibrate --false-alarm-rate {rate:g})"
+            )
     print(f"regions: {detector.calibration_.pixels.describe()}")
     order = detector.order_
     if order is not None and order.matters:

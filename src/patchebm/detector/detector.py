@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from patchebm.config.base import RunConfig
 from patchebm.config.features import FeaturesConfig
 from patchebm.detector.configured import Configured
-from patchebm.detector.expectation import Expectation
 from patchebm.detector.good_parts import HEAT_SIZE, GoodParts
 from patchebm.detector.held_out import MAPS, HeldOut
 from patchebm.detector.kept_maps import KeptEvidence
@@ -36,6 +35,7 @@ from patchebm.images.order import Order, measure_order
 from patchebm.images.profile import Profile
 from patchebm.images.taking import MIN_IMAGES
 from patchebm.progress import progress_bar
+from patchebm.runtime.expectation import SyntheticDefects
 from patchebm.runtime.inputs import Image, name_of, read_input, readable_samples
 from patchebm.runtime.predictor import Outputs, Predictor
 
@@ -73,9 +73,6 @@ class EnsembleDetector(Configured, Predictor):
             level was stated or no image has 16 bits.
         order_: whether training images that follow each other are alike; None after `load`, and where parts
             are known or neighbours were held out together.
-        expectation_: what the model finds of synthetic defects; None after `load`, and without them.
-        shown_: the same at the smallest false-alarm rate that so few good parts can show
-            (`Threshold.shown_rate`); None where they can show the rate that was asked for.
         held_out_: what training knows of each image that was held out; missing after `load`.
         size_choice_: what was found at each size; None after `load`, and where no smallest defect was named.
         variations_: how few images were changed, to be fitted with versions of themselves; None after `load`,
@@ -88,8 +85,6 @@ class EnsembleDetector(Configured, Predictor):
     """The one level that this class fits; None for those of the configuration."""
 
     order_: Order | None = None
-    expectation_: Expectation | None = None
-    shown_: Expectation | None = None
     depth_: Depth | None = None
     variations_: Variations | None = None
     size_choice_: SizeChoice | None = None
@@ -376,17 +371,14 @@ class EnsembleDetector(Configured, Predictor):
         kept = next(iter(reading.kept.values()))
         checks = [one for i in chosen for one in kept.damaged[i] if one.kind != "learn"]
         local = [number for number, one in enumerate(checks) if one.kind == "local"]
-        self.expectation_ = self.shown_ = None
+        self.synthetic_defects_ = None
         # Versions of one image are no images that the model was not fitted on.
         if local and not single and isinstance(reading.inputs, FeatureExtractor):
             scores_of = torch.from_numpy(damaged[local]).float().to(self.scorer_.mean.device)
             found = self.scorer_.ensemble(scores_of).cpu()
-            extents = [checks[number].extent for number in local]
+            extents = np.array([checks[number].extent for number in local])
             side = reading.inputs.framing.side
-            self.expectation_ = Expectation.of(found.numpy(), extents, self.threshold_.value, side)
-            if self.threshold_.extrapolated:
-                shown = self.tail_.threshold(self.threshold_.shown_rate).value
-                self.shown_ = Expectation.of(found.numpy(), extents, shown, side)
+            self.synthetic_defects_ = SyntheticDefects(found.double().numpy(), extents * side)
         if single:
             # Of the image itself, which is the first of its versions.
             chosen, own, scores = chosen[:1], own[:1], scores[:1]
@@ -459,6 +451,8 @@ class EnsembleDetector(Configured, Predictor):
         pixel_rate = self.calibration_.pixels.false_pixel_rate
         around = None if surround is None else surround.calibrate(torch.cat(energies).double())
         self._take(GoodParts.learn(self.scorer_, calibrated, known, rate, pixel_rate, around))
+        # Their images were drawn from the former ones.
+        self.synthetic_defects_ = None
         return self
 
     def run(self, images: NDArray[np.float32], *, maps: bool) -> Outputs:
@@ -480,6 +474,11 @@ class EnsembleDetector(Configured, Predictor):
     def profile(self) -> Profile | None:
         """What the card says of the training images, or of those of the last calibration."""
         return Profile.from_dict(self.card_.get("profile"))
+
+    @property
+    def inspected(self) -> str | None:
+        """What part of images is inspected, as half a sentence; see `Predictor.inspected`."""
+        return self.scorer_.inspected
 
     @property
     def seed(self) -> int:

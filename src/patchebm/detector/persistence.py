@@ -21,6 +21,7 @@ from patchebm.features.framing import Framing
 from patchebm.features.quantised_backbone import QuantisedBackbone
 from patchebm.images.decoding import Decoding
 from patchebm.runtime.calibration import Calibration
+from patchebm.runtime.expectation import SyntheticDefects
 from patchebm.runtime.onnx_engine import OnnxEngine
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def save_detector(detector: EnsembleDetector, folder: str | Path, card: dict[str
         "normal": {"mean": float(scorer.mean), "std": float(scorer.std)},
         "card": card or {},
     }
+    if detector.synthetic_defects_ is not None:
+        facts["synthetic_defects"] = detector.synthetic_defects_.to_dict()
     tensors: dict[str, Tensor] = {}
     if isinstance(scorer.inputs, PixelInputs):
         facts["channels"] = scorer.inputs.channels
@@ -123,8 +126,9 @@ def load(
         detector.scorer_ = Scorer(inputs, levels, mean, std, weights, surround).to(target)
         detector.calibration_ = Calibration.from_dict(facts["calibration"])
         detector.card_ = dict(facts["card"])
-        # Models from before this was kept have none.
+        # Models from before these were kept have none.
         detector.decoding_ = Decoding.from_dict(facts.get("decoding"))
+        detector.synthetic_defects_ = SyntheticDefects.from_dict(facts.get("synthetic_defects"))
     except Exception as error:
         raise ModelFileError(
             f"{file} does not fit its tensors ({type(error).__name__}: {error}); "

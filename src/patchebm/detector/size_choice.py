@@ -131,7 +131,7 @@ def choose_size(
         features = replace(config.features, size=(side, side), smallest_defect=None, precision="f32")
         detector = EnsembleDetector(replace(trial, features=features), backbone, device=device)
         detector.fit(images, roi=roi)
-        expected = detector.expectation_
-        assert expected is not None
+        assert detector.synthetic_defects_ is not None
+        expected = detector.synthetic_defects_.at(detector.threshold_.value)
         found[side] = expected.found / expected.defects
     return SizeChoice.of(smallest, found, config.false_alarm_rate)

@@ -24,7 +24,6 @@ _TRAINING = (
     "calibration",
     "copies",
     "dropped",
-    "expected",
     "variations",
 )
 
@@ -42,7 +41,7 @@ def build_card(
     """
     inputs = detector.scorer_.inputs
     assert isinstance(inputs, FeatureExtractor)
-    size, backbone = inputs.size, inputs.backbone
+    size, backbone, defects = inputs.size, inputs.backbone, detector.synthetic_defects_
     return {
         "graph": {
             "format": form,
@@ -52,9 +51,11 @@ def build_card(
             **({"made_on": list(backbone.made_on)} if isinstance(backbone, QuantisedBackbone) else {}),
         },
         "framing": inputs.framing.to_dict(),
+        "inspected": detector.inspected,
         **detector.calibration_.to_dict(),
         "decoding": detector.decoding_.to_dict(),
         "trained_on": {key: detector.card_[key] for key in _TRAINING if key in detector.card_},
+        "synthetic_defects": None if defects is None else defects.to_dict(),
         "profile": detector.card_.get("profile"),
         "config": json.loads(json.dumps(asdict(detector.config))),
         "figures": None if figures is None else dict(figures),

@@ -216,22 +216,23 @@ class TrainingReport:
     def _about(self) -> list[str]:
         """Returns sentences on what is inspected, and on what the model can be expected to find."""
         sentences = []
-        inspected = self.detector.scorer_.inspected
-        if inspected is not None:
-            sentences.append(f"The model {inspected}.")
+        if self.detector.inspected is not None:
+            sentences.append(f"The model {self.detector.inspected}.")
         if self.detector.size_choice_ is not None:
             said = self.detector.size_choice_.describe()
             sentences.append(f"{said[0].upper()}{said[1:]}.")
         if self.detector.variations_ is not None:
             said = self.detector.variations_.describe()
             sentences.append(f"{said[0].upper()}{said[1:]}.")
-        if self.detector.expectation_ is not None:
-            said = self.detector.expectation_.describe(self.detector.threshold_.false_alarm_rate)
-            sentences.append(f"{said[0].upper()}{said[1:]}.")
-        if self.detector.shown_ is not None:
-            rate = self.detector.threshold_.shown_rate
-            said = self.detector.shown_.describe(rate)
-            sentences.append(f"The smallest rate that so many good images show is about {rate:g}: {said}.")
+        expected, threshold = self.detector.expectation(), self.detector.threshold_
+        if expected is not None:
+            sentences.append(f"{expected[0].upper()}{expected[1:]}.")
+            if threshold.extrapolated:
+                rate = threshold.shown_rate
+                shown = self.detector.at_false_alarm_rate(rate).expectation()
+                sentences.append(
+                    f"The smallest rate that so many good images show is about {rate:g}: {shown}."
+                )
         return sentences
 
     def _oddest(self) -> list[ScoreRow]:

@@ -14,6 +14,7 @@ from patchebm.runtime.bundle import Bundle, read_bundle
 from patchebm.runtime.calibration import Calibration
 from patchebm.runtime.engine import Engine
 from patchebm.runtime.engines import open_engine
+from patchebm.runtime.expectation import SyntheticDefects
 from patchebm.runtime.predictor import Outputs, Predictor
 
 
@@ -48,6 +49,7 @@ class BundlePredictor(Predictor):
         try:
             self.calibration_ = Calibration.from_dict(self.card)
             self.decoding_ = Decoding.from_dict(self.card.get("decoding"))
+            self.synthetic_defects_ = SyntheticDefects.from_dict(self.card.get("synthetic_defects"))
             height, width = map(int, self.card["graph"]["size"])
             self.size = (height, width)
             self._seed = int(self.card["config"]["seed"])
@@ -75,6 +77,12 @@ class BundlePredictor(Predictor):
     def profile(self) -> Profile | None:
         """Returns what its card says of the images that the model was trained on."""
         return Profile.from_dict(self.card.get("profile"))
+
+    @property
+    def inspected(self) -> str | None:
+        """Returns what its card says of the part of images that is inspected."""
+        said = self.card.get("inspected")
+        return None if said is None else str(said)
 
     @property
     def seed(self) -> int:

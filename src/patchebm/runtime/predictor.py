@@ -18,6 +18,7 @@ from patchebm.images.decoding import STANDARD, Decoding
 from patchebm.images.photo import Photo
 from patchebm.images.profile import Profile
 from patchebm.runtime.calibration import Calibration
+from patchebm.runtime.expectation import SyntheticDefects
 from patchebm.runtime.inputs import Image, listed, name_of, read_input
 from patchebm.runtime.notices import Notices
 from patchebm.runtime.prediction import Prediction
@@ -64,8 +65,11 @@ class Predictor(ABC):
         decoding_: what the numbers of image files and of uint16 arrays mean, as in training.
         batch: the number of images of one size that are scored together, at most.
         smallest_region: regions of fewer pixels of the image are neither marked nor listed.
+        synthetic_defects_: what scores say of these in held-out images; None where the model keeps none, as
+            after it was calibrated on other images.
     """
 
+    synthetic_defects_: SyntheticDefects | None = None
     calibration_: Calibration
     decoding_: Decoding = STANDARD
     batch: int = 1
@@ -94,6 +98,23 @@ class Predictor(ABC):
     def profile(self) -> Profile | None:
         """Returns what the images have in common that the model was trained on; None if that is not known."""
         return None
+
+    @property
+    def inspected(self) -> str | None:
+        """Returns what part of images is inspected, as half a sentence; None where that is not known."""
+        return None
+
+    def expectation(self) -> str | None:
+        """Returns a sentence on what the model can be expected to find at its threshold, if it knows that."""
+        if self.synthetic_defects_ is None:
+            return None
+        found = self.synthetic_defects_.at(self.threshold_.value)
+        return found.describe(self.threshold_.false_alarm_rate)
+
+    def about(self) -> list[str]:
+        """Returns sentences on what is inspected, and on what the model can be expected to find."""
+        said = [] if self.inspected is None else [f"the model {self.inspected}"]
+        return said + ([] if (expected := self.expectation()) is None else [expected])
 
     def predict(self, images: Image | Iterable[Image], *, heat_maps: bool = True) -> list[Prediction]:
         """Returns score, verdict and anomaly map of one image or of each of several.

@@ -22,7 +22,7 @@ from patchebm.station.services import audit, calibrations, names, products
 from patchebm.station.storage import Storage
 
 # Of the card: they lie in the table of calibrations, and are long.
-_LEFT_OUT = ("tail",)
+_LEFT_OUT = ("tail", "synthetic_defects")
 
 
 def verify(content: bytes) -> tuple[Bundle, BundlePredictor]:
