@@ -1,10 +1,10 @@
 """patchebm beside anomalib's models and trivial controls: accuracy on the same splits.
 
 It needs the environment that `make peers-env` makes; `make peers` runs it there. Each method has a process of
-its own. A run that is in log.jsonl is not repeated, so that a killed benchmark goes on where it stopped, and
-what benchmarks/features and benchmarks/pixel have measured on the same splits is read from their committed
-results. Everything is fitted on train/good alone; the test folders are scored once, after the last step. What
-the methods cost: `python -m benchmarks.cost`.
+its own. A run that is in log.jsonl, or in the results beside it, is not repeated, so that a killed benchmark
+goes on where it stopped, and what benchmarks/features and benchmarks/pixel have measured on the same splits
+is read from their committed results. Everything is fitted on train/good alone; the test folders are scored
+once, after the last step. What the methods cost: `python -m benchmarks.cost`.
 
 All of it takes about nine hours of one core on six sets.
 """
@@ -89,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parse(parser, argv)
     log = Log(arguments.out)
+    log.restore(("set", "variant", "seed"))
     failed = run_all(log, arguments.data, arguments.sets, arguments.methods, arguments.seeds)
     rows = sorted(log.rows + elsewhere(), key=lambda row: list(METHODS).index(row["variant"]))
     packages = {**versions(), "anomalib": metadata.version("anomalib")}
