@@ -49,6 +49,12 @@ def test_help_is_fast_and_needs_no_torch() -> None:
     assert min(seconds) < 0.5
 
 
+def test_opening_a_run_folder_does_not_import_what_takes_long() -> None:
+    code = "import sys; from patchebm.detector import load; print('scipy.stats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize(
     "verb",
     [
