@@ -58,6 +58,19 @@ def test_size_follows_what_the_camera_gave_inside_the_box() -> None:
     assert (named.size, named.grid) == ((64, 128), (8, 16))
 
 
+def test_the_reason_of_a_size_names_the_pixels_of_the_camera_and_what_the_size_costs() -> None:
+    large = Framing.learn(parts(3, (640, 360), (0, 640, 0, 360)), CONFIG, crop=True).reason()
+    assert large == (
+        "384 px were taken because good images have about 480 px there themselves; at 256 px an image would "
+        "take about 44 % of the time (--features.size '[256, 256]')"
+    )
+    small = Framing.learn(parts(3, (300, 300), (0, 300, 0, 300)), CONFIG, crop=True).reason()
+    assert small == (
+        "256 px were taken because good images have about 300 px there themselves, and a larger size would "
+        "show nothing more"
+    )
+
+
 def test_cut_rounds_outwards_and_keeps_the_whole_image_as_it_is() -> None:
     x = torch.arange(100.0 * 64).view(1, 1, 100, 64)
     assert cut(x, WHOLE) is x

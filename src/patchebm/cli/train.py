@@ -279,8 +279,8 @@ def _report(detector: EnsembleDetector, image_set: ImageSet, out: Path, images: 
         print(f"the model {detector.inspected}")
     if isinstance(detector.config, FeaturesConfig) and detector.config.features.precision != "f32":
         print(f"the backbone computes in {detector.config.features.precision}, here and in exported models")
-    if detector.size_choice_ is not None:
-        print(detector.size_choice_.describe())
+    if detector.size_reason is not None:
+        print(detector.size_reason)
     if detector.variations_ is not None:
         print(detector.variations_.describe())
     expected = detector.expectation()

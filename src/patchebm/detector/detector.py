@@ -481,6 +481,15 @@ class EnsembleDetector(Configured, Predictor):
         return self.scorer_.inspected
 
     @property
+    def size_reason(self) -> str | None:
+        """Why images are read at their size, as a sentence; None where that was named, and for pixels."""
+        if self.size_choice_ is not None:
+            return self.size_choice_.describe()
+        inputs = self.scorer_.inputs
+        chosen = isinstance(self.config, FeaturesConfig) and self.config.features.size is None
+        return inputs.framing.reason() if chosen and isinstance(inputs, FeatureExtractor) else None
+
+    @property
     def seed(self) -> int:
         """The seed of the configuration."""
         return int(self.config.seed)

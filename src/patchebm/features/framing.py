@@ -109,6 +109,17 @@ class Framing:
             )
         return f"inspects {part} at {self.size[1]} x {self.size[0]} px"
 
+    def reason(self) -> str:
+        """Say in a sentence why this size was taken where nobody named one, and what it costs."""
+        own = f"good images have about {self.side:.0f} px there themselves"
+        if self.size[0] < LARGE:
+            return f"{SMALL} px were taken because {own}, and a larger size would show nothing more"
+        share = 100 * (SMALL / LARGE) ** 2
+        return (
+            f"{LARGE} px were taken because {own}; at {SMALL} px an image would take about {share:.0f} % of "
+            f"the time (--features.size '[{SMALL}, {SMALL}]')"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the framing as plain values."""
         return asdict(self)

@@ -218,9 +218,8 @@ class TrainingReport:
         sentences = []
         if self.detector.inspected is not None:
             sentences.append(f"The model {self.detector.inspected}.")
-        if self.detector.size_choice_ is not None:
-            said = self.detector.size_choice_.describe()
-            sentences.append(f"{said[0].upper()}{said[1:]}.")
+        if (reason := self.detector.size_reason) is not None:
+            sentences.append(f"{reason[0].upper()}{reason[1:]}.")
         if self.detector.variations_ is not None:
             said = self.detector.variations_.describe()
             sentences.append(f"{said[0].upper()}{said[1:]}.")
