@@ -92,6 +92,7 @@ LEAST: dict[tuple[str, str], str | None] = {
     ("PATCH", "/api/v1/sources/{source}"): "admin",
     ("POST", "/api/v1/outputs"): "admin",
     ("PATCH", "/api/v1/outputs/{output}"): "admin",
+    ("DELETE", "/api/v1/outputs/{output}"): "admin",
     ("GET", "/api/v1/users"): "admin",
     ("POST", "/api/v1/users"): "admin",
     ("PATCH", "/api/v1/users/{user}"): "admin",
