@@ -90,6 +90,7 @@ LEAST: dict[tuple[str, str], str | None] = {
     ("GET", "/api/v1/outputs"): "engineer",
     ("POST", "/api/v1/sources"): "admin",
     ("PATCH", "/api/v1/sources/{source}"): "admin",
+    ("DELETE", "/api/v1/sources/{source}"): "admin",
     ("POST", "/api/v1/outputs"): "admin",
     ("PATCH", "/api/v1/outputs/{output}"): "admin",
     ("DELETE", "/api/v1/outputs/{output}"): "admin",

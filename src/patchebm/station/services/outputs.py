@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,17 +16,10 @@ from patchebm.station.errors import ConflictError, NotFoundError
 from patchebm.station.notices import OUTPUTS, notify
 from patchebm.station.outputs import open_sender
 from patchebm.station.outputs.base import Sender
+from patchebm.station.outputs.dispatcher import OpenSession
 from patchebm.station.outputs.webhook import new_secret
 from patchebm.station.roles import Actor
 from patchebm.station.services import audit, messages, names, products
-
-
-class OpenSession(Protocol):
-    """This class opens a session of one transaction: `Station.session`."""
-
-    def __call__(self, *, write: bool = False) -> AbstractContextManager[Session]:
-        """Yields the session."""
-        ...
 
 
 def add(

@@ -72,6 +72,12 @@ def change_source(
     return _source(row, station)
 
 
+@router.delete("/sources/{source}", status_code=204)
+def delete_source(station: TheStation, actor: Admin, source: str) -> None:
+    """Deletes a source. Its parts stay in the history, under its name."""
+    sources.remove(station.session, actor, source)
+
+
 @router.post(
     "/sources/{source}/trigger",
     status_code=201,
