@@ -13,16 +13,17 @@ import httpx
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from patchebm.errors import ConfigError, DataError, PatchebmError
+from patchebm.station.arrival import FileMark, Missed
 from patchebm.station.backup import backup, restore
 from patchebm.station.database.base import first_id, now, time_id
 from patchebm.station.database.engine import database_url, open_engine
-from patchebm.station.database.tables import Base
+from patchebm.station.database.tables import Base, Product, Source, SourceFile
 from patchebm.station.database.upgrade import current_revision, newest_revision, upgrade
 from patchebm.station.serve import locked
-from patchebm.station.services import orphans, retention
+from patchebm.station.services import orphans, retention, sources
 from patchebm.station.settings import read_settings
 from patchebm.station.setup import make_station
 from tests.station.running import Running, png, running, wait_for
@@ -181,6 +182,46 @@ def test_files_of_a_folder_are_inspected_once_across_restarts(bundle_file: Path,
         time.sleep(0.5)
         assert len(parts(station)) == 4
         assert client.get("/api/v1/missed").json()["open"] == {"unreadable": 1}
+
+
+def test_a_deleted_folder_leaves_its_parts_and_its_name(
+    station: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that its files are forgotten in several transactions.
+    monkeypatch.setattr(sources, "AT_ONCE", 2)
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{i}.png").write_bytes(png(i))
+    settings = {"folder": str(folder), "settle": 0.1, "poll": 0.05}
+    body = {"name": "cam", "product": "flange", "kind": "folder", "settings": settings}
+    with station.client("admin") as client:
+
+        def parts() -> list[str]:
+            items = client.get("/api/v1/inspections", params={"source": "cam"}).json()["items"]
+            return sorted(item["part"] for item in items)
+
+        assert client.post("/api/v1/sources", json=body).status_code == 201
+        wait_for(lambda: len(parts()) == 3)
+        with station.station.session() as session:
+            source_id = session.scalar(select(Source.id))
+        assert source_id is not None
+        assert client.delete("/api/v1/sources/cam").status_code == 204
+        assert client.get("/api/v1/sources").json() == []
+        assert parts() == ["0.png", "1.png", "2.png"]
+        # What it handed over and what it gave up are stored also after it is gone.
+        late = FileMark(source_id, "late.png", bytes(16))
+        inspector = station.station.inspector
+        assert inspector.receive("flange", "cam", png(3), part="late", file=late).result(30)["part"] == "late"
+        with station.station.session() as session:
+            product_id = session.scalars(select(Product.id)).one()
+        inspector.miss(Missed(product_id, "cam", "broken", None, "unreadable", "no image", file=late))
+        wait_for(lambda: client.get("/api/v1/missed").json()["open"] == {"unreadable": 1})
+        with station.station.session() as session:
+            assert session.scalars(select(SourceFile)).all() == []
+        # Another source under the name knows no file.
+        assert client.post("/api/v1/sources", json=body).status_code == 201
+        wait_for(lambda: len(parts()) == 7)
 
 
 def test_one_process_serves_a_station(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_a_drift_alarm_is_seen_and_every_page_fits_and_is_accessible(
             "home": "/", "line": "/line/flange", "history": "/history", "table": "/history?view=table",
             "part": f"/parts/{part}", "review": "/review", "rates": "/rates", "product": "/products/flange",
             "calibration": "/products/flange/calibration", "drift": "/products/flange/drift",
-            "users": "/users", "account": "/account", "audit": "/audit",
+            "users": "/users", "account": "/account", "audit": "/audit", "connections": "/connections",
         }  # fmt: skip
         axe = os.environ.get("PATCHEBM_AXE")
         found: dict[str, list[str]] = {}

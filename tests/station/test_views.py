@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import func, select
 from patchebm.station.arrival import Outcome
 from patchebm.station.database.history import Inspection, JoinedPart, MissedPart, OutboxMessage
 from patchebm.station.errors import ConflictError
+from patchebm.station.services import joining
 from patchebm.station.sources.keys import Keyed
 from tests.station.running import Running, noise_png, png
 
@@ -271,3 +273,41 @@ def test_a_part_on_its_way_is_not_taken_twice_and_one_that_failed_is() -> None:
     second.set_result({"id": "1"})
     assert keyed.once("k", "P-1", take).result() == {"id": "1", "replayed": True}
     assert len(taken) == 2
+
+
+def test_a_deleted_source_leaves_its_parts_and_the_counts_of_the_shift(station: Running) -> None:
+    add_views(station)
+    joined = push(station, {"left": noise_png(1), "right": noise_png(2)}, "P-1").json()
+    with station.client() as client:
+        shown = client.get("/line/flange").text
+        assert client.delete("/api/v1/sources/cell").status_code == 204
+        assert client.delete("/api/v1/sources/cell").status_code == 404
+        assert client.get("/api/v1/sources").json() == []
+        assert client.get("/api/v1/joined-parts", params={"source": "cell"}).json()["items"] == [joined]
+        # A part with several views counts once, as before.
+        for page in (shown, client.get("/line/flange").text):
+            assert 'id="count-ng">1<' in page
+            assert 'id="part">P-1<' in page
+        written = client.get("/api/v1/audit", params={"action": "source.delete"}).json()["items"]
+    facts = {"product": "flange", "kind": "pushed-views"}
+    assert [(one["subject"], one["details"]) for one in written] == [("source:cell", facts)]
+    assert push(station, {"left": png(0), "right": png(1)}).status_code == 404
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_views_whose_source_was_deleted_before_they_were_joined_are_missed(
+    station: Running, tmp_path: Path, again: bool
+) -> None:
+    received = station.station.inspector.receive(
+        "flange", "cell/left", png(0), part="P-1", unjoined_id=uuid.uuid4()
+    )
+    received.result(30)
+    if again:
+        # Another source has the name now, which joins nothing.
+        add_source(station, "cell", "simulator", {"folder": str(tmp_path)})
+    assert joining.finish(station.station.session) == (0, 1)
+    assert joining.finish(station.station.session) == (0, 0)
+    with station.client() as client:
+        missed = client.get("/api/v1/missed").json()["items"]
+    assert [(one["source"], one["part"], one["reason"]) for one in missed] == [("cell", "P-1", "stopped")]
+    assert "deleted" in missed[0]["message"]

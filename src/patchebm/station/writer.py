@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from patchebm.station.arrival import Arrival, Inspected, Missed, Outcome
+from patchebm.station.arrival import Arrival, FileMark, Inspected, Missed, Outcome
 from patchebm.station.database.base import table_of, time_id
 from patchebm.station.database.history import Inspection, MissedPart, SourceFile
+from patchebm.station.database.products import Source
 from patchebm.station.errors import UnavailableError
 from patchebm.station.services import drift, inspections, messages
 from patchebm.station.storage import Storage
@@ -177,11 +178,7 @@ class Writer:
                 session.add(_missed_row(entry))
             marks = [(one.arrival.file, one.arrival.sha256) for one in inspected]
             marks += [(entry.file, entry.sha256) for entry in missed]
-            for mark, sha256 in marks:
-                if mark is not None:
-                    session.merge(
-                        SourceFile(source_id=mark.source_id, state=mark.state, name=mark.name, sha256=sha256)
-                    )
+            _mark_files(session, [(mark, sha256) for mark, sha256 in marks if mark is not None])
             for file in files:
                 file.result()
         return outcomes
@@ -233,6 +230,21 @@ class Writer:
                 "the verdict could not be stored: the disk is full or the database fails; send the part again"
             )
         )
+
+
+def _mark_files(session: Session, marks: Sequence[tuple[FileMark, str]]) -> None:
+    """Notes that files of folders are done with; of a source that was deleted meanwhile nothing is noted."""
+    if not marks:
+        return
+    wanted = {mark.source_id for mark, _ in marks}
+    # No source is deleted between this and the commit: the database would refuse its files, and their parts.
+    there = select(Source.id).where(Source.id.in_(wanted)).with_for_update(read=True, key_share=True)
+    known = set(session.scalars(there))
+    for mark, sha256 in marks:
+        if mark.source_id in known:
+            session.merge(
+                SourceFile(source_id=mark.source_id, state=mark.state, name=mark.name, sha256=sha256)
+            )
 
 
 def _missed_row(entry: Missed) -> MissedPart:

@@ -179,6 +179,34 @@ def test_a_flood_of_triggers_is_said_and_survived(tmp_path: Path, served_line: S
     assert receiver.of("errors")
 
 
+def test_a_new_password_is_taken_in_and_what_waits_is_sent(tmp_path: Path, served_line: Serve) -> None:
+    passwords = tmp_path / "passwords"
+    tool = shutil.which("mosquitto_passwd")
+    if tool is None:
+        pytest.skip("no mosquitto_passwd")
+    subprocess.run([tool, "-b", "-c", str(passwords), "station", "new"], check=True, capture_output=True)
+    lines = ("allow_anonymous false", f"password_file {passwords}")
+    with broker(tmp_path / "broker", *lines) as found:
+        place = {"host": "127.0.0.1", "port": found.port, "username": "station", "password": "old"}
+        with served_line("mqtt", place) as station, station.client("admin") as client:
+
+            def facts() -> dict[str, Any]:
+                output: dict[str, Any] = client.get("/api/v1/outputs").json()[0]
+                return output
+
+            station.station.sources.trigger_product("flange", "F-0", None).result(60)
+            wait_for(lambda: "refuses" in facts()["failure"], 30)
+            assert facts()["pending"] == 1
+            # All other settings stay.
+            answer = client.patch("/api/v1/outputs/plc", json={"settings": {"password": "new"}})
+            assert answer.status_code == 200, answer.text
+            wait_for(lambda: (facts()["failure"], facts()["pending"]) == ("", 0), 30)
+            assert facts()["settings"]["username"] == "station"
+            written = client.get("/api/v1/audit", params={"action": "output.change"}).json()["items"]
+            assert [one["details"]["changed"] for one in written] == [["password"]]
+            assert "new" not in json.dumps(written[0]["details"])
+
+
 def test_passwords_are_asked_for_and_never_shown(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     tool = shutil.which("mosquitto_passwd")

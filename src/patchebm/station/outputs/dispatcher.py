@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Protocol
 
-from sqlalchemy import select
+from sqlalchemy import Update, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from patchebm.errors import PatchebmError
-from patchebm.station.database.base import now
+from patchebm.station.database.base import now, table_of
 from patchebm.station.database.history import OutboxMessage, Output
 from patchebm.station.outputs import open_sender
 from patchebm.station.outputs.base import Failure, Line, Message, Sender
@@ -33,6 +33,8 @@ BATCH = 50
 IDLE = 5.0
 # Seconds between two notes of what has arrived.
 NOTE_EVERY = 0.5
+
+_MESSAGES = table_of(OutboxMessage)
 
 
 class OpenSession(Protocol):
@@ -61,12 +63,13 @@ class Dispatcher:
 
     def refresh(self) -> None:
         """Takes in which outputs there are, and what their settings are."""
-        with self._open_session() as session:
-            rows = session.scalars(select(Output).where(Output.enabled)).all()
-        wanted = {row.id: (row.name, row.kind, row.settings) for row in rows}
+        # Under the lock: what another thread has read before a change must not undo it.
         with self._lock:
             if self._stopped:
                 return
+            with self._open_session() as session:
+                rows = session.scalars(select(Output).where(Output.enabled)).all()
+            wanted = {row.id: (row.name, row.kind, row.settings) for row in rows}
             for output_id, delivery in list(self._deliveries.items()):
                 if wanted.get(output_id) != delivery.facts:
                     delivery.stop(wait=True)
@@ -123,7 +126,7 @@ class _Delivery:
         self._sender = sender
         self._open_session = open_session
         # What has arrived and is not noted yet: one transaction for many, and repeated after a SIGKILL.
-        self._sent: list[tuple[int, int]] = []
+        self._sent: list[tuple[OutboxMessage, int]] = []
         self._noted_at = time.monotonic()
         self._stop = threading.Event()
         self._news = threading.Event()
@@ -177,7 +180,7 @@ class _Delivery:
             if self._stop.is_set():
                 return False
             failure = self._sender.send(Message(row.key, row.kind, row.body, row.number))
-            self._note(row.id, "sent" if failure is None else "set_aside", row.attempts + 1, failure)
+            self._note(row, "sent" if failure is None else "set_aside", row.attempts + 1, failure)
             if failure is not None and not failure.answered:
                 break
         for row in rows:
@@ -196,7 +199,7 @@ class _Delivery:
             failure = self._sender.send(Message(row.key, row.kind, row.body, row.number))
             attempts += 1
             if failure is None:
-                self._sent.append((row.id, attempts))
+                self._sent.append((row, attempts))
                 if self.failure is not None:
                     _log.info("output %s works again", self.facts[0])
                 self.failure = None
@@ -208,11 +211,11 @@ class _Delivery:
                 _log.error(
                     "output %s: %s; message %s is sent again later", self.facts[0], failure.sentence, row.key
                 )
-                self._note(row.id, "set_aside", attempts, failure)
+                self._note(row, "set_aside", attempts, failure)
                 return True
             if self.failure is None:
                 _log.warning("output %s: %s; trying again", self.facts[0], failure.sentence)
-                self._note(row.id, "pending", attempts, failure)
+                self._note(row, "pending", attempts, failure)
             self.failure = failure.sentence
             self._stop.wait(pause)
             pause = min(2 * pause, longest)
@@ -224,15 +227,26 @@ class _Delivery:
         if not self._sent:
             return
         with self._open_session(write=True) as session:
-            for message_id, attempts in self._sent:
-                row = session.get_one(OutboxMessage, message_id)
-                row.state, row.attempts, row.last_error, row.sent = "sent", attempts, "", now()
+            for row, attempts in self._sent:
+                session.execute(
+                    _still(row).values(state="sent", attempts=attempts, last_error="", sent=now())
+                )
         self._sent.clear()
 
-    def _note(self, message_id: int, state: str, attempts: int, failure: Failure | None) -> None:
+    def _note(self, row: OutboxMessage, state: str, attempts: int, failure: Failure | None) -> None:
+        last_error = "" if failure is None else failure.sentence[:200]
+        # Of what was set aside, the time of the last attempt.
+        sent = None if state == "pending" else now()
         with self._open_session(write=True) as session:
-            row = session.get_one(OutboxMessage, message_id)
-            row.state, row.attempts = state, attempts
-            row.last_error = "" if failure is None else failure.sentence[:200]
-            # Of what was set aside, the time of the last attempt.
-            row.sent = None if state == "pending" else now()
+            session.execute(
+                _still(row).values(state=state, attempts=attempts, last_error=last_error, sent=sent)
+            )
+
+
+def _still(row: OutboxMessage) -> Update:
+    """Returns the change of a message if it is there still: its output may have been deleted meanwhile.
+
+    The id alone does not say so: a message of another output may have got it since.
+    """
+    found = _MESSAGES.c
+    return update(_MESSAGES).where(found.id == row.id, found.output_id == row.output_id, found.key == row.key)

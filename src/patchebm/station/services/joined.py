@@ -183,10 +183,19 @@ def store(session: Session, product_id: int, time: datetime, outcome: Outcome) -
         inspections.resolve_missed(session, [(product_id, row.idempotency_key, row.worst_view_id)])
 
 
-def sources_of(session: Session, product: Product) -> Sequence[str]:
-    """Returns the sources that join views of a product, those included that are off now."""
-    query = select(Source.name).where(Source.product_id == product.id, Source.kind.in_(JOINING))
-    return session.scalars(query.order_by(Source.name)).all()
+def sources_of(session: Session, product: Product, since: datetime) -> Sequence[str]:
+    """Returns the sources that join views of a product, those included that are off now, by name.
+
+    Args:
+        session: open.
+        product: whose views.
+        since: sources that were deleted are named if they have joined a part since then.
+    """
+    there = select(Source.name).where(Source.product_id == product.id, Source.kind.in_(JOINING))
+    of_parts = select(JoinedPart.source).where(
+        JoinedPart.product_id == product.id, JoinedPart.id >= first_id(since)
+    )
+    return sorted({*session.scalars(there), *session.scalars(of_parts.distinct())})
 
 
 def newest(session: Session, product: Product, sources: Sequence[str]) -> Outcome | None:
@@ -202,10 +211,8 @@ def newest(session: Session, product: Product, sources: Sequence[str]) -> Outcom
     """
     query = inspections.shown().where(Inspection.product_id == product.id, *_no_view_of(sources))
     whole = session.scalar(query.order_by(Inspection.id.desc()).limit(1))
-    joined = None
-    if sources:
-        query_joined = select(JoinedPart).where(JoinedPart.product_id == product.id)
-        joined = session.scalar(query_joined.order_by(JoinedPart.id.desc()).limit(1))
+    query_joined = select(JoinedPart).where(JoinedPart.product_id == product.id)
+    joined = session.scalar(query_joined.order_by(JoinedPart.id.desc()).limit(1))
     if joined is None or (whole is not None and whole.id > joined.id):
         return None if whole is None else inspections.as_dict(whole)
     worst = inspections.as_dict(inspections.get(session, joined.worst_view_id))

@@ -145,7 +145,18 @@ def _finish(session: Session, unjoined_id: uuid.UUID | None) -> bool:
     name = first.source.partition("/")[0]
     key = None if first.idempotency_key is None else first.idempotency_key.removesuffix(f"/{view}")
     query = select(Source).where(Source.name == name).options(joinedload(Source.product))
-    source = session.scalars(query).one()
+    source = session.scalar(query)
+    if source is None or source.kind not in joined.JOINING:
+        # Which views the part should have, nobody knows any more.
+        _forget(session, rows)
+        _miss(
+            session,
+            first.product_id,
+            first,
+            key,
+            "before the views were joined, and their source was deleted",
+        )
+        return False
     settings: dict[str, Any] = source.settings["views"]
     views: dict[str, Outcome | None] = {}
     for view in dict.fromkeys([*settings, *found]):
@@ -159,20 +170,8 @@ def _finish(session: Session, unjoined_id: uuid.UUID | None) -> bool:
     if store(session, product.id, product.name, name, first.part, key, views, needed) is not None:
         return True
     missing = ", ".join(view for view in views if views[view] is None)
-    time = now()
-    session.add(
-        MissedPart(
-            id=time_id(time),
-            time=time,
-            product_id=source.product_id,
-            source=name,
-            part=first.part,
-            idempotency_key=key,
-            reason=STOPPED,
-            message=f"the station stopped before all views were inspected ({missing} is missing), and the "
-            "others do not decide; trigger the part again",
-        )
-    )
+    why = f"before all views were inspected ({missing} is missing), and the others do not decide"
+    _miss(session, source.product_id, first, key, f"{why}; trigger the part again")
     return False
 
 
@@ -183,6 +182,23 @@ def _earlier(session: Session, source: Source, view: str, key: str | None) -> In
     product = source.settings["views"].get(view, {}).get("product", source.product.name)
     product_id = session.scalar(select(Product.id).where(Product.name == product))
     return None if product_id is None else inspections.by_key(session, product_id, f"{key}/{view}")
+
+
+def _miss(session: Session, product_id: int, view: Inspection, key: str | None, why: str) -> None:
+    """Lists a part as missed of which a view was inspected."""
+    time = now()
+    session.add(
+        MissedPart(
+            id=time_id(time),
+            time=time,
+            product_id=product_id,
+            source=view.source.partition("/")[0],
+            part=view.part,
+            idempotency_key=key,
+            reason=STOPPED,
+            message=f"the station stopped {why}",
+        )
+    )
 
 
 def _forget(session: Session, rows: Sequence[Inspection]) -> None:

@@ -16,10 +16,14 @@ from patchebm.station.notices import MESSAGES, notify
 INSPECTION, REVIEW, PART = "inspection", "review", "part"
 # Messages among which the last triggered part is looked for.
 RECENT = 100
+# Messages of an output that is deleted which go at once: parts are stored in between.
+AT_ONCE = 5000
 
 # Of the table, not of the class, and made once: each batch of parts asks this.
 _OUTPUTS = table_of(Output)
 _ENABLED = select(_OUTPUTS.c.id, _OUTPUTS.c.product_id).where(_OUTPUTS.c.enabled)
+# No output is deleted between this and the commit: PostgreSQL would refuse the messages, and their parts.
+_ENABLED = _ENABLED.with_for_update(read=True, key_share=True)
 
 
 def enqueue(
@@ -112,6 +116,18 @@ def counts(session: Session) -> dict[int, dict[str, int]]:
     for output_id, state, number in session.execute(query).all():
         found.setdefault(output_id, {})[state] = number
     return found
+
+
+def forget_some(session: Session, output_id: int) -> tuple[int, int]:
+    """Deletes messages of an output, sent or not, up to `AT_ONCE` of them.
+
+    Returns:
+        How many, and how many of them had not been sent.
+    """
+    some = select(OutboxMessage.id).where(OutboxMessage.output_id == output_id).limit(AT_ONCE)
+    query = delete(OutboxMessage).where(OutboxMessage.id.in_(some)).returning(OutboxMessage.state)
+    states = session.scalars(query, execution_options={"synchronize_session": False}).all()
+    return len(states), len(states) - states.count("sent")
 
 
 def forget_sent(session: Session, before: datetime) -> int:

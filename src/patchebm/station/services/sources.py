@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, joinedload
 
 from patchebm.station.arrival import Missed, Outcome
 from patchebm.station.database.base import now
+from patchebm.station.database.history import SourceFile
 from patchebm.station.database.products import Product, Source
 from patchebm.station.errors import ConflictError, NotFoundError
 from patchebm.station.notices import SOURCES, notify
@@ -20,6 +21,9 @@ from patchebm.station.services import audit, names, products
 from patchebm.station.sources import open_source
 from patchebm.station.sources.base import Context, OpenSession
 from patchebm.station.sources.options import without_secrets
+
+# Files of a folder that are forgotten at once: parts are stored in between.
+AT_ONCE = 5000
 
 
 def add(
@@ -83,6 +87,43 @@ def change(
     return source
 
 
+def remove(open_session: OpenSession, actor: Actor, name: str) -> None:
+    """Deletes a source. Its parts stay, under its name; which files of a folder it knew is forgotten.
+
+    It is switched off first, so that what it has handed over is stored before it goes. Its files are
+    forgotten in several transactions, since there may be millions of them, and parts have to be stored
+    meanwhile.
+
+    Args:
+        open_session: opens the database.
+        actor: who deletes it.
+        name: of the source.
+
+    Raises:
+        NotFoundError: there is no source of that name.
+    """
+    with open_session(write=True) as session:
+        source = get(session, name)
+        source_id = source.id
+        if source.enabled:
+            enable(session, actor, name, False)
+    going = True
+    while going:
+        with open_session(write=True) as session:
+            # What is being stored just now may still note a file: this waits for it, and then none comes.
+            locked = select(Source).where(Source.id == source_id, Source.name == name).with_for_update()
+            found = session.scalar(locked)
+            if found is None:
+                raise NotFoundError(f"there is no source '{name:.64}' any more")
+            going = _forget_some(session, source_id) == AT_ONCE
+            if not going:
+                details = {"product": found.product.name, "kind": found.kind}
+                session.delete(found)
+                session.flush()
+                audit.record(session, actor, "source.delete", f"source:{name}", details)
+                notify(session, SOURCES)
+
+
 def enable(session: Session, actor: Actor, name: str, enabled: bool) -> Source:
     """Lets a source work, or rest. Raises NotFoundError if there is none of that name."""
     source = get(session, name)
@@ -96,6 +137,14 @@ def enable(session: Session, actor: Actor, name: str, enabled: bool) -> Source:
 def everything(session: Session) -> Sequence[Source]:
     """Returns all sources by name, with their products."""
     return session.scalars(select(Source).options(joinedload(Source.product)).order_by(Source.name)).all()
+
+
+def _forget_some(session: Session, source_id: int) -> int:
+    """Forgets which files of a folder are done with, up to `AT_ONCE` of them. Returns how many."""
+    of_it = SourceFile.source_id == source_id
+    some = select(SourceFile.state).where(of_it).limit(AT_ONCE)
+    query = delete(SourceFile).where(of_it, SourceFile.state.in_(some)).returning(SourceFile.state)
+    return len(session.scalars(query, execution_options={"synchronize_session": False}).all())
 
 
 def _require_usable(

@@ -61,14 +61,15 @@ class Sources:
     def refresh(self) -> None:
         """Takes in which sources there are, and what their settings are."""
         query = select(Source, Product.name).join(Product).where(Source.enabled)
-        with self._open_session() as session:
-            rows = session.execute(query).all()
-        wanted: dict[int, Facts] = {
-            row.id: (row.name, row.kind, row.settings, row.product_id, product) for row, product in rows
-        }
+        # Under the lock: what another thread has read before a change must not undo it.
         with self._lock:
             if self._stopped:
                 return
+            with self._open_session() as session:
+                rows = session.execute(query).all()
+            wanted: dict[int, Facts] = {
+                row.id: (row.name, row.kind, row.settings, row.product_id, product) for row, product in rows
+            }
             for source_id, (facts, context, _, thread) in list(self._running.items()):
                 if wanted.get(source_id) != facts:
                     context.stop.set()

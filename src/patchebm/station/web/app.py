@@ -30,6 +30,9 @@ from patchebm.station.web.pages import (
     trainings,
 )
 from patchebm.station.web.pages import (
+    connections as connections_pages,
+)
+from patchebm.station.web.pages import (
     people as people_pages,
 )
 from patchebm.station.web.pages.rendering import STATIC
@@ -46,6 +49,7 @@ PAGES = (
     models.router,
     trainings.router,
     cameras.router,
+    connections_pages.router,
     calibration.router,
     drift.router,
     people_pages.router,

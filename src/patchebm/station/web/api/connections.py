@@ -72,6 +72,12 @@ def change_source(
     return _source(row, station)
 
 
+@router.delete("/sources/{source}", status_code=204)
+def delete_source(station: TheStation, actor: Admin, source: str) -> None:
+    """Deletes a source. Its parts stay in the history, under its name."""
+    sources.remove(station.session, actor, source)
+
+
 @router.post(
     "/sources/{source}/trigger",
     status_code=201,
@@ -156,12 +162,33 @@ def add_output(
 
 
 @router.patch("/outputs/{output}")
-def enable_output(
-    session: DatabaseSession, station: TheStation, actor: Admin, output: str, body: schemas.Enabled
-) -> schemas.Output:
-    """Lets an output work, or rest."""
-    row = outputs.enable(session, actor, output, body.enabled)
-    return schemas.Output.model_validate(_output(session, station, row))
+def change_output(
+    station: TheStation, actor: Admin, output: str, body: schemas.OutputChange
+) -> schemas.OutputAdded:
+    """Lets an output work, or rest, or changes its settings; what is left out stays, secrets included.
+
+    A setting that is null is taken away. A webhook whose `secret` is null gets a new one, which is shown this
+    once. Pending messages are sent with the new settings, and numbers go on.
+    """
+    changes = body.settings or {}
+    with station.session(write=True) as session:
+        row = outputs.get(session, output)
+        if body.settings is not None:
+            row = outputs.change(session, actor, output, changes)
+        if body.enabled is not None:
+            row = outputs.enable(session, actor, output, body.enabled)
+        fresh = "secret" in changes and changes["secret"] is None
+        secret = row.settings.get("secret") if fresh else None
+    # Of the output as it works now.
+    with station.session() as session:
+        facts = _output(session, station, row) | {"secret": secret}
+    return schemas.OutputAdded.model_validate(facts)
+
+
+@router.delete("/outputs/{output}")
+def delete_output(station: TheStation, actor: Admin, output: str) -> schemas.OutputDeleted:
+    """Deletes an output with all of its messages, those included that it has not sent yet."""
+    return schemas.OutputDeleted(unsent=outputs.remove(station.session, actor, output))
 
 
 def _source(row: tables.Source, station: Station) -> schemas.Source:

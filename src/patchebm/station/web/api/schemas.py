@@ -301,15 +301,26 @@ class NewOutput(Taken):
 
 
 class OutputAdded(Output):
-    """An output, with its secret, which is shown this once."""
+    """An output, with its secret."""
 
-    secret: str | None
+    secret: str | None = Field(
+        description="Of a webhook, in the answer to the request that made it; otherwise null."
+    )
 
 
-class Enabled(Taken):
-    """Whether something is to work."""
+class OutputChange(Taken):
+    """What is to be changed of an output."""
 
-    enabled: bool
+    enabled: bool | None = None
+    settings: dict[str, Any] | None = Field(
+        None, description="Those that are to be changed; null takes one away."
+    )
+
+
+class OutputDeleted(BaseModel):
+    """What went with an output."""
+
+    unsent: int = Field(description="Messages that it had not sent yet.")
 
 
 class User(BaseModel):

@@ -48,7 +48,7 @@ def add(
 
 
 def _summary(session: Session, product: Product, since: datetime) -> dict[str, Any]:
-    views = joined.sources_of(session, product)
+    views = joined.sources_of(session, product, since)
     test = drift.current(session, product)
     calibration = models.active_calibration(product)
     return {

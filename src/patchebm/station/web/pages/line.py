@@ -30,7 +30,7 @@ def line(
         inspections.as_dict(one) for one in inspections.search(session, Filters(product=product), limit=SHOWN)
     ]
     test = drift.current(session, found)
-    views = joined.sources_of(session, found)
+    views = joined.sources_of(session, found, since)
     states = station.sources.states()
     own = [one.name for one in sources.everything(session) if one.product_id == found.id]
     return page(
