@@ -41,8 +41,6 @@ def _checked(opened: Any) -> str | None:
         problem: str | None = opened().check()
     except PatchebmError as error:
         return str(error)
-    except ModuleNotFoundError as error:
-        return f"{error.name} is not installed; install it with: pip install 'patchebm[line]'"
     return problem
 
 
