@@ -179,6 +179,31 @@ def test_a_flood_of_triggers_is_said_and_survived(tmp_path: Path, served_line: S
     assert receiver.of("errors")
 
 
+def test_a_trigger_that_comes_again_under_its_key_is_the_same_part(tmp_path: Path, served_line: Serve) -> None:
+    with broker(tmp_path / "broker") as found:
+        receiver = Receiver(found.port)
+        settings = {"host": "127.0.0.1", "port": found.port, "products": ["flange"]}
+        with served_line("mqtt", settings) as station:
+            wait_for(lambda: receiver.of("state"), 30)
+            first = json.dumps({"part": "F-1", "key": "one"})
+            # As a broker brings it that has lost the confirmation: while the part is inspected, and later.
+            receiver.command("trigger", first)
+            receiver.command("trigger", first)
+            wait_for(lambda: receiver.of("results"), 60)
+            receiver.command("trigger", first)
+            for refused in ({"part": "F-2", "key": "one"}, {"part": "F-3", "key": ""}, {"key": 3}):
+                receiver.command("trigger", json.dumps(refused))
+            wait_for(lambda: len(receiver.of("errors")) == 3, 60)
+            receiver.command("trigger", json.dumps({"part": "F-4", "key": "four"}))
+            wait_for(lambda: receiver.of("results")[-1]["data"]["part"] == "F-4", 60)
+            with station.client("engineer") as client:
+                stored = client.get("/api/v1/inspections").json()["items"][::-1]
+        receiver.close()
+    assert [(one["part"], one["idempotency_key"]) for one in stored] == [("F-1", "one"), ("F-4", "four")]
+    assert [one["data"] for one in receiver.of("results")] == stored
+    assert "another part came under the Idempotency-Key 'one'" in json.dumps(receiver.of("errors"))
+
+
 def test_passwords_are_asked_for_and_never_shown(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     tool = shutil.which("mosquitto_passwd")
