@@ -13,9 +13,12 @@ from sqlalchemy import func, select
 
 from patchebm.station.arrival import Outcome
 from patchebm.station.database.history import Inspection, JoinedPart, MissedPart, OutboxMessage
-from patchebm.station.errors import ConflictError
+from patchebm.station.errors import ConflictError, UnavailableError
+from patchebm.station.sources import CAMERAS
+from patchebm.station.sources.camera import CameraSource
 from patchebm.station.sources.keys import Keyed
-from tests.station.running import Running, noise_png, png
+from patchebm.station.sources.options import Options
+from tests.station.running import Running, noise_png, png, wait_for
 
 
 def add_source(station: Running, name: str, kind: str, settings: dict[str, Any]) -> None:
@@ -271,3 +274,41 @@ def test_a_part_on_its_way_is_not_taken_twice_and_one_that_failed_is() -> None:
     second.set_result({"id": "1"})
     assert keyed.once("k", "P-1", take).result() == {"id": "1", "replayed": True}
     assert len(taken) == 2
+
+
+class SilentCamera:
+    """A camera that is there, and waits for a trigger of its own that never comes."""
+
+    def open(self) -> None:
+        """Nothing has to be opened."""
+
+    fire = close = open
+
+    def grab(self) -> None:
+        """Waits for a frame as a driver does."""
+        threading.Event().wait(0.01)
+
+
+def test_a_view_without_a_frame_is_given_up_at_the_deadline_of_the_part(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(context: Any, settings: dict[str, Any]) -> CameraSource:
+        return CameraSource(context, SilentCamera(), Options("silent", settings))
+
+    monkeypatch.setitem(CAMERAS, "silent", silent)
+    # A longer deadline of the view does not hold up the part.
+    views = {"left": {"kind": "silent"}, "right": {"kind": "silent", "deadline": 600}}
+    add_source(served, "slow", "views", {"views": views, "deadline": 0.1})
+    sources = served.station.sources
+    wait_for(lambda: sources.states()["slow"] == "")
+    with pytest.raises(UnavailableError, match=r"no frame came within deadline = 0\.1 s"):
+        sources.trigger("slow", "P-9").result(20)
+    assert sources.counts()["slow"] == {"inspected": 0, "missed": 1, "late": 1, "bounced": 0}
+    with served.client() as client:
+        missed = lambda: [  # noqa: E731
+            (one["source"], one["reason"])
+            for one in client.get("/api/v1/missed").json()["items"]
+            if one["part"] == "P-9"
+        ]
+        wait_for(lambda: sorted(missed()) == [("slow/left", "late"), ("slow/right", "late")])
+        assert client.patch("/api/v1/sources/slow", json={"enabled": False}).status_code == 200
