@@ -1,4 +1,4 @@
-"""This module publishes results by MQTT 3.1.1 or 5, and takes triggers by topic; extra `line` (paho-mqtt 2).
+"""This module publishes results by MQTT 3.1.1, and takes triggers by topic; extra `line` (paho-mqtt 2).
 
 Below the topic `base/NAME`, where NAME is that of the output:
 
