@@ -62,3 +62,28 @@ def test_a_result_is_written_before_the_plc_is_read_again(plc: Recorder, sender:
     wait_for(lambda: plc.asked == ["read", "write"])
     sender.send(Message("key", "inspection", RESULT, 1))
     assert plc.asked[:3] == ["read", "write", "done"]
+
+
+class FailingSender(RecordedSender):
+    """The same output, whose library fails at the first attempt to make a connection."""
+
+    def __init__(self, plc: Recorder) -> None:
+        super().__init__(plc)
+        self.attempts = 0
+
+    def _connection(self) -> Any:
+        self.attempts += 1
+        if self.attempts == 1:
+            raise ModuleNotFoundError("No module named 'snap7'")
+        return super()._connection()
+
+
+def test_an_output_goes_on_after_its_library_failed(plc: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    sender = FailingSender(plc)
+    sender.start(QuietLine(), "plc")  # type: ignore[arg-type]
+    try:
+        wait_for(lambda: plc.asked[:2] == ["read", "write"])
+    finally:
+        sender.close()
+    assert sender.attempts == 2
+    assert "output plc failed" in caplog.text

@@ -14,10 +14,17 @@ from sqlalchemy import func, select
 
 from patchebm.station.arrival import Outcome
 from patchebm.station.database.history import Inspection, JoinedPart, MissedPart, OutboxMessage
+<<<<<<< HEAD
 from patchebm.station.errors import ConflictError
 from patchebm.station.services import joining
+=======
+from patchebm.station.errors import ConflictError, UnavailableError
+from patchebm.station.sources import CAMERAS
+from patchebm.station.sources.camera import CameraSource
+>>>>>>> line
 from patchebm.station.sources.keys import Keyed
-from tests.station.running import Running, noise_png, png
+from patchebm.station.sources.options import Options
+from tests.station.running import Running, noise_png, png, wait_for
 
 
 def add_source(station: Running, name: str, kind: str, settings: dict[str, Any]) -> None:
@@ -275,6 +282,7 @@ def test_a_part_on_its_way_is_not_taken_twice_and_one_that_failed_is() -> None:
     assert len(taken) == 2
 
 
+<<<<<<< HEAD
 def test_a_deleted_source_leaves_its_parts_and_the_counts_of_the_shift(station: Running) -> None:
     add_views(station)
     joined = push(station, {"left": noise_png(1), "right": noise_png(2)}, "P-1").json()
@@ -311,3 +319,41 @@ def test_views_whose_source_was_deleted_before_they_were_joined_are_missed(
         missed = client.get("/api/v1/missed").json()["items"]
     assert [(one["source"], one["part"], one["reason"]) for one in missed] == [("cell", "P-1", "stopped")]
     assert "deleted" in missed[0]["message"]
+=======
+class SilentCamera:
+    """A camera that is there, and waits for a trigger of its own that never comes."""
+
+    def open(self) -> None:
+        """Nothing has to be opened."""
+
+    fire = close = open
+
+    def grab(self) -> None:
+        """Waits for a frame as a driver does."""
+        threading.Event().wait(0.01)
+
+
+def test_a_view_without_a_frame_is_given_up_at_the_deadline_of_the_part(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(context: Any, settings: dict[str, Any]) -> CameraSource:
+        return CameraSource(context, SilentCamera(), Options("silent", settings))
+
+    monkeypatch.setitem(CAMERAS, "silent", silent)
+    # A longer deadline of the view does not hold up the part.
+    views = {"left": {"kind": "silent"}, "right": {"kind": "silent", "deadline": 600}}
+    add_source(served, "slow", "views", {"views": views, "deadline": 0.1})
+    sources = served.station.sources
+    wait_for(lambda: sources.states()["slow"] == "")
+    with pytest.raises(UnavailableError, match=r"no frame came within deadline = 0\.1 s"):
+        sources.trigger("slow", "P-9").result(20)
+    assert sources.counts()["slow"] == {"inspected": 0, "missed": 1, "late": 1, "bounced": 0}
+    with served.client() as client:
+        missed = lambda: [  # noqa: E731
+            (one["source"], one["reason"])
+            for one in client.get("/api/v1/missed").json()["items"]
+            if one["part"] == "P-9"
+        ]
+        wait_for(lambda: sorted(missed()) == [("slow/left", "late"), ("slow/right", "late")])
+        assert client.patch("/api/v1/sources/slow", json={"enabled": False}).status_code == 200
+>>>>>>> line

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchebm.cli.options import Parser
 from patchebm.config.nearest import nearest
-from patchebm.errors import ConfigError, PatchebmError
+from patchebm.errors import ConfigError, DataError, PatchebmError
 
 if TYPE_CHECKING:
     from patchebm.station.settings import Settings
@@ -249,15 +249,23 @@ def _io_test(argv: Sequence[str]) -> None:
     values = _parser("io-test", "Try each camera and output, and say what is wrong.").parse(argv)
 
     from patchebm.station.io_test import io_test
+    from patchebm.station.serve import locked
 
-    with _open(values.dir) as (station, _):
+    with _open(values.dir) as (station, settings), ExitStack() as stack:
+        try:
+            # The station cannot be started meanwhile, either.
+            stack.enter_context(locked(settings))
+            serves = False
+        except DataError:
+            serves = True
+            print("the station runs; stop it to try its cameras and its outputs to a PLC", flush=True)
         found = []
-        for name, problem in io_test(station):
-            print(f"{name}: {problem or 'works'}", flush=True)
-            found.append(problem)
+        for tried in io_test(station, serves=serves):
+            print(f"{tried.name}: {tried.said}", flush=True)
+            found.append(tried)
     if not found:
-        print("the station has neither sources nor outputs that work")
-    if failed := sum(problem is not None for problem in found):
+        print("the station has neither sources nor outputs that are turned on")
+    if failed := sum(not tried.works for tried in found):
         raise PatchebmError(f"{failed} of {len(found)} do not work; the lines above say why")
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from patchebm.cli.main import main
+from patchebm.station.serve import locked
 from tests.failing import failure
 from tests.station.line.conftest import Serve
 from tests.station.line.counterparts import modbus_client, modbus_server
+from tests.station.running import free_port
 
 pytestmark = pytest.mark.line
 pytest.importorskip("pymodbus", reason="pymodbus not installed (extra line)")
@@ -61,3 +63,33 @@ def test_what_does_not_work_is_said_of_each(
         picture.unlink()
     assert main([*command]) == 2
     assert "holds no images" in capsys.readouterr().out
+
+
+def test_what_a_station_that_runs_uses_is_not_tried(
+    served_line: Serve, tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind, settings, _ = modbus_server()
+    command = ["station", "io-test", str(tmp_path / "station")]
+    with served_line(kind, settings | {"products": ["flange"]}) as station, locked(station.settings):
+        with station.client("admin") as client:
+            camera = {"name": "usb", "product": "flange", "kind": "opencv", "settings": {"device": 98}}
+            has_opencv = client.post("/api/v1/sources", json=camera).status_code == 201
+        capsys.readouterr()
+        assert main([*command]) == 0
+        said = capsys.readouterr().out
+        assert said.count("the station runs; stop it") == 1
+        assert "source cam (simulator): works" in said
+        assert "output plc (modbus-server): not tried, because the station runs and uses it" in said
+        assert ("source usb (opencv): not tried" in said) == has_opencv
+        # What can be tried is tried all the same.
+        with station.client("admin") as client:
+            broker = {
+                "name": "mes",
+                "kind": "webhook",
+                "settings": {"url": f"http://127.0.0.1:{free_port()}/"},
+            }
+            assert client.post("/api/v1/outputs", json=broker).status_code == 201
+        assert main([*command]) == 2
+        tried = capsys.readouterr()
+        assert "output plc (modbus-server): not tried" in tried.out
+        assert "1 of " in tried.err

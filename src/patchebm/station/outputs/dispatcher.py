@@ -80,7 +80,8 @@ class Dispatcher:
                     try:
                         sender = open_sender(facts[1], facts[2])
                         sender.start(self._line, facts[0])
-                    except PatchebmError as error:
+                    # An ImportError: a library is there, and what it needs is not.
+                    except (PatchebmError, ImportError) as error:
                         _log.error("output %s cannot be used: %s", facts[0], error)
                         self._broken[facts[0]] = str(error)
                         continue

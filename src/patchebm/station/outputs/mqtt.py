@@ -1,4 +1,4 @@
-"""This module publishes results by MQTT 3.1.1 or 5, and takes triggers by topic; extra `line` (paho-mqtt 2).
+"""This module publishes results by MQTT 3.1.1, and takes triggers by topic; extra `line` (paho-mqtt 2).
 
 Below the topic `base/NAME`, where NAME is that of the output:
 
@@ -6,7 +6,8 @@ Below the topic `base/NAME`, where NAME is that of the output:
 - `state`: retained: `{"online", "can_inspect", "trouble", "product"}`; by the last will the broker says
   `online: false`.
 - `errors`: triggers that gave no verdict: `{"error", "part"}`.
-- `trigger`: taken: empty, or `{"part", "product"}`, each optional.
+- `trigger`: taken: empty, or `{"part", "product", "key"}`, each optional. A trigger that comes again under
+  its key is the same part, as it is with the `Idempotency-Key` of REST.
 - `product`: taken: the product that later triggers are inspected as.
 """
 
@@ -83,7 +84,7 @@ class MqttSender:
         self._away = "the broker has not answered yet"
         self._product = self._products[0] if self._products else ""
         self._pending: tuple[str, Any] | None = None
-        self._orders: queue.Queue[tuple[str, str] | None] = queue.Queue(WAITING)
+        self._orders: queue.Queue[tuple[str, str, str | None] | None] = queue.Queue(WAITING)
         self._said: dict[str, float] = {}
         self._shown: dict[str, Any] | None = None
         self._stop = threading.Event()
@@ -263,14 +264,18 @@ class MqttSender:
         except (ConfigError, UnicodeDecodeError, ValueError) as error:
             self._refuse(str(error)[:200], "")
 
-    def _order(self, text: str) -> tuple[str, str]:
+    def _order(self, text: str) -> tuple[str, str, str | None]:
+        """Returns product, part and key of a trigger."""
         facts = json.loads(text) if text.strip() else {}
-        if not isinstance(facts, dict) or not set(facts) <= {"part", "product"}:
-            raise ConfigError('a trigger must be empty or JSON such as {"part": "0815", "product": "flange"}')
+        if not isinstance(facts, dict) or not set(facts) <= {"part", "product", "key"}:
+            raise ConfigError(
+                'a trigger must be empty or JSON such as {"part": "0815", "product": "flange", "key": "17"}'
+            )
         part, product = facts.get("part", ""), facts.get("product", self._product)
-        if not isinstance(part, str) or not isinstance(product, str):
-            raise ConfigError("part and product of a trigger must be text")
-        return self._known(product), part
+        key = facts.get("key")
+        if not isinstance(part, str) or not isinstance(product, str) or not isinstance(key, str | None):
+            raise ConfigError("part, product and key of a trigger must be text")
+        return self._known(product), part, key
 
     def _known(self, product: str) -> str:
         if product not in self._products:
@@ -280,9 +285,9 @@ class MqttSender:
     def _trigger(self) -> None:
         assert self._line is not None
         while (order := self._orders.get()) is not None and not self._stop.is_set():
-            product, part = order
+            product, part, key = order
             try:
-                future = self._line.trigger(product, part, None)
+                future = self._line.trigger(product, part, key)
             except PatchebmError as error:
                 self._refuse(str(error), part)
             # A camera fails in ways of its own; the next trigger must find this thread.

@@ -14,17 +14,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
+import time
 from typing import Any
 
 from patchebm.station.outputs.base import Failure, Line, Message
 from patchebm.station.plc.handshake import Handshake
 from patchebm.station.plc.served import ServedSender
-from patchebm.station.plc.tags import OPCUA_TYPES, PLC_TAGS, STATION_TAGS
+from patchebm.station.plc.tags import OPCUA_TYPES, PLC_TAGS, STATION_TAGS, Tag
+
+_log = logging.getLogger(__name__)
 
 NAMESPACE = "urn:patchebm:station"
 # Seconds between two exchanges of tags, unless there is a result to be shown or a client has written.
 CYCLE = 0.01
+# Seconds between two lines of the log on values that are left out.
+QUIET = 10.0
 # What tells of a new result comes behind what it says.
 _LAST = ("part_counter", "done")
 # What those who are not signed in may do, where that was asked for: read.
@@ -52,6 +58,7 @@ class OpcUaSender(ServedSender):
         self._sessions = self._options.whole("sessions", 10, 1, 1000)
         self._subscriptions = self._options.whole("subscriptions", 50, 1, 10000)
         self._result = ""
+        self._said = -QUIET
 
     def send(self, message: Message) -> Failure | None:
         """Shows a result until the PLC has acknowledged it; see `Sender.send`."""
@@ -124,15 +131,12 @@ class OpcUaSender(ServedSender):
         """Takes in what PLCs wrote, and writes what has changed."""
         shown: dict[str, Any] = {}
         names = [tag.name for tag in STATION_TAGS if tag.name not in _LAST] + list(_LAST)
-        before: dict[str, Any] | None = None
+        # Before anyone has written, nobody has said that there is no trigger.
+        before: dict[str, Any] = {tag.name: False if tag.kind == "bool" else 0 for tag in PLC_TAGS}
         known = 0
         while True:
-            commands = {
-                tag.name: server.read_attribute_value(variables[tag.name][0].nodeid).Value.Value
-                for tag in PLC_TAGS
-            }
-            # Before anyone has written, nobody has said that there is no trigger.
-            if commands != before and (before is not None or any(commands.values())):
+            commands = await self._commands(ua, server, variables, before)
+            if commands != before:
                 handshake.take(commands)
             before = commands
             tags = handshake.tags()
@@ -152,6 +156,35 @@ class OpcUaSender(ServedSender):
                     variant = ua.Variant(float(value) if kind == ua.VariantType.Float else value, kind)
                     await server.write_attribute_value(node.nodeid, ua.DataValue(variant))
             known = await asyncio.to_thread(handshake.wait_for_news, known, CYCLE)
+
+    async def _commands(
+        self, ua: Any, server: Any, variables: dict[str, Any], before: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Returns what PLCs have written. A tag that was given no single value gets back what it had before.
+
+        The library lets arrays pass, and keeps nothing of a value whose status is bad.
+        """
+        commands = {}
+        for tag in PLC_TAGS:
+            node, kind = variables[tag.name]
+            held = server.read_attribute_value(node.nodeid).Value
+            value = None if held is None else held.Value
+            if not _fits(tag, value):
+                self._say_left_out(tag.name)
+                value = before[tag.name]
+                await server.write_attribute_value(node.nodeid, ua.DataValue(ua.Variant(value, kind)))
+            commands[tag.name] = value
+        return commands
+
+    def _say_left_out(self, name: str) -> None:
+        if time.monotonic() - self._said > QUIET:
+            self._said = time.monotonic()
+            _log.warning(
+                "the OPC UA server on port %d: a client wrote an array, or a value without a good status, to "
+                "%s; it is left out",
+                self._port,
+                name,
+            )
 
     async def _secure(self, server: Any, line: Line) -> None:
         """Sets certificates, encryption, and who may do what."""
@@ -204,6 +237,13 @@ class _Users:
             return User(role=UserRole.Anonymous)
         text = password.decode("utf-8", "replace") if isinstance(password, bytes) else str(password or "")
         return User(role=UserRole.User, name=username) if self._line.signed_in(username, text) else None
+
+
+def _fits(tag: Tag, value: Any) -> bool:
+    """Says whether a tag of the PLC can hold a value."""
+    if tag.kind == "bool":
+        return isinstance(value, bool)
+    return type(value) is int and 0 <= value < 1 << 16 * tag.words
 
 
 def _vision_state(handshake: Handshake) -> str:

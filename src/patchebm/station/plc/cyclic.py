@@ -95,8 +95,9 @@ class CyclicSender(PlcSender):
 
     def _run(self, handshake: Handshake, name: str) -> None:
         while not self._stop.is_set():
-            connection = self._connection()
+            connection: Connection | None = None
             try:
+                connection = self._connection()
                 connection.open()
                 if self._away:
                     _log.info("output %s: the PLC at %s:%d is there", name, self._host, self._port)
@@ -126,5 +127,6 @@ class CyclicSender(PlcSender):
                 _log.exception("output %s failed", name)
                 self._away = f"talking to {self._host}:{self._port} failed ({type(error).__name__})"
             finally:
-                connection.close()
+                if connection is not None:
+                    connection.close()
             self._stop.wait(RETRY)

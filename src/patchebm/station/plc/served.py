@@ -48,10 +48,7 @@ class ServedSender(PlcSender):
             try:
                 listener.bind((self._host, self._port))
             except OSError as error:
-                return (
-                    f"cannot listen on {self._host}, port {self._port}: {error.strerror or error} (where the "
-                    "station runs, it is the station that listens there)"
-                )
+                return f"cannot listen on {self._host}, port {self._port}: {error.strerror or error}"
         return None
 
     async def _serve(self, handshake: Handshake, line: Line) -> None:

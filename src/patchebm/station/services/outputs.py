@@ -37,7 +37,7 @@ def add(
     Raises:
         NotFoundError: there is no such product.
         ConflictError: there is an output of that name.
-        ConfigError: the kind or a setting cannot be used.
+        ConfigError: the kind or a setting cannot be used, or a library of the extra `line` is missing.
     """
     names.slug(name, "output")
     if session.scalar(select(Output.id).where(Output.name == name)) is not None:

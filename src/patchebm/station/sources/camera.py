@@ -111,6 +111,10 @@ class CameraSource:
         mark = (self._context.name, part)
         return self._keyed.once(names.key(key), mark, lambda: self._trigger(part, key, unjoined_id))
 
+    def shorten_deadline(self, deadline: float) -> None:
+        """Has parts wait for their frames no longer than those that are joined from them; see `Triggers`."""
+        self._triggers.shorten(deadline)
+
     def _trigger(self, part: str, key: str | None, unjoined_id: uuid.UUID | None) -> Future[Outcome]:
         trigger = self._triggers.software(part, key, unjoined_id)
         if self._lost:

@@ -22,8 +22,9 @@ class OpenCVCamera:
 
     Args:
         options: `url`, an address that begins with http, https, rtsp or rtsps; or `device`, the number of a
-            camera on USB. `timeout`, the seconds after which it counts as away. `width`, `height`, `fps`,
-            `exposure`, `gain`: asked of a camera on USB, in the units of its driver.
+            camera on USB. `timeout`, the seconds after which a `url` counts as away; OpenCV gives up a
+            `device` after 10 seconds of its own. `width`, `height`, `fps`, `exposure`, `gain`: asked of a
+            camera on USB, in the units of its driver.
 
     Raises:
         ConfigError: a setting cannot be, or OpenCV is not installed.

@@ -66,6 +66,11 @@ class Triggers:
         self.bounced = 0
         """Triggers that were ignored since the start."""
 
+    def shorten(self, deadline: float) -> None:
+        """Sets the deadline to a shorter one; 0, which is none, changes nothing."""
+        if deadline and (not self.deadline or deadline < self.deadline):
+            self.deadline = deadline
+
     def software(self, part: str, key: str | None = None, unjoined_id: uuid.UUID | None = None) -> Trigger:
         """Takes a trigger from outside; see `Trigger`.
 

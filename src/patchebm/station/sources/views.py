@@ -125,9 +125,12 @@ class ViewsSource:
             self._context, name=f"{self._context.name}/{name}", product=product, product_id=product_id
         )
         try:
-            return kinds[kind](context, rest)
+            view = kinds[kind](context, rest)
         except ConfigError as error:
             raise ConfigError(f"view '{name}': {error}") from error
+        # A view whose camera gives no frame is given up with the part, which would wait for it for ever.
+        view.shorten_deadline(self._triggers.deadline)
+        return view
 
     def _begin(self, part: str, key: str | None) -> Future[Outcome]:
         trigger = self._triggers.software(part, key)

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from patchebm.station.arrival import Outcome
 from patchebm.station.database import tables
-from patchebm.station.outputs import open_sender
+from patchebm.station.outputs import shown_settings
 from patchebm.station.services import inspections, joined, messages, outputs, sources
 from patchebm.station.sources.joiner import FEWEST, MOST
 from patchebm.station.sources.options import without_secrets
@@ -210,7 +210,7 @@ def _output(session: Session, station: Station, row: tables.Output) -> dict[str,
         "name": row.name,
         "kind": row.kind,
         "product": product,
-        "settings": open_sender(row.kind, row.settings).shown,
+        "settings": shown_settings(row.kind, row.settings),
         "enabled": row.enabled,
         "pending": waiting.get("pending", 0),
         "set_aside": waiting.get("set_aside", 0),
