@@ -14,14 +14,10 @@ from sqlalchemy import func, select
 
 from patchebm.station.arrival import Outcome
 from patchebm.station.database.history import Inspection, JoinedPart, MissedPart, OutboxMessage
-<<<<<<< HEAD
-from patchebm.station.errors import ConflictError
-from patchebm.station.services import joining
-=======
 from patchebm.station.errors import ConflictError, UnavailableError
+from patchebm.station.services import joining
 from patchebm.station.sources import CAMERAS
 from patchebm.station.sources.camera import CameraSource
->>>>>>> line
 from patchebm.station.sources.keys import Keyed
 from patchebm.station.sources.options import Options
 from tests.station.running import Running, noise_png, png, wait_for
@@ -282,7 +278,6 @@ def test_a_part_on_its_way_is_not_taken_twice_and_one_that_failed_is() -> None:
     assert len(taken) == 2
 
 
-<<<<<<< HEAD
 def test_a_deleted_source_leaves_its_parts_and_the_counts_of_the_shift(station: Running) -> None:
     add_views(station)
     joined = push(station, {"left": noise_png(1), "right": noise_png(2)}, "P-1").json()
@@ -319,7 +314,8 @@ def test_views_whose_source_was_deleted_before_they_were_joined_are_missed(
         missed = client.get("/api/v1/missed").json()["items"]
     assert [(one["source"], one["part"], one["reason"]) for one in missed] == [("cell", "P-1", "stopped")]
     assert "deleted" in missed[0]["message"]
-=======
+
+
 class SilentCamera:
     """A camera that is there, and waits for a trigger of its own that never comes."""
 
@@ -356,4 +352,3 @@ def test_a_view_without_a_frame_is_given_up_at_the_deadline_of_the_part(
         ]
         wait_for(lambda: sorted(missed()) == [("slow/left", "late"), ("slow/right", "late")])
         assert client.patch("/api/v1/sources/slow", json={"enabled": False}).status_code == 200
->>>>>>> line

@@ -183,7 +183,6 @@ def test_a_flood_of_triggers_is_said_and_survived(tmp_path: Path, served_line: S
     assert receiver.of("errors")
 
 
-<<<<<<< HEAD
 def test_a_new_password_is_taken_in_and_what_waits_is_sent(tmp_path: Path, served_line: Serve) -> None:
     passwords = tmp_path / "passwords"
     tool = shutil.which("mosquitto_passwd")
@@ -210,7 +209,8 @@ def test_a_new_password_is_taken_in_and_what_waits_is_sent(tmp_path: Path, serve
             written = client.get("/api/v1/audit", params={"action": "output.change"}).json()["items"]
             assert [one["details"]["changed"] for one in written] == [["password"]]
             assert "new" not in json.dumps(written[0]["details"])
-=======
+
+
 def test_a_trigger_that_comes_again_under_its_key_is_the_same_part(
     tmp_path: Path, served_line: Serve
 ) -> None:
@@ -328,7 +328,6 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
     ):  # fmt: skip
         subprocess.run(["openssl", *command], check=True, capture_output=True)
     return ca, certificate, key
->>>>>>> line
 
 
 def test_passwords_are_asked_for_and_never_shown(tmp_path: Path) -> None:
