@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,21 +98,25 @@ class Log(RunLog):
         """Set, variant and seed of each finished run."""
         return {(row["set"], row["variant"], row["seed"]) for row in self.rows}
 
-    def restore(self, keys: Sequence[str]) -> None:
+    def restore(self, known_by: Sequence[str] | Callable[[dict[str, Any]], Hashable]) -> None:
         """Takes in the runs of the `results.json` beside the log that it lacks.
 
         The log is not committed, and results are: so a fresh checkout loses no run and measures none again.
         Runs that were borrowed from another benchmark stay there.
 
         Args:
-            keys: of a row, by which a run is known.
+            known_by: keys of a row by which a run is known, or what gives them.
         """
         file = self.file.with_name("results.json")
         if not file.exists():
             return
-        known = {tuple(row.get(key) for key in keys) for row in self.rows}
+
+        def key(row: dict[str, Any]) -> Hashable:
+            return known_by(row) if callable(known_by) else tuple(row.get(name) for name in known_by)
+
+        known = {key(row) for row in self.rows}
         for row in json.loads(file.read_text(encoding="utf-8"))["runs"]:
-            if "from" not in row and tuple(row.get(key) for key in keys) not in known:
+            if "from" not in row and key(row) not in known:
                 super().keep(row)
 
     def keep(self, row: dict[str, Any]) -> None:

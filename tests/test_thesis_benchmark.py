@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.thesis import diagnosis
 from benchmarks.thesis.__main__ import UNFINISHED, main
+from benchmarks.thesis.runs import one_run
 from benchmarks.thesis.tables import results, tables
 from benchmarks.thesis.variants import CHANGES, SAME_TRAINING, configuration
+from patchebm.images.folders import open_image_set
 from tests.tiny import write_set
 
 
@@ -98,7 +101,7 @@ def made_up(variant: str, name: str, seed: int, steps: int, **levels: float) -> 
         "rollbacks": seed,
         "step_cpu_seconds": 0.5,
         "levels": levels,
-        "oracle": levels,
+        "oracle": {level: value - 0.1 for level, value in levels.items()},
         "device": "cpu",
     }
 
@@ -119,7 +122,7 @@ def rows() -> list[dict[str, Any]]:
     # The other level was not reached.
     given_up["chains"]["image"] = {}
     found.append(made_up("no noise on data, image level alone", "bottle", 0, 40, image=0.4))
-    return [*found, {**given_up, "diverged": "the energy diverged"}]
+    return [*found, {**given_up, "diverged": "the energy diverged 6 times, last at step 5"}]
 
 
 def test_points_are_counted_over_what_both_have(rows: list[dict[str, Any]]) -> None:
@@ -134,7 +137,38 @@ def test_points_are_counted_over_what_both_have(rows: list[dict[str, Any]]) -> N
         "seeds": [0, 1],
         "pairs": 2,
     }
-    assert found["80"]["points"] == {}
+    assert found["40"]["oracle_points"]["ours"] == pytest.approx(0.75)
+    assert found["40"]["oracle_points"]["points"] == pytest.approx(35)
+    assert found["80"]["points"] == found["80"]["oracle_points"] == {}
+
+
+def test_rows_of_trainings_that_were_given_up_hold_their_roll_backs(rows: list[dict[str, Any]]) -> None:
+    (given_up,) = (row for row in results(rows)["runs"] if "diverged" in row)
+    assert given_up["rollbacks"] == 5
+
+
+def test_a_training_that_is_given_up_before_its_first_checkpoint_counts_its_roll_backs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CHANGES, "far too fast", {"patch": {"network": {"training": {"lr": 1e6}}}})
+    image_set = open_image_set(write_set(tmp_path / "data"))
+    row = one_run(image_set, "far too fast", 0, steps=20, folder=tmp_path / "run", device="cpu")
+    assert "diverged 6 times" in row["diverged"]
+    assert row["rollbacks"] == 5
+    assert not list((tmp_path / "run").rglob("last.ckpt"))
+
+
+def test_the_diagnosis_notes_the_gap_in_the_loss_and_the_gap_in_scores(tmp_path: Path) -> None:
+    write_set(tmp_path / "data")
+    words = ["--data", f"{tmp_path / 'data'}", "--sets", "flange", "--steps", "2", "--device", "cpu"]
+    diagnosis.main([*words, "--out", f"{tmp_path}"])
+    gaps = json.loads((tmp_path / "diagnosis.json").read_text())["gaps"]
+    before, now = gaps["before the fix"], gaps["as it is"]
+    assert len(before) == len(now) == 2
+    # Today the energy in the loss is the one that scores; before, it was another function.
+    assert all(loss == pytest.approx(scored, abs=1e-6) for loss, scored in now)
+    assert all(abs(loss - scored) > 1e-4 for loss, scored in before)
+    assert "| 1 to 2 | " in (tmp_path / "diagnosis.md").read_text()
 
 
 def test_tables_keep_lengths_apart_and_name_what_gave_up(rows: list[dict[str, Any]]) -> None:
@@ -142,11 +176,14 @@ def test_tables_keep_lengths_apart_and_name_what_gave_up(rows: list[dict[str, An
     longest, shorter = found["table.md"].split("**40 steps**")
     assert "0.900" in longest
     assert "image-baseline" not in longest
-    assert "| thesis-small ensemble | 0.850 ± 0.071 |" in shorter
-    assert "| no batch norm | 0.100 | 0.200 | 0.300 | 0.300 | 0.50 |" in found["ablation.md"]
+    auroc, oracle = shorter.split("| oracle balanced accuracy |")
+    assert "| thesis-small ensemble | 0.850 ± 0.071 |" in auroc
+    assert "| thesis-small ensemble | 0.750 ± 0.071 |" in oracle
+    assert "| no batch norm | 0.100 | 0.200 | 0.300 | 0.200 | 0.50 |" in found["ablation.md"]
     assert "| SGLD, as far | – | – | – | – | 0.50 |" in found["ablation.md"]
     assert "| no noise on data, image level alone | – | 0.400 | – | – | 0.50 |" in found["ablation.md"]
-    assert "| SGLD, as far patch | 1 | 0.100 | 0.200 | -0.30 | 4.0 | 0 of 1 | 1 of 1 |" in found["chains.md"]
+    # It went back five times before it was given up, which its last checkpoint does not tell.
+    assert "| SGLD, as far patch | 1 | 0.100 | 0.200 | -0.30 | 4.0 | 1 of 1 | 1 of 1 |" in found["chains.md"]
     assert "SGLD, as far image" not in found["chains.md"]
     assert "means over bottle seed 0:" in found["ablation.md"]
 

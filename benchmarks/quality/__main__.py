@@ -2,10 +2,11 @@
 
 The image level of `thesis-small` is trained with each sampler, all else equal, and looked at after every so
 many steps: how far energies of corrupted held-out good images lie above those of the same images as they are,
-in standard deviations of the latter, and the share of pairs in the right order (AUROC). No test image decides
-anything: their AUROC stands beside it. Time is that of the processor, of training alone.
+in standard deviations of the latter, and the share of pairs in the right order (corruption AUROC). No test
+image decides anything: their AUROC stands beside it. Time is that of the processor, of training alone.
 
-Rows are in log.jsonl; a curve that is in it is not measured again. It takes about an hour of one core.
+Rows are in log.jsonl; a curve of the same length that is in it, or in the committed results.json, is not
+measured again. It takes about an hour of one core.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 REFERENCE = "SGLD-20"
 NO_NOISE = ", no noise on data"
 VARIANTS = [*SAMPLERS, *(name + NO_NOISE for name in SAMPLERS)]
-# Held-out AUROCs to which the time is measured.
+# Corruption AUROCs to which the time is measured.
 QUALITIES = (0.6, 0.7, 0.8, 0.9)
 # Corrupted versions of each held-out image.
 CORRUPTIONS = 20
@@ -106,7 +107,7 @@ def held_out(detector: EnsembleDetector, reading: Reading) -> dict[str, float]:
 
 
 def reached(points: list[dict[str, float]], quality: float) -> float | None:
-    """Returns the seconds after which the held-out AUROC reaches a quality and keeps it; None for never."""
+    """Returns the seconds after which the corruption AUROC reaches a quality and keeps it; None for never."""
     value = None
     before: dict[str, float] | None = None
     for point in points:
@@ -124,7 +125,18 @@ def reached(points: list[dict[str, float]], quality: float) -> float | None:
 def conditions(row: dict[str, Any]) -> tuple[str, str]:
     """Returns the sampler of a row, and what it shares with those that it is compared with."""
     sampler = row["variant"].removesuffix(NO_NOISE)
-    return sampler, f"{row['set']} seed {row['seed']}{row['variant'].removeprefix(sampler)}"
+    without = row["variant"].removeprefix(sampler)
+    return sampler, f"{row['set']} seed {row['seed']}, {steps_of(row)} steps{without}"
+
+
+def steps_of(row: dict[str, Any]) -> int:
+    """Returns the length of the training of a row."""
+    return int(row["points"][-1]["steps"])
+
+
+def key(row: dict[str, Any]) -> tuple[str, str, int, int]:
+    """Returns what a row is known by."""
+    return row["set"], row["variant"], row["seed"], steps_of(row)
 
 
 def results(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -161,8 +173,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 f"{last['test']:.3f}",
             ]
         )
-    steps = ", ".join(sorted({f"{row['points'][-1]['steps']:g}" for row in rows}))
-    ends = [f"held-out AUROC after {steps} steps", "separation", "image AUROC on test images"]
+    ends = ["corruption AUROC at the end", "separation", "image AUROC on test images"]
     head = ["sampler", "CPU seconds a step", *(f"to {quality:g}" for quality in QUALITIES), *ends]
     return markdown(head, lines)
 
@@ -182,10 +193,13 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse(parser, argv)
     steps, every = (4, 2) if arguments.quick else (arguments.steps, arguments.every)
     log = Log(arguments.out)
+    log.restore(key)
+    done = {key(row) for row in log.rows}
     for seed in arguments.seeds:
         for name in arguments.sets:
             for variant in arguments.samplers:
-                if (name, variant, seed) in log.done:
+                # A training ends at its last point.
+                if (name, variant, seed, steps // every * every) in done:
                     continue
                 print(f"-- {name}, {variant}, seed {seed}", file=sys.stderr)
                 points = curve(

@@ -1,4 +1,4 @@
-"""The thesis, run as written: chains that move, what each part of the recipe is worth, and the baseline.
+"""The thesis at reduced size: chains that move, what each part of the recipe is worth, and the baseline.
 
 Everything is fitted on train/good alone; the test folders are scored once, after the last step. A run that is
 in log.jsonl or in the committed results.json is not repeated, and one that was stopped goes on from its last
@@ -7,10 +7,11 @@ rows of different lengths stand in tables of their own. `--variants` without a n
 
     python -m benchmarks.thesis                                          # some days of one core
     python -m benchmarks.thesis --steps 100 --sets bottle --seeds 0      # what a busy machine does in an hour
-    until python -m benchmarks.thesis --variants thesis jempp --sets bottle screw --device cuda --minutes 9
-    do :; done                                                           # full size, in pieces, on a GPU
+    while python -m benchmarks.thesis --variants thesis jempp --sets bottle screw --device cuda --minutes 9
+    [ $? -eq 3 ]; do :; done                                             # full size, in pieces, on a GPU
 
-With `--minutes` it stops after so long, says so and exits with 3 as long as something is left to do.
+With `--minutes` it stops after so long, says so and exits with 3 as long as something is left to do. The loop
+ends when nothing is left, and at an error.
 """
 
 from __future__ import annotations

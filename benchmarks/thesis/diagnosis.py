@@ -12,19 +12,31 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from benchmarks.common import options, parse
 from patchebm.config.presets import load_preset
+from patchebm.detector import EnsembleDetector
+from patchebm.detector.fit_task import FitTask
+from patchebm.detector.level import TrainingSet
+from patchebm.detector.pixel_levels import PixelLevel
+from patchebm.device import resolve_device
+from patchebm.energy import Energy
 from patchebm.evaluation.summary import markdown
 from patchebm.files import write_text
 from patchebm.images.folders import open_image_set
 from patchebm.provenance import versions
+from patchebm.training.batch_statistics import batch_statistics, energies
+from patchebm.training.losses import contrastive_loss
+from patchebm.training.negatives import Draw, Negatives, build_negatives
+from patchebm.training.samplers import gaussian_noise
 
 HERE = Path(__file__).resolve().parent
 BEFORE, NOW = "before the fix", "as it is"
@@ -32,50 +44,82 @@ WINDOW = 20
 """Steps of which a line of the table has the means."""
 
 
-@contextmanager
-def recorded(two_modes: bool) -> Iterator[list[tuple[float, float]]]:
-    """Yields a list that a training in the block adds each step's gaps to: the loss' own, and the scores'."""
-    import torch
+@dataclass(frozen=True)
+class WatchedTraining(FitTask):
+    """What decides one fit, with a training of its own that notes two gaps at each step.
 
-    from patchebm.training import fit
-    from patchebm.training.batch_statistics import batch_statistics
+    It is the part of the training loop that the diagnosis is about: no sampler, and no checkpoints.
 
-    gaps: list[tuple[float, float]] = []
-    mended = fit.energies
+    Attributes:
+        loss: as it was before the fix, or as it is.
+        gaps: of each step, the gap in the loss and the gap in scores; filled in by the training.
+    """
 
-    def watched(energy: Any, data: Any, negatives: Any, kind: Any) -> Any:
-        if two_modes:
-            energy.eval()
-            up = energy.at(negatives[1])(negatives[0])
-            energy.train()
-            down = energy.at(data[1])(data[0])
-        else:
-            down, up = mended(energy, data, negatives, kind)
-        with torch.no_grad(), batch_statistics(energy, "data"):
-            scored = energy.at(negatives[1])(negatives[0]).mean() - energy.at(data[1])(data[0]).mean()
-        gaps.append((float(up.detach().mean() - down.detach().mean()), float(scored)))
-        return down, up
+    loss: str = NOW
+    gaps: list[tuple[float, float]] = field(default_factory=list)
 
-    fit.energies = watched
-    try:
-        yield gaps
-    finally:
-        fit.energies = mended
+    def train(
+        self,
+        energy: Energy,
+        draw: Draw,
+        config: Any,
+        *,
+        shape: tuple[int, ...],
+        sample: Callable[[], Tensor],
+        bound: float,
+    ) -> None:
+        """Train the network of an energy; see `FitTask.train`."""
+        training = config.training
+        negatives = build_negatives(config.negatives, draw, shape=shape, sample=sample, bound=bound)
+        generator = torch.Generator().manual_seed(self.seed)
+        energy.to(self.device).eval()
+        optimizer = torch.optim.Adam(
+            energy.learner.parameters(), lr=training.lr, weight_decay=training.weight_decay
+        )
+
+        def batch(source: Draw | Negatives) -> tuple[Tensor, Tensor]:
+            views, position = source(training.batch_size, generator)
+            views = views + training.data_noise * gaussian_noise(views, generator)
+            return views.to(self.device), position.to(self.device)
+
+        for _ in range(training.steps):
+            data, others = batch(draw), batch(negatives)
+            if self.loss == BEFORE:
+                energy.eval()
+                up = energy.at(others[1])(others[0])
+                energy.train()
+                down = energy.at(data[1])(data[0])
+            else:
+                down, up = energies(energy, data, others, training.negatives_statistics)
+            with torch.no_grad(), batch_statistics(energy, "data"):
+                scored = gap(energy.at(data[1])(data[0]), energy.at(others[1])(others[0]))
+            self.gaps.append((gap(down, up), scored))
+            optimizer.zero_grad()
+            contrastive_loss(down, up).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        energy.eval()
+
+
+def gap(data: Tensor, negatives: Tensor) -> float:
+    """Returns the mean energy of negatives less that of data."""
+    return float(negatives.detach().mean() - data.detach().mean())
 
 
 def gaps_of(arguments: argparse.Namespace, loss: str) -> list[tuple[float, float]]:
-    """Returns the two gaps of each step of a training."""
-    from patchebm.detector import EnsembleDetector
-
+    """Returns the two gaps of each step of a training: in the loss, and in scores."""
     training = {"steps": arguments.steps}
     network = {"negatives": {"kind": "noised", "scale": [1e-6, 1e-6]}, "sampler": None, "training": training}
     config = load_preset("thesis-small", {"seed": 0, "levels": ["patch"], "patch": {"network": network}})
-    images = open_image_set(arguments.data / arguments.sets[0]).train
-    with recorded(loss == BEFORE) as gaps:
-        EnsembleDetector(config, device=arguments.device).fit(
-            [image.path for image in images], [image.group for image in images]
-        )
-    return gaps
+    paths = [image.path for image in open_image_set(arguments.data / arguments.sets[0]).train]
+    detector = EnsembleDetector(config, device=arguments.device)
+    reading = detector.read(paths, len(paths))
+    level = reading.levels["patch"]
+    assert isinstance(level, PixelLevel)
+    training_set = TrainingSet.of(reading.kept["patch"], *detector.assign_folds(reading.images))
+    task = level.task(training_set, 0, loss, None, resolve_device(arguments.device))
+    watched = WatchedTraining(**vars(task), loss=loss)
+    level.fit_energy(training_set, watched)
+    return watched.gaps
 
 
 def table(gaps: dict[str, list[tuple[float, float]]]) -> str:

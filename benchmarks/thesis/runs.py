@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,8 @@ def one_run(
 
     Returns:
         Image AUROC and oracle balanced accuracy of each level, how it tells held-out good images from damaged
-        ones, chains of each level (means over the last
-        quarter of the curves), roll-backs of the guard, and seconds of a step; of a training that the guard
-        gave up, what it said instead of figures on images.
+        ones, chains of each level (means over the last quarter of the curves), roll-backs of the guard, and
+        seconds of a step; of a training that the guard gave up, what it said instead of figures on images.
     """
     from patchebm.detector import EnsembleDetector
 
@@ -66,15 +66,17 @@ def one_run(
     paths = [image.path for image in image_set.train]
     reading = detector.read(paths, len(paths))
     before = sum(done for done, _ in states(folder))
+    rolled_back = 0
     began, began_cpu = time.perf_counter(), time.process_time()
     try:
         detector.fit_reading(reading, [image.group for image in image_set.train], folder)
     except DivergedError as error:
-        row["diverged"] = str(error)
+        row["diverged"], rolled_back = str(error), error.rollbacks
     wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     row["chains"] = {name: chains(folder / name) for name in config.levels}
     after = states(folder)
-    row["rollbacks"] = sum(count for _, count in after)
+    # Of a training that was given up the checkpoint, if there is one, is older than its last roll-backs.
+    row["rollbacks"] = max(rolled_back, sum(count for _, count in after))
     if (done := sum(steps for steps, _ in after) - before) > 0:
         row["step_seconds"] = round(wall / done, 4)
         row["step_cpu_seconds"] = round(cpu / done, 4)
@@ -85,6 +87,16 @@ def one_run(
         row["oracle"] = {name: level["oracle_balanced_accuracy"] for name, level in levels.items()}
         row["held_out"] = held_out(detector, image_set.train)
     return row
+
+
+def with_rollbacks(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row of a training that was given up with the roll-backs that its own sentence tells of.
+
+    Rows from before this was counted have those of the last checkpoint alone, which may be none.
+    """
+    told = re.search(r"diverged (\d+) times", row.get("diverged", ""))
+    # After the last of these times it did not go back.
+    return {**row, "rollbacks": max(row["rollbacks"], int(told[1]) - 1)} if told else row
 
 
 def states(folder: Path) -> list[tuple[int, int]]:

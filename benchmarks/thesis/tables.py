@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.thesis.runs import with_rollbacks
 from benchmarks.thesis.variants import ABLATIONS, CHANGES, COMPARED, FULL_SIZE, SUPERSEDED
 from patchebm.evaluation.summary import Columns, markdown, summarise, table
 
@@ -56,6 +57,7 @@ def sets_of(rows: Iterable[Row]) -> list[str]:
 
 def results(rows: list[Row]) -> dict[str, Any]:
     """Returns the results of each length, and all rows."""
+    rows = [with_rollbacks(row) for row in rows]
     found = {}
     for steps in lengths(rows):
         own = at_length(rows, steps)
@@ -63,15 +65,20 @@ def results(rows: list[Row]) -> dict[str, Any]:
         figures = {figure: columns(own, figure) for figure in ("levels", "oracle")}
         found[str(steps)] = {
             figure: summarise(given, names, partial=True) for figure, given in figures.items()
-        } | {"points": points(own)}
+        } | {"points": points(own), "oracle_points": points(own, "oracle")}
     cards = sorted({row["device"] for row in rows if row["variant"] in FULL_SIZE})
     full = f"run on {', '.join(cards)}" if cards else "not run: no accelerator could be had"
     return {"lengths": found, "full_size": full, "runs": rows}
 
 
-def points(rows: list[Row]) -> dict[str, Any]:
-    """Returns the ensemble less the baseline in points of AUROC, a mean over the sets and seeds of both."""
-    levels = columns(rows, "levels")
+def points(rows: list[Row], figure: str = "levels") -> dict[str, Any]:
+    """Returns the ensemble less the baseline in points of a figure, a mean over the sets and seeds of both.
+
+    Args:
+        rows: of one length.
+        figure: `levels` for image AUROC, `oracle` for the balanced accuracy that the thesis calls so.
+    """
+    levels = columns(rows, figure)
     ours, baseline = levels.get(OURS, {}), levels.get(BASELINE, {})
     pairs = {
         (name, seed): (ours[name][seed], baseline[name][seed])
@@ -94,15 +101,18 @@ def points(rows: list[Row]) -> dict[str, Any]:
 
 def tables(rows: list[Row]) -> dict[str, str]:
     """Returns Markdown: the recipe and what it is compared with, and what each part is worth."""
+    rows = [with_rollbacks(row) for row in rows]
     compared, parts, said, chosen = [], [], [], []
     for steps in lengths(rows):
         own = at_length(rows, steps)
         title = f"**{steps if isinstance(steps, str) else f'{steps} steps'}**\n\n"
         shown = [row for row in own if row["variant"] in (*COMPARED, *FULL_SIZE, *SUPERSEDED, "controls")]
         names = sets_of(shown)
-        compared.append(
-            title + table(ordered(summarise(columns(shown, "levels"), names, partial=True)), names)
+        both = (
+            table(ordered(summarise(columns(shown, figure), names, partial=True)), names, head)
+            for figure, head in (("levels", "image AUROC"), ("oracle", "oracle balanced accuracy"))
         )
+        compared.append(title + "\n".join(both))
         said.append(title + motion(own))
         trained = [row for row in own if row["variant"] not in LENGTHLESS]
         if any("held_out" in row for row in trained):

@@ -30,7 +30,16 @@ class TrainingError(PatchebmError):
 
 
 class DivergedError(TrainingError):
-    """An energy diverged for good."""
+    """An energy diverged for good.
+
+    Args:
+        message: says what to do about it.
+        rollbacks: how often the training went back to an earlier state before it was given up.
+    """
+
+    def __init__(self, message: str, *, rollbacks: int = 0) -> None:
+        super().__init__(message)
+        self.rollbacks = rollbacks
 
 
 class ExportError(PatchebmError):

@@ -35,8 +35,9 @@ def test_a_bad_step_goes_back_and_halves_the_learning_rate_until_the_guard_gives
     assert guard.check(2, 1.0, -1e9)
     assert network.weight.item() == 1
     assert guard.learning_rate_factor == 0.25
-    with pytest.raises(DivergedError, match="diverged 3 times"):
+    with pytest.raises(DivergedError, match="diverged 3 times") as caught:
         guard.check(3, float("inf"), 0.0)
+    assert caught.value.rollbacks == 2
 
 
 def test_only_a_state_with_good_steps_before_it_becomes_the_good_one() -> None:

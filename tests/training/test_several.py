@@ -189,8 +189,9 @@ def test_a_run_goes_on_bit_for_bit_with_the_generators_and_chains_of_both(tmp_pa
 def test_what_a_process_raises_is_its_own_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(
         DivergedError, match=r"the energy diverged 6 times, last at step 5 .*lower training\.lr"
-    ):
+    ) as caught:
         fit(2, draw=Ordered(broken=0))
+    assert caught.value.rollbacks == 5
     said = capfd.readouterr().err
     assert said.count("went back to the last good state") == 5
     assert "distributed" not in said

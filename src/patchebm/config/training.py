@@ -171,8 +171,9 @@ class TrainingConfig:
         negatives_statistics: what batch norm normalises data and negatives by in the loss: `data`, both by
             the running statistics of the data, as chains and scores are; `own`, each by those of their batch,
             of which only the data's are mixed into the running ones; or `shared`, the same with both mixed
-            into them, as in the published code of JEM++ and of the thesis. Chains always move by the running
-            ones.
+            into them, as the loss of the published code of JEM++ does. Chains always move by the running ones
+            and leave no trace in them; in that code they move by those of their batch, and every pass of a
+            chain is mixed in, too, which no value of this setting does.
         gradient_clip: largest norm of the parameters' gradient; 0 for no clipping.
         averaging: decay of the weights' exponential moving average, which is what scores; 0 for none.
         checkpoint_every: steps between checkpoints, at most; resuming starts at the last one.

@@ -80,7 +80,8 @@ class DivergenceGuard:
         if self.rollbacks > self._max_rollbacks:
             raise DivergedError(
                 f"the energy diverged {self.rollbacks} times, last at step {step} (loss {loss:.3g}, "
-                f"energy gap {gap:.3g}); lower training.lr or raise training.energy_penalty"
+                f"energy gap {gap:.3g}); lower training.lr or raise training.energy_penalty",
+                rollbacks=self._max_rollbacks,
             )
         for name, part in self._parts.items():
             part.load_state_dict(copy.deepcopy(self._good_state[name]))

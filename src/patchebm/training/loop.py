@@ -79,7 +79,7 @@ def train(fit: NetworkFit, fabric: Fabric) -> None:
     generator = torch.Generator().manual_seed(ranks.seed(fit.seed))
     learner = energy.learner
     optimizer: Any = fabric.setup_optimizers(
-        # Adam with an L2 penalty, as in JEM++ and the thesis.
+        # Adam with an L2 penalty, as in the thesis. JEM++ has SGD with momentum, a warm-up and a decay.
         torch.optim.Adam(learner.parameters(), lr=training.lr, weight_decay=training.weight_decay)
     )
     parts: dict[str, Stateful] = {"learner": learner, "optimizer": optimizer}

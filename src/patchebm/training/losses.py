@@ -10,7 +10,7 @@ def contrastive_loss(data: Tensor, negatives: Tensor, alpha: float = 0.0) -> Ten
     """Returns `mean E(data) - mean E(negatives) + alpha * (mean E(data)^2 + mean E(negatives)^2)`, a scalar.
 
     Its gradient is that of the negative log-likelihood if the negatives are samples of the model (Hinton
-    2002; Grathwohl et al. 2020, eq. 1). alpha = 0 is the thesis; a small alpha keeps the free offset of
+    2002; Grathwohl et al. 2020, eq. 2). alpha = 0 is the thesis; a small alpha keeps the free offset of
     the energy from drifting (Du and Mordatch 2019, arXiv 1903.08689, section 3).
 
     Args:

@@ -1,7 +1,10 @@
 """Negatives: what the energy is pushed up on, and the init of chains if a sampler moves them.
 
-Negatives decide what an energy learns (DESIGN, section 3): samples of the informative Gaussian teach it
-what a photograph is, corrupted normal images what a defect could be.
+Negatives decide what an energy learns. Where they are samples of the model, the contrastive loss has the
+gradient of the negative log-likelihood (Grathwohl et al. 2020, arXiv 1912.03263, eq. 2); a sampler moves
+chains towards such samples. Negatives that stay where they were drawn teach by noise contrast (Gutmann and
+Hyvarinen 2012): samples of the informative Gaussian what a photograph is, corrupted normal images what a
+defect could be.
 """
 
 from __future__ import annotations

@@ -84,11 +84,11 @@ class Trace:
 
 @dataclass(frozen=True)
 class SGLD:
-    """Stochastic gradient Langevin dynamics as JEM uses it (Grathwohl et al. 2020, arXiv 1912.03263, eq. 2).
+    """Stochastic gradient Langevin dynamics as in JEM (Grathwohl et al. 2020, arXiv 1912.03263, eq. 3).
 
     `x <- clamp(x - lr * dE/dx + noise * eps, -bound, bound)`, eps ~ N(0, I), with step and noise chosen
-    independently of each other, as JEM does (lr 1, noise 0.01, 20 steps). Pixels are bound by 1, features
-    by nothing (infinity).
+    independently of each other, as JEM does (lr 1, noise 0.01, 20 steps). Pixels are bound by 1, where JEM
+    does not clamp its chains; features are bound by nothing (infinity).
     """
 
     steps: int = 20

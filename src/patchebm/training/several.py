@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -21,7 +22,7 @@ from torch import distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from patchebm import errors
-from patchebm.errors import ConfigError, PatchebmError, TrainingError
+from patchebm.errors import ConfigError, DivergedError, PatchebmError, TrainingError
 from patchebm.training.loop import NetworkFit, train
 
 # Gradients go from device to device, and what is logged and kept of chains by way of the CPU.
@@ -92,7 +93,9 @@ def _train_one(fabric: Fabric, *, folder: Path) -> None:
         if fabric.is_global_zero:
             _save(fit.energy.learner.state_dict(), folder / _LEARNER)
     except PatchebmError as error:
-        facts = {"kind": type(error).__name__, "sentence": str(error)}
+        facts: dict[str, Any] = {"kind": type(error).__name__, "sentence": str(error)}
+        if isinstance(error, DivergedError):
+            facts["given"] = {"rollbacks": error.rollbacks}
         (folder / _ERROR).write_text(json.dumps(facts), encoding="utf-8")
         raise
     except KeyboardInterrupt as error:
@@ -123,7 +126,7 @@ def _reason(
     if (folder / _ERROR).exists():
         facts = json.loads((folder / _ERROR).read_text(encoding="utf-8"))
         kind: type[PatchebmError] = getattr(errors, facts["kind"], PatchebmError)
-        return kind(facts["sentence"])
+        return kind(facts["sentence"], **facts.get("given", {}))
     *_, last = error.msg.strip().splitlines()
     return TrainingError(
         f"a process of the training on {devices} devices failed, for instance for want of memory ({last}); "
