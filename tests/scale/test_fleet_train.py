@@ -70,12 +70,31 @@ def test_what_is_done_stays_and_changed_products_are_made_again(
     assert "was made with other options" in sentence
 
 
+def test_what_is_not_installed_is_said_before_the_first_product(
+    plant: Path,
+    tiny_yaml: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    out = tmp_path / "out"
+    command = ["fleet", "train", str(plant), "--out", str(out), "--config", str(tiny_yaml)]
+    assert "this machine lacks onnx; install it with: pip install 'patchebm[scale,export]'" in failure(
+        capsys, *command, "--products", "good alone"
+    )
+    assert not out.exists()
+
+
 def test_wrong_options_are_said_once(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["fleet", "train", str(plant), "--out", str(tmp_path / "out")]
     assert "unknown option '--pressets'" in failure(capsys, *command, "--pressets", "a")
     assert "would delete models of the fleet" in failure(capsys, *command, "--overwrite")
     assert "--num-gpus is for --engine ray" in failure(capsys, *command, "--num-gpus", "1")
     assert "features.smallest_defect is 'x'" in failure(capsys, *command, "--smallest-defect", "x")
+    assert "a model of pixels cannot be; start from a preset of features" in failure(
+        capsys, *command, "--preset", "pixel-cpu"
+    )
     empty = ["fleet", "train", str(tmp_path), "--out", str(tmp_path / "out")]
     assert "holds no image sets" in failure(capsys, *empty)
     assert "is not empty and holds no fleet" in failure(capsys, *command[:-1], str(plant))

@@ -82,14 +82,19 @@ def train_parser() -> ConfigParser:
     return parser
 
 
-def check_options(argv: Sequence[str]) -> None:
-    """Raises ConfigError if `patchebm train` would refuse arguments before it looks at images."""
+def check_options(argv: Sequence[str]) -> RunConfig:
+    """Returns the configuration that arguments of `patchebm train` name.
+
+    Raises:
+        ConfigError: it would refuse them before it looks at images.
+    """
     values, changes = train_parser().parse_config(argv)
     config = check_config(_given_config(values, changes))
     check_devices(values.devices, config)
     _check_workers(values.workers, config)
     _drop(values.drop_outliers)
     given_decoding(values)
+    return config
 
 
 def run(argv: Sequence[str]) -> None:

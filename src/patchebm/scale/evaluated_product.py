@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +35,9 @@ class EvaluatedProduct(Product):
         "seconds": float,
         "error": str,
     }
+
+    needs: ClassVar[Sequence[str]] = ("scipy", "sklearn", "matplotlib")
+    extras: ClassVar[str] = "scale,train"
 
     model: Path
 

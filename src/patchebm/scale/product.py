@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from patchebm.errors import DataError
+from patchebm.errors import ConfigError, DataError
 from patchebm.files import write_text
 from patchebm.processes import end_with_parent
 
@@ -47,6 +48,12 @@ class Product(ABC):
 
     columns: ClassVar[Columns]
     """What is said of each product, in a table of the fleet."""
+
+    needs: ClassVar[Sequence[str]]
+    """Modules that the work imports, beside those of the base install."""
+
+    extras: ClassVar[str]
+    """The extras that bring them."""
 
     name: str
     data: Path
@@ -87,6 +94,18 @@ class Product(ABC):
         """Returns the line of a product that is finished and made of what is there now, or None."""
         result = json_object(self.folder / "result.json")
         return result if result and json_object(self.folder / "files.json") == self.made_of() else None
+
+
+def require_installed(where: str, kind: type[Product]) -> None:
+    """Raises ConfigError if a machine, which messages call `where`, lacks what the work on products needs.
+
+    Else each product would find out for itself, after its training.
+    """
+    for module in kind.needs:
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(
+                f"{where} lacks {module}; install it with: pip install 'patchebm[{kind.extras}]'"
+            )
 
 
 def do(product: Product) -> dict[str, Any]:

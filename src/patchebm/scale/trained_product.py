@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +38,11 @@ class TrainedProduct(Product):
         "seconds": float,
         "error": str,
     }
+
+    needs: ClassVar[Sequence[str]] = (
+        "torch", "lightning", "safetensors", "scipy", "sklearn", "matplotlib", "onnx",
+    )  # fmt: skip
+    extras: ClassVar[str] = "scale,export"
 
     @property
     def run(self) -> Path:
