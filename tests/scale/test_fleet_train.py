@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,22 @@ def test_one_line_for_each_product(fleet: Path, plant: Path) -> None:
     typed = pq.read_table(fleet / "fleet.parquet").to_pylist()
     assert [row["images"] for row in typed] == [9, 8, None]
     assert typed[0]["threshold"] == card["threshold"]["value"]
+
+
+def test_warnings_are_told_in_full(fleet: Path, plant: Path, tiny_yaml: Path, tmp_path: Path) -> None:
+    data, found = plant / "good alone", tmp_path / "check.json"
+    assert main(["check", str(data), "--config", str(tiny_yaml), "--json", str(found)]) == 0
+    findings = [one for one in json.loads(found.read_text())["findings"] if one["weight"] == "warning"]
+    expected = ["; ".join(filter(None, (one["sentence"], one["fix"]))) for one in findings]
+    assert "copies" in [one["kind"] for one in findings]
+    row = {row["product"]: row for row in pq.read_table(fleet / "fleet.parquet").to_pylist()}["good alone"]
+    assert set(expected) <= set(row["warning_texts"])
+    assert row["warnings"] == len(row["warning_texts"])
+    assert table(fleet)["good alone"]["warning_texts"] == " | ".join(row["warning_texts"])
+    page, log = (fleet / "fleet.html").read_text(), (fleet / "good alone" / "log.txt").read_text()
+    for sentence in row["warning_texts"]:
+        assert f"<li>{sentence}</li>" in unescape(page)
+        assert sentence in log
 
 
 def test_what_is_done_stays_and_changed_products_are_made_again(
@@ -103,7 +121,7 @@ def test_wrong_options_are_said_once(plant: Path, tmp_path: Path, capsys: pytest
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.timeout(900)
-def test_killed_and_started_again(plant: Path, tiny_yaml: Path, tmp_path: Path) -> None:
+def test_killed_and_started_again(fleet: Path, plant: Path, tiny_yaml: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [
         sys.executable, "-m", "patchebm.cli.main", "fleet", "train", str(plant), "--out", str(out),
@@ -124,6 +142,9 @@ def test_killed_and_started_again(plant: Path, tiny_yaml: Path, tmp_path: Path) 
     assert not list(out.glob("*/result.json"))
     subprocess.run(command, check=True, capture_output=True)
     assert list(table(out)) == ["flange <b>", "good alone"]
+    # Nor is forgotten what was said before.
+    told = [{name: row["warning_texts"] for name, row in table(folder).items()} for folder in (out, fleet)]
+    assert told[0] == {name: told[1][name] for name in told[0]}
     assert not any(row["error"] for row in table(out).values())
 
 

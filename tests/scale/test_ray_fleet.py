@@ -87,7 +87,7 @@ def test_a_worker_of_another_version_makes_nothing(
 
 
 def test_a_worker_that_lacks_a_package_makes_nothing(plant: Path, cluster: Cluster, tmp_path: Path) -> None:
-    product = LackingProduct("a", plant / "good alone", tmp_path / "out", (), (), 1, main)
+    product = LackingProduct("a", plant / "good alone", tmp_path / "out", (), (), 1, main, lambda argv: [])
     with pytest.raises(PatchebmError, match=r"^worker \S+ lacks a_module_that_nobody_has; install it with: "):
         list(ray_fleet.RayFleet(1, cluster.address, 1, 0).do([product]))
     assert not (tmp_path / "out").exists()

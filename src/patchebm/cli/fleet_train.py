@@ -1,7 +1,8 @@
 """`patchebm fleet train ROOT|FLEET.yaml --out DEST`: a model for each product, hundreds of them.
 
 ROOT is a folder of product folders, each an image set as `patchebm train` takes it. FLEET.yaml names products
-with a folder each, and options of their own. For each product a model is trained, exported, and evaluated
+with a folder each, and options of their own. For each product the images are checked as `patchebm check` does,
+and a model is trained, exported, and evaluated
 where truth is known; DEST/fleet.html, fleet.csv and fleet.parquet say how it went. A product that fails is a
 line with `error`. Interrupted, the same command goes on; products whose files or options changed are made
 again. All options of `patchebm train` can be added; they hold for all products that do not say otherwise.
@@ -40,6 +41,7 @@ def run(argv: Sequence[str]) -> None:
     (check_options if listed else _check_options)([values.root, "--out", values.out, *options])
     entries = _of_file(values, options) if listed else _of_folder(values)
 
+    from patchebm.cli.fleet_check import warnings_before_training
     from patchebm.cli.main import main
     from patchebm.scale.fleet import claim
     from patchebm.scale.product import require_installed
@@ -56,7 +58,8 @@ def run(argv: Sequence[str]) -> None:
         good = tuple(values.good) if entry.good is None else entry.good
         own = (*options, *entry.options)
         data = entry.folder.resolve()
-        products.append(TrainedProduct(entry.name, data, out / entry.name, own, good, threads, main))
+        given = (entry.name, data, out / entry.name, own, good, threads, main)
+        products.append(TrainedProduct(*given, warnings_before_training))
     claim(Store(str(out)), "train", options)
     names = [entry.name for entry in entries]
     do_products(values, "Models of the fleet", TrainedProduct.columns, names, products, {}, workers)

@@ -89,7 +89,7 @@ def check_options(argv: Sequence[str]) -> RunConfig:
         ConfigError: it would refuse them before it looks at images.
     """
     values, changes = train_parser().parse_config(argv)
-    config = check_config(_given_config(values, changes))
+    config = check_config(given_config(values, changes))
     check_devices(values.devices, config)
     _check_workers(values.workers, config)
     _drop(values.drop_outliers)
@@ -100,7 +100,7 @@ def check_options(argv: Sequence[str]) -> RunConfig:
 def run(argv: Sequence[str]) -> None:
     """Train as the arguments say."""
     values, changes = train_parser().parse_config(argv)
-    config = _given_config(values, changes)
+    config = given_config(values, changes)
     check_devices(values.devices, config)
     _check_workers(values.workers, config)
     decoding = given_decoding(values)
@@ -230,7 +230,7 @@ def _check_workers(workers: int, config: RunConfig) -> None:
         )
 
 
-def _given_config(values: Namespace, changes: ConfigChanges) -> RunConfig:
+def given_config(values: Namespace, changes: ConfigChanges) -> RunConfig:
     """Returns the configuration that the arguments name."""
     if values.smallest_defect is not None:
         changes.options["features.smallest_defect"] = values.smallest_defect

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from patchebm.run_folder import RunFolder
 from patchebm.scale.measured import MEASURED, has_tests, measured
-from patchebm.scale.product import Columns, Product, files_in, json_object
+from patchebm.scale.product import WARNINGS, Columns, Product, files_in, json_object
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class EvaluatedProduct(Product):
         "false_alarm_rate": float,
         "threshold": float,
         **MEASURED,
-        "warnings": int,
+        **WARNINGS,
         "seconds": float,
         "error": str,
     }
