@@ -19,7 +19,7 @@ from patchebm.cli.main import main
 from patchebm.loading import load
 from patchebm.runtime.bundle import read_bundle
 from tests.failing import failure
-from tests.scale.processes import started, wait_until_gone, workers_of
+from tests.scale.processes import started, wait_for, wait_until_gone, workers_of
 from tests.tiny import write_good
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra `scale` is not installed")
@@ -146,6 +146,31 @@ def test_killed_and_started_again(fleet: Path, plant: Path, tiny_yaml: Path, tmp
     told = [{name: row["warning_texts"] for name, row in table(folder).items()} for folder in (out, fleet)]
     assert told[0] == {name: told[1][name] for name in told[0]}
     assert not any(row["error"] for row in table(out).values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.timeout(900)
+def test_a_product_whose_process_is_killed_concerns_no_other(
+    plant: Path, tiny_yaml: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "patchebm.cli.main", "fleet", "train", str(plant), "--out", str(out),
+        "--products", "flange <b>", "good alone", "--config", str(tiny_yaml), "--workers", "1",
+    ]  # fmt: skip
+    with started(command) as process:
+        wait_for(lambda: (out / "flange <b>" / "run" / "run.json").exists(), process)
+        (child,) = workers_of(process.pid)
+        os.kill(child, signal.SIGKILL)
+        _, said = process.communicate(timeout=400)
+    assert process.returncode == 2
+    error = f"its process ended with status -9; see {out}/flange <b>/log.txt"
+    assert said.splitlines()[-1].endswith(f"1 of 2 products failed, such as flange <b>: {error}")
+    assert {name: row["error"] for name, row in table(out).items()} == {"flange <b>": error, "good alone": ""}
+    made = (out / "good alone" / "part.patchebm").stat().st_mtime_ns
+    subprocess.run(command, check=True, capture_output=True)
+    assert not any(row["error"] for row in table(out).values())
+    assert (out / "good alone" / "part.patchebm").stat().st_mtime_ns == made
 
 
 @pytest.mark.slow
