@@ -1,4 +1,4 @@
-"""What `patchebm score` costs beside the bare runtime: workers, Ray, memory of the driver; and what models cost.
+"""What `patchebm score` costs beside the bare runtime: workers, Ray, memory of the driver, and models.
 
 Each round measures, one after the other on the same images: the bare runtime in one process (reading a file
 and scoring it), one worker, two workers, and two workers of Ray, on few and on many rows. What a row costs is
@@ -9,7 +9,7 @@ The memory of the driver is measured in processes of their own, with manifests t
 and again and a model that says at once what it knows, so that a million rows take minutes: without workers,
 with two processes, and with Ray.
 
-`fleet train` is measured with two products, of fewer and of more of the same images, in the default preset and
+`fleet train` is measured with two products, of fewer and of more of the same images, in the default preset,
 on one thread. The slope between the two is what an image costs, and what remains is what any model costs.
 
 `--whole N` scores N rows from beginning to end, with two processes and with Ray, beside what is computed from
@@ -19,8 +19,8 @@ All of it, which takes an hour or two on a quiet machine, most of it the memory 
 
     python -m benchmarks.scale --model part.patchebm --images FOLDER
 
-Then, on the same machine, the rows that are scored from beginning to end; at 25 ms an image 100,000 of them take
-about 20 minutes with each engine. What is measured already is not measured again:
+Then, on the same machine, the rows that are scored from beginning to end; at 25 ms an image 100,000 of them
+take about 20 minutes with each engine. What is measured already is not measured again:
 
     python -m benchmarks.scale --model part.patchebm --images FOLDER --whole 100000
 
@@ -284,11 +284,11 @@ def table(found: dict[str, Any]) -> str:
 def _whole_lines(whole: dict[str, Any] | None, cores: int) -> list[list[str]]:
     if whole is None:
         return []
-    seconds, load = whole["seconds"], whole["load"]
+    load, (local, ray) = whole["load"], whole["seconds"].values()
     told = (
         f"not to be told: load {load[0]} to {load[1]} on {cores} cores"
         if load[1] > 2 * cores
-        else f"{whole['ray_overhead']:+.1%} (processes {seconds['local-2']:.0f} s, Ray {seconds['ray-2']:.0f} s)"
+        else f"{whole['ray_overhead']:+.1%} (processes {local:.0f} s, Ray {ray:.0f} s)"
     )
     return [[f"Time of Ray against processes, {whole['rows']:,} images (measured)", told]]
 
@@ -312,8 +312,8 @@ def _fleet_lines(fleet: dict[str, Any] | None) -> list[list[str]]:
         ["CPU time of a model by `fleet train`", measured],
         [
             f"1,000 models of {fleet['images_of_a_model']} images (computed)",
-            f"{fleet['core_hours_for_1000_models']} core-hours, {fleet['core_hours_of_it_for_images']} of them "
-            "depend on the number of images",
+            f"{fleet['core_hours_for_1000_models']} core-hours, {fleet['core_hours_of_it_for_images']} of "
+            "them depend on the number of images",
         ],
     ]
 
@@ -330,7 +330,10 @@ def main() -> None:
         help="images of the two products that models are made of (default: 30 75)",
     )  # fmt: skip
     parser.add_argument(
-        "--whole", type=int, metavar="N", help="score N rows from beginning to end, with processes and with Ray"
+        "--whole",
+        type=int,
+        metavar="N",
+        help="score N rows from beginning to end, with processes and with Ray",
     )
     parser.add_argument(
         "--quick", action="store_true", help="few rows and small models, to try the program; needs --out"

@@ -13,8 +13,8 @@ from tests.tiny import write_good, write_set
 
 @pytest.fixture(scope="session")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A product with tests, one with good images alone, a copy among them, and one with too few; names as people
-    have them."""
+    """A product with tests, one with good images alone and a copy among them, and one with too few; names as
+    people have them."""
     folder = tmp_path_factory.mktemp("plant")
     write_set(folder / "made").rename(folder / "flange <b>")
     good = write_good(folder / "good alone" / "good", 8)

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="the extra `scale` is not installed")
 
-from benchmarks.scale.__main__ import figures, table  # noqa: E402
+from benchmarks.scale.__main__ import figures, table
 
 
 def run(kind: str, variant: str, rows: int, seconds: float, **more: Any) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """`patchebm fleet train ROOT|FLEET.yaml --out DEST`: a model for each product, hundreds of them.
 
 ROOT is a folder of product folders, each an image set as `patchebm train` takes it. FLEET.yaml names products
-with a folder each, and options of their own. For each product the images are checked as `patchebm check` does,
-and a model is trained, exported, and evaluated
-where truth is known; DEST/fleet.html, fleet.csv and fleet.parquet say how it went. A product that fails is a
-line with `error`. Interrupted, the same command goes on; products whose files or options changed are made
-again. All options of `patchebm train` can be added; they hold for all products that do not say otherwise.
+with a folder each, and options of their own. For each product the images are checked as by `patchebm check`,
+and a model is trained, exported, and evaluated where truth is known; DEST/fleet.html, fleet.csv and
+fleet.parquet say how it went. A product that fails is a line with `error`. Interrupted, the same command goes
+on; products whose files or options changed are made again. All options of `patchebm train` can be added; they
+hold for all products that do not say otherwise.
 """
 
 from __future__ import annotations

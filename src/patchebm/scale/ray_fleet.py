@@ -37,8 +37,8 @@ class RayFleet:
         what dies again and again is an error of its product alone.
 
         Raises:
-            PatchebmError: a worker has another version of patchebm, or lacks what the work needs; what is done
-                stays.
+            PatchebmError: a worker has another version of patchebm, or lacks what the work needs; what is
+                done stays.
         """
         with ray_session(self.address, self.workers):
             task = ray.remote(_do).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=3)
