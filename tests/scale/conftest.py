@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from tests.tiny import write_good, write_set
 
 @pytest.fixture(scope="session")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A product with tests, one with good images alone, and one with too few; names as people have them."""
+    """A product with tests, one with good images alone and a copy among them, and one with too few; names as
+    people have them."""
     folder = tmp_path_factory.mktemp("plant")
     write_set(folder / "made").rename(folder / "flange <b>")
-    write_good(folder / "good alone" / "good", 8)
+    good = write_good(folder / "good alone" / "good", 8)
+    shutil.copy(good / "003.png", good / "copy.png")
     write_good(folder / "too few" / "good", 1)
     (folder / "made").rmdir()
     return folder

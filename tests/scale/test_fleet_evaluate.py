@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,20 @@ def test_changed_products_and_models_are_measured_again(fleet: Path, plant: Path
     assert [line["good_tested"] for line in lines(out).values()] == [3, 4]
     (models / "a.patchebm").touch()
     assert again() == ["a"]
+
+
+def test_what_is_not_installed_is_said_before_the_first_product(
+    fleet: Path,
+    plant: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    command = ["fleet", "evaluate", str(plant), "--models", str(fleet), "--out", str(tmp_path / "out")]
+    sentence = failure(capsys, *command)
+    assert "this machine lacks sklearn; install it with: pip install 'patchebm[scale,train]'" in sentence
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_is_one_sentence(

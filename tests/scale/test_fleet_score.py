@@ -20,6 +20,10 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from patchebm.cli.main import main  # noqa: E402
 from patchebm.loading import load  # noqa: E402
+from patchebm.scale.fleet_models import FleetModels  # noqa: E402
+from patchebm.scale.fleet_score import FleetBegun, begin_fleet, score_fleet  # noqa: E402
+from patchebm.scale.fleet_source import open_fleet_source  # noqa: E402
+from patchebm.scale.local import LocalEngine  # noqa: E402
 from tests.failing import failure  # noqa: E402
 from tests.scale.processes import started, wait_until_gone, workers_of  # noqa: E402
 
@@ -194,6 +198,34 @@ def test_a_product_that_fails_concerns_no_other(
     errors = {name: line["error"] for name, line in lines(out).items() if line["error"]}
     assert errors == {"flang": f"{out}/flang holds scores of another list of images; choose another --out"}
     assert len(rows_of(out, "board")) == 5
+
+
+def test_workers_that_cannot_read_a_model_or_find_another_leave_its_product_alone(
+    archive: Path, models: Path, bundle_file: Path, openvino_file: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(models, tmp_path / "models"))
+    shutil.copy(bundle_file, own / "flang.patchebm")
+
+    def begun() -> FleetBegun:
+        return begin_fleet(open_fleet_source(str(archive)), FleetModels(str(own)), str(tmp_path / "out"))
+
+    first = begun()
+    # The run has begun, and workers have not opened the models yet.
+    (own / "board.patchebm").write_bytes(b"no bundle")
+    shutil.copy(openvino_file, own / "flange <b>" / "part.patchebm")
+    errors = {line["product"]: line["error"] for line in score_fleet(first, LocalEngine(2))}
+    assert errors["flang"] is None
+    assert f"{own}/board.patchebm" in errors["board"]
+    assert errors["flange <b>"] == (
+        f"{own}/flange <b>/part.patchebm is another file than when scoring began; choose another --out"
+    )
+    assert not rows_of(tmp_path / "out", "flange <b>")
+    assert len(rows_of(tmp_path / "out", "flang")) == 3
+    shutil.copy(models / "board.patchebm", own)
+    shutil.copy(models / "flange <b>" / "part.patchebm", own / "flange <b>")
+    again = score_fleet(begun(), LocalEngine(2))
+    assert [line["error"] for line in again] == [None, None, None]
+    assert len(rows_of(tmp_path / "out", "flange <b>")) == FLANGES
 
 
 @pytest.mark.parametrize(

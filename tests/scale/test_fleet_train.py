@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from patchebm.cli.main import main
 from patchebm.loading import load
 from patchebm.runtime.bundle import read_bundle
 from tests.failing import failure
-from tests.scale.processes import started, wait_until_gone, workers_of
+from tests.scale.processes import started, wait_for, wait_until_gone, workers_of
 from tests.tiny import write_good
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the extra `scale` is not installed")
@@ -50,6 +52,22 @@ def test_one_line_for_each_product(fleet: Path, plant: Path) -> None:
     assert typed[0]["threshold"] == card["threshold"]["value"]
 
 
+def test_warnings_are_told_in_full(fleet: Path, plant: Path, tiny_yaml: Path, tmp_path: Path) -> None:
+    data, found = plant / "good alone", tmp_path / "check.json"
+    assert main(["check", str(data), "--config", str(tiny_yaml), "--json", str(found)]) == 0
+    findings = [one for one in json.loads(found.read_text())["findings"] if one["weight"] == "warning"]
+    expected = ["; ".join(filter(None, (one["sentence"], one["fix"]))) for one in findings]
+    assert "copies" in [one["kind"] for one in findings]
+    row = {row["product"]: row for row in pq.read_table(fleet / "fleet.parquet").to_pylist()}["good alone"]
+    assert set(expected) <= set(row["warning_texts"])
+    assert row["warnings"] == len(row["warning_texts"])
+    assert table(fleet)["good alone"]["warning_texts"] == " | ".join(row["warning_texts"])
+    page, log = (fleet / "fleet.html").read_text(), (fleet / "good alone" / "log.txt").read_text()
+    for sentence in row["warning_texts"]:
+        assert f"<li>{sentence}</li>" in unescape(page)
+        assert sentence in log
+
+
 def test_what_is_done_stays_and_changed_products_are_made_again(
     fleet: Path, plant: Path, tiny_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,12 +88,31 @@ def test_what_is_done_stays_and_changed_products_are_made_again(
     assert "was made with other options" in sentence
 
 
+def test_what_is_not_installed_is_said_before_the_first_product(
+    plant: Path,
+    tiny_yaml: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    out = tmp_path / "out"
+    command = ["fleet", "train", str(plant), "--out", str(out), "--config", str(tiny_yaml)]
+    assert "this machine lacks onnx; install it with: pip install 'patchebm[scale,export]'" in failure(
+        capsys, *command, "--products", "good alone"
+    )
+    assert not out.exists()
+
+
 def test_wrong_options_are_said_once(plant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["fleet", "train", str(plant), "--out", str(tmp_path / "out")]
     assert "unknown option '--pressets'" in failure(capsys, *command, "--pressets", "a")
     assert "would delete models of the fleet" in failure(capsys, *command, "--overwrite")
     assert "--num-gpus is for --engine ray" in failure(capsys, *command, "--num-gpus", "1")
     assert "features.smallest_defect is 'x'" in failure(capsys, *command, "--smallest-defect", "x")
+    assert "a model of pixels cannot be; start from a preset of features" in failure(
+        capsys, *command, "--preset", "pixel-cpu"
+    )
     empty = ["fleet", "train", str(tmp_path), "--out", str(tmp_path / "out")]
     assert "holds no image sets" in failure(capsys, *empty)
     assert "is not empty and holds no fleet" in failure(capsys, *command[:-1], str(plant))
@@ -84,7 +121,7 @@ def test_wrong_options_are_said_once(plant: Path, tmp_path: Path, capsys: pytest
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.timeout(900)
-def test_killed_and_started_again(plant: Path, tiny_yaml: Path, tmp_path: Path) -> None:
+def test_killed_and_started_again(fleet: Path, plant: Path, tiny_yaml: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [
         sys.executable, "-m", "patchebm.cli.main", "fleet", "train", str(plant), "--out", str(out),
@@ -105,7 +142,36 @@ def test_killed_and_started_again(plant: Path, tiny_yaml: Path, tmp_path: Path) 
     assert not list(out.glob("*/result.json"))
     subprocess.run(command, check=True, capture_output=True)
     assert list(table(out)) == ["flange <b>", "good alone"]
+    # Nor is forgotten what was said before.
+    told = [{name: row["warning_texts"] for name, row in table(folder).items()} for folder in (out, fleet)]
+    assert told[0] == {name: told[1][name] for name in told[0]}
     assert not any(row["error"] for row in table(out).values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.timeout(900)
+def test_a_product_whose_process_is_killed_concerns_no_other(
+    plant: Path, tiny_yaml: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "patchebm.cli.main", "fleet", "train", str(plant), "--out", str(out),
+        "--products", "flange <b>", "good alone", "--config", str(tiny_yaml), "--workers", "1",
+    ]  # fmt: skip
+    with started(command) as process:
+        wait_for(lambda: (out / "flange <b>" / "run" / "run.json").exists(), process)
+        (child,) = workers_of(process.pid)
+        os.kill(child, signal.SIGKILL)
+        _, said = process.communicate(timeout=400)
+    assert process.returncode == 2
+    error = f"its process ended with status -9; see {out}/flange <b>/log.txt"
+    # Python warns of what the killed process left, too.
+    assert f"patchebm: error: 1 of 2 products failed, such as flange <b>: {error}" in said.splitlines()
+    assert {name: row["error"] for name, row in table(out).items()} == {"flange <b>": error, "good alone": ""}
+    made = (out / "good alone" / "part.patchebm").stat().st_mtime_ns
+    subprocess.run(command, check=True, capture_output=True)
+    assert not any(row["error"] for row in table(out).values())
+    assert (out / "good alone" / "part.patchebm").stat().st_mtime_ns == made
 
 
 @pytest.mark.slow

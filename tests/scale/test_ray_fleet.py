@@ -15,8 +15,11 @@ pytest.importorskip("pyarrow", reason="the extra `scale` is not installed")
 
 from ray.cluster_utils import Cluster
 
+from patchebm.cli.main import main
+from patchebm.errors import PatchebmError
 from patchebm.scale import ray_fleet
 from tests.failing import failure
+from tests.scale.lacking import LackingProduct
 from tests.scale.processes import started
 from tests.scale.ray_cluster import cluster_of
 
@@ -81,3 +84,10 @@ def test_a_worker_of_another_version_makes_nothing(
     command = arguments(plant, tmp_path / "out", tiny_yaml, cluster.address)
     assert "and the driver 0.0.1; install the same version" in failure(capsys, *command)
     assert not list((tmp_path / "out").glob("*/files.json"))
+
+
+def test_a_worker_that_lacks_a_package_makes_nothing(plant: Path, cluster: Cluster, tmp_path: Path) -> None:
+    product = LackingProduct("a", plant / "good alone", tmp_path / "out", (), (), 1, main, lambda argv: [])
+    with pytest.raises(PatchebmError, match=r"^worker \S+ lacks a_module_that_nobody_has; install it with: "):
+        list(ray_fleet.RayFleet(1, cluster.address, 1, 0).do([product]))
+    assert not (tmp_path / "out").exists()

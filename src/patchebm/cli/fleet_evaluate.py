@@ -49,8 +49,11 @@ def run(argv: Sequence[str]) -> None:
     from patchebm.scale.evaluated_product import EvaluatedProduct
     from patchebm.scale.fleet import claim
     from patchebm.scale.fleet_models import FleetModels
+    from patchebm.scale.product import require_installed
     from patchebm.scale.storage import Store
 
+    if values.engine == "local":
+        require_installed("this machine", EvaluatedProduct)
     names = find_sets(values.root, values.products, good=values.good)
     models = FleetModels(str(Path(values.models).resolve()), runs=True)
     workers, threads = workers_and_threads(values, len(names))

@@ -82,20 +82,25 @@ def train_parser() -> ConfigParser:
     return parser
 
 
-def check_options(argv: Sequence[str]) -> None:
-    """Raises ConfigError if `patchebm train` would refuse arguments before it looks at images."""
+def check_options(argv: Sequence[str]) -> RunConfig:
+    """Returns the configuration that arguments of `patchebm train` name.
+
+    Raises:
+        ConfigError: it would refuse them before it looks at images.
+    """
     values, changes = train_parser().parse_config(argv)
-    config = check_config(_given_config(values, changes))
+    config = check_config(given_config(values, changes))
     check_devices(values.devices, config)
     _check_workers(values.workers, config)
     _drop(values.drop_outliers)
     given_decoding(values)
+    return config
 
 
 def run(argv: Sequence[str]) -> None:
     """Train as the arguments say."""
     values, changes = train_parser().parse_config(argv)
-    config = _given_config(values, changes)
+    config = given_config(values, changes)
     check_devices(values.devices, config)
     _check_workers(values.workers, config)
     decoding = given_decoding(values)
@@ -225,7 +230,7 @@ def _check_workers(workers: int, config: RunConfig) -> None:
         )
 
 
-def _given_config(values: Namespace, changes: ConfigChanges) -> RunConfig:
+def given_config(values: Namespace, changes: ConfigChanges) -> RunConfig:
     """Returns the configuration that the arguments name."""
     if values.smallest_defect is not None:
         changes.options["features.smallest_defect"] = values.smallest_defect

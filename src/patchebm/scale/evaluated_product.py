@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from patchebm.run_folder import RunFolder
 from patchebm.scale.measured import MEASURED, has_tests, measured
-from patchebm.scale.product import Columns, Product, files_in, json_object
+from patchebm.scale.product import WARNINGS, Columns, Product, files_in, json_object
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,13 @@ class EvaluatedProduct(Product):
         "false_alarm_rate": float,
         "threshold": float,
         **MEASURED,
-        "warnings": int,
+        **WARNINGS,
         "seconds": float,
         "error": str,
     }
+
+    needs: ClassVar[Sequence[str]] = ("scipy", "sklearn", "matplotlib")
+    extras: ClassVar[str] = "scale,train"
 
     model: Path
 

@@ -18,7 +18,7 @@ from patchebm.scale.fleet_task import FleetTask, ModelOf
 from patchebm.scale.folder import ScoreFolder, run_facts
 from patchebm.scale.model import read_model
 from patchebm.scale.plan import Plan
-from patchebm.scale.product import Columns
+from patchebm.scale.product import WARNINGS, Columns, warned_of
 from patchebm.scale.storage import Store
 from patchebm.scale.summary import Summary, summarise
 
@@ -33,7 +33,7 @@ SCORED: Columns = {
     "threshold": float,
     "drifted": bool,
     "drift_p_value": float,
-    "warnings": int,
+    **WARNINGS,
     "error": str,
 }
 """What is said of each product."""
@@ -227,7 +227,7 @@ def _figures(product: str, summary: Summary) -> Line:
             "product": product,
             "drifted": drift.drifted if drift else None,
             "drift_p_value": drift.p_value if drift else None,
-            "warnings": len(summary.notices),
+            **warned_of(summary.notices),
         }
     )
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import multiprocessing
 import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from patchebm.errors import DataError
+from patchebm.errors import ConfigError, DataError
 from patchebm.files import write_text
 from patchebm.processes import end_with_parent
 
 ERROR = "patchebm: error: "
 """What the sentence begins with that the command line ends with."""
 
+WARNING, NOTE = "warning: ", "note: "
+"""What sentences begin with that are told of a product in the table of its fleet."""
+
 Columns = Mapping[str, type]
 """The columns of a table by name, with the type of their cells, which may also be None."""
+
+WARNINGS: Columns = {"warnings": int, "warning_texts": list}
+"""The columns of what there is to warn of: how many sentences, and the sentences."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Product(ABC):
 
     | file of its folder | what it is |
     |---|---|
-    | `log.txt` | what was said meanwhile |
+    | `log.txt` | what was said meanwhile, by interrupted attempts, too |
     | `files.json` | which files and options the result is made of |
     | `result.json` | the line of the table; written last |
 
@@ -47,6 +54,12 @@ class Product(ABC):
 
     columns: ClassVar[Columns]
     """What is said of each product, in a table of the fleet."""
+
+    needs: ClassVar[Sequence[str]]
+    """Modules that the work imports, beside those of the base install."""
+
+    extras: ClassVar[str]
+    """The extras that bring them."""
 
     name: str
     data: Path
@@ -86,7 +99,22 @@ class Product(ABC):
     def result(self) -> dict[str, Any] | None:
         """Returns the line of a product that is finished and made of what is there now, or None."""
         result = json_object(self.folder / "result.json")
-        return result if result and json_object(self.folder / "files.json") == self.made_of() else None
+        if not result or json_object(self.folder / "files.json") != self.made_of():
+            return None
+        # Older versions kept fewer columns.
+        return dict.fromkeys(self.columns) | result
+
+
+def require_installed(where: str, kind: type[Product]) -> None:
+    """Raises ConfigError if a machine, which messages call `where`, lacks what the work on products needs.
+
+    Else each product would find out for itself, after its training.
+    """
+    for module in kind.needs:
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(
+                f"{where} lacks {module}; install it with: pip install 'patchebm[{kind.extras}]'"
+            )
 
 
 def do(product: Product) -> dict[str, Any]:
@@ -101,17 +129,26 @@ def do(product: Product) -> dict[str, Any]:
     try:
         made_of = product.made_of()
         log = product.folder / "log.txt"
+        # What an interrupted attempt said stays, but it did not end this one.
+        goes_on = json_object(product.folder / "files.json") == made_of
+        before = log.stat().st_size if goes_on and log.exists() else 0
         # Another process: what crashes there, or takes all memory, ends nothing else.
         process = multiprocessing.get_context("spawn").Process(target=_work, args=(product, made_of, log))
         process.start()
         process.join()
-        said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        content = log.read_bytes() if log.exists() else b""
+        line |= warned_of(
+            text.removeprefix(mark)
+            for text in _lines(content)
+            for mark in (WARNING, NOTE)
+            if text.startswith(mark)
+        )
         if process.exitcode:
-            sentences = [text[len(ERROR) :] for text in said if text.startswith(ERROR)]
+            said = _lines(content[before:])
+            sentences = [text.removeprefix(ERROR) for text in said if text.startswith(ERROR)]
             ended = f"its process ended with status {process.exitcode}; see {log}"
             return line | {"error": sentences[-1] if sentences else ended}
         line |= product.figures()
-        line["warnings"] = len([text for text in said if text.startswith(("note: ", "warning: "))])
         line["seconds"] = round(time.perf_counter() - began, 1)
         write_text(product.folder / "result.json", json.dumps(line, indent=1) + "\n")
     except (OSError, DataError) as error:
@@ -125,13 +162,24 @@ def _work(product: Product, made_of: dict[str, Any], log: Path) -> None:
     # torch takes the number of threads from here; nothing has imported it yet.
     os.environ["OMP_NUM_THREADS"] = str(product.threads)
     product.folder.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+    goes_on = json_object(product.folder / "files.json") == made_of
+    with log.open("a" if goes_on else "w", encoding="utf-8", errors="backslashreplace") as stream:
         sys.stdout = sys.stderr = stream
-        if json_object(product.folder / "files.json") != made_of:
+        if not goes_on:
             (product.folder / "result.json").unlink(missing_ok=True)
             product.clear()
             write_text(product.folder / "files.json", json.dumps(made_of) + "\n")
         sys.exit(product.work())
+
+
+def warned_of(sentences: Iterable[str]) -> dict[str, Any]:
+    """Returns the values of `WARNINGS`: each sentence once, though several attempts may have said it."""
+    texts = list(dict.fromkeys(sentences))
+    return {"warnings": len(texts), "warning_texts": texts}
+
+
+def _lines(content: bytes) -> list[str]:
+    return content.decode("utf-8", errors="replace").splitlines()
 
 
 def files_below(folder: Path) -> dict[str, Any]:

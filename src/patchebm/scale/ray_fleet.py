@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from patchebm._version import __version__
 from patchebm.errors import PatchebmError
 from patchebm.scale.block import check_version
-from patchebm.scale.product import Product, do
+from patchebm.scale.product import Product, do, require_installed
 from patchebm.scale.ray_session import ray_session
 
 
@@ -37,7 +37,8 @@ class RayFleet:
         what dies again and again is an error of its product alone.
 
         Raises:
-            PatchebmError: a worker has another version of patchebm; what is done stays.
+            PatchebmError: a worker has another version of patchebm, or lacks what the work needs; what is
+                done stays.
         """
         with ray_session(self.address, self.workers):
             task = ray.remote(_do).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=3)
@@ -61,7 +62,9 @@ class RayFleet:
 def _do(product: Product, version: str) -> dict[str, Any] | str:
     """Does the work on a product, and returns its line; a sentence where this worker must do none."""
     try:
-        check_version(f"worker {socket.gethostname()}", version)
+        where = f"worker {socket.gethostname()}"
+        check_version(where, version)
+        require_installed(where, type(product))
     except PatchebmError as error:
         # Not as an exception, which Ray would wrap.
         return str(error)
