@@ -1,4 +1,4 @@
-"""A station that is the client of a PLC writes a result before it reads again."""
+"""A station that is the client of a PLC: what it asks first, and that it goes on whatever fails."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from patchebm.station.outputs.base import Message
+from patchebm.station.plc import cyclic
 from patchebm.station.plc.cyclic import CyclicSender
 from patchebm.station.plc.tags import PLC_TAGS, STATION_TAGS, length, unpack
 from tests.station.running import wait_for
@@ -87,3 +88,26 @@ def test_an_output_goes_on_after_its_library_failed(plc: Recorder, caplog: pytes
         sender.close()
     assert sender.attempts == 2
     assert "output plc failed" in caplog.text
+
+
+class Broken(Recorder):
+    """A PLC whose library fails at everything, also at letting go."""
+
+    def open(self) -> None:
+        self.asked.append("open")
+
+    def read(self) -> Sequence[int]:
+        raise ValueError("no PLC of this library")
+
+    def close(self) -> None:
+        raise RuntimeError("nothing to let go of")
+
+
+def test_a_library_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cyclic, "RETRY", 0.01)
+    plc = Broken()
+    sender = RecordedSender(plc)
+    sender.start(QuietLine(), "plc")  # type: ignore[arg-type]
+    wait_for(lambda: len(plc.asked) > 2)
+    assert "failed (ValueError)" in sender.state
+    sender.close()

@@ -486,8 +486,11 @@ class EnsembleDetector(Configured, Predictor):
         if self.size_choice_ is not None:
             return self.size_choice_.describe()
         inputs = self.scorer_.inputs
-        chosen = isinstance(self.config, FeaturesConfig) and self.config.features.size is None
-        return inputs.framing.reason() if chosen and isinstance(inputs, FeatureExtractor) else None
+        if not isinstance(self.config, FeaturesConfig) or not isinstance(inputs, FeatureExtractor):
+            return None
+        # Models of earlier versions do not know the size of their images.
+        chosen = self.config.features.size is None and inputs.framing.source != (0, 0)
+        return inputs.framing.reason() if chosen else None
 
     @property
     def seed(self) -> int:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from patchebm.station.outputs.base import Line
@@ -127,6 +128,8 @@ class CyclicSender(PlcSender):
                 _log.exception("output %s failed", name)
                 self._away = f"talking to {self._host}:{self._port} failed ({type(error).__name__})"
             finally:
-                if connection is not None:
-                    connection.close()
+                # A library that fails while it lets go must not end the thread.
+                with suppress(Exception):
+                    if connection is not None:
+                        connection.close()
             self._stop.wait(RETRY)

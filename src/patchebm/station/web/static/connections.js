@@ -1,6 +1,6 @@
 // Keeps the page of connections up to date: asks the station for the page again, and takes over what has changed.
 
-// Milliseconds between two looks.
+// Milliseconds between two requests.
 const EVERY = 2000;
 
 const at = (id) => document.getElementById(id);
