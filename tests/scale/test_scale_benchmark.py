@@ -39,7 +39,7 @@ def test_core_hours_of_models_split_what_depends_on_images() -> None:
     assert found["core_hours_of_it_for_images"] == pytest.approx(1000 * 400 / 3600, abs=0.05)
 
 
-def test_what_was_scored_whole_stands_beside_what_was_computed() -> None:
+def test_what_was_scored_whole_takes_the_place_of_what_was_computed() -> None:
     whole = [run("whole", way, rows, rows / 100 * factor) for rows in (100, 2000)
              for way, factor in (("local-2", 1.0), ("ray-2", 1.05))]  # fmt: skip
     # Of more rows one engine alone was measured.
@@ -51,7 +51,18 @@ def test_what_was_scored_whole_stands_beside_what_was_computed() -> None:
     assert found["ray_overhead_at_100000"] == pytest.approx(0.1, abs=0.001)
     text = table(found)
     assert "2,000 images (measured) | +5.0% (processes 20 s, Ray 21 s)" in text
-    assert "100,000 images (computed) | +10.0%" in text
+    assert "(computed) | +10.0%" not in text
+    assert "100,000 images (computed) | +10.0%" in table(figures([*SPEED, *MEMORY]))
+
+
+def test_seconds_of_processes_that_waited_say_nothing() -> None:
+    waiting = [row | {"seconds": 1.2 * row["seconds"]} for row in SPEED]
+    found = figures([*waiting, *MEMORY])
+    assert found["waited"] == pytest.approx(0.2)
+    text = table(found)
+    assert "Two workers against one | not to be told: a process alone waited for 20% of its time" in text
+    # CPU time is what it was.
+    assert "CPU time of an image, bare runtime | 20.0 ms" in text
 
 
 def test_memory_is_that_of_each_engine() -> None:
