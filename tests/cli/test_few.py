@@ -123,3 +123,20 @@ def test_the_smallest_defect_chooses_the_size_and_is_said(
     assert "256 px was chosen" in (run / "training.html").read_text(encoding="utf-8")
     facts = json.loads((run / "model.json").read_text())["facts"]
     assert facts["card"]["size_choice"]["side"] == 256
+
+
+def test_the_time_per_image_chooses_the_size_and_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run = write_good(tmp_path / "parts", 8), tmp_path / "run"
+    named = ["train", str(folder), "--out", str(run), "--time-per-image"]
+    assert "features.time_per_image chooses the size" in failure(capsys, *named, "20", "--quick")
+    assert "time_per_image" in failure(capsys, *named, "soon")
+    assert "allow more (--time-per-image)" in failure(capsys, *named, "0.001", *FAST[:4])
+    assert not run.exists()
+    assert main([*named, "100000", *FAST[:4], "--defects.local-checks", "5"]) == 0
+    said = "100000 ms were allowed for an image, which takes about"
+    assert said in capsys.readouterr().out
+    assert said in (run / "training.html").read_text(encoding="utf-8")
+    facts = json.loads((run / "model.json").read_text())["facts"]
+    assert facts["card"]["size_choice"]["allowed"] == 100000

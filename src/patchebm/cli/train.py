@@ -59,6 +59,12 @@ def train_parser() -> ConfigParser:
         metavar="P",
         help="of the backbone, now and later: f32 (default), or int8, faster on many processors",
     )
+    parser.add_rare_option(
+        "--time-per-image",
+        "milliseconds that an image may take on one thread of this machine, decoding left out; it may choose "
+        "a smaller size",
+        metavar="MS",
+    )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_rare_option(
         "--devices",
@@ -232,8 +238,9 @@ def _check_workers(workers: int, config: RunConfig) -> None:
 
 def given_config(values: Namespace, changes: ConfigChanges) -> RunConfig:
     """Returns the configuration that the arguments name."""
-    if values.smallest_defect is not None:
-        changes.options["features.smallest_defect"] = values.smallest_defect
+    for key in ("smallest_defect", "time_per_image"):
+        if getattr(values, key) is not None:
+            changes.options[f"features.{key}"] = getattr(values, key)
     config = changes.applied_to(_preset(values.preset, quick=values.quick))
     if values.precision is None:
         return config

@@ -39,6 +39,8 @@ class ExtractorConfig:
             makes cells of 8 pixels.
         smallest_defect: extent in pixels of the images of the smallest defect that must be found: a larger
             size is taken where it finds clearly more synthetic defects of about this extent. Null for none.
+        time_per_image: milliseconds that an image may take on one thread of the machine that trains, decoding
+            left out: a smaller size is taken where the chosen one takes longer. Null for any.
         pool: side of the window over which features are averaged; odd, 1 for none.
         crop: whether only the box in which good images have structure is inspected, if it leaves out a
             quarter of the image or more.
@@ -54,6 +56,7 @@ class ExtractorConfig:
     size: tuple[Side, Side] | None = None
     grid: tuple[GridSide, GridSide] | None = None
     smallest_defect: PositiveFloat | None = None
+    time_per_image: PositiveFloat | None = None
     pool: Window = 3
     crop: bool = True
     precision: Literal["f32", "int8"] = "f32"
@@ -237,8 +240,8 @@ class DefectsConfig:
         learn: images that networks learn from, each with three local defects; spread over all good images.
         local_checks: further images with one local defect each. The more of them a level, or a part of one,
             tells from good images that it was not fitted on, the more it counts.
-        global_checks: the same with one global defect each: a piece missing, turned, doubled or discoloured;
-            by which levels are weighed, too, where there are several.
+        global_checks: the same with one global defect each: a piece missing, moved, turned, doubled or
+            discoloured; by which levels are weighed, too, where there are several.
         extents: smallest and largest extent of a local defect, in 512ths of the side of what is inspected.
     """
 

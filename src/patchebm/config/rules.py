@@ -48,11 +48,12 @@ def check_rules(config: RunConfig) -> None:
         )
     if isinstance(config, FeaturesConfig):
         _odd("features.pool", config.features.pool)
-        if config.features.smallest_defect is not None and config.features.size is not None:
-            raise ConfigError(
-                f"features.smallest_defect chooses the size, and features.size is "
-                f"{list(config.features.size)}; leave one of them out (--quick sets the size, too)"
-            )
+        for key in ("smallest_defect", "time_per_image"):
+            if getattr(config.features, key) is not None and config.features.size is not None:
+                raise ConfigError(
+                    f"features.{key} chooses the size, and features.size is "
+                    f"{list(config.features.size)}; leave one of them out (--quick sets the size, too)"
+                )
         low, high = config.defects.extents
         if low > high:
             raise ConfigError(f"defects.extents {[low, high]} must ascend; use for instance [8, 90]")

@@ -74,7 +74,8 @@ class EnsembleDetector(Configured, Predictor):
         order_: whether training images that follow each other are alike; None after `load`, and where parts
             are known or neighbours were held out together.
         held_out_: what training knows of each image that was held out; missing after `load`.
-        size_choice_: what was found at each size; None after `load`, and where no smallest defect was named.
+        size_choice_: what was found at each size; None after `load`, and where neither a smallest defect
+            nor a time per image was named.
         variations_: how few images were changed, to be fitted with versions of themselves; None after `load`,
             and where they were enough.
         scorer_: the module from images to scores and maps.
@@ -231,7 +232,8 @@ class EnsembleDetector(Configured, Predictor):
         framing = Framing.learn(survey.some(), features, crop=crop)
         self.size_choice_ = None
         # Where no image could be read, who called says which and why.
-        if features.smallest_defect is not None and survey.found:
+        asked = (features.smallest_defect, features.time_per_image)
+        if any(one is not None for one in asked) and survey.found:
             # Imported here, since it fits detectors itself.
             from patchebm.detector.size_choice import choose_size
 
