@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from patchebm.training.synthetic_defects import CANVAS, PLACE, DefectArtist
+from patchebm.training.synthetic_defects import CANVAS, GLOBAL, PLACE, DefectArtist
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,22 @@ def test_plain_images_can_be_damaged_too() -> None:
     artist = DefectArtist.learn(plain, grey=True)
     rng = np.random.default_rng(0)
     assert sum(artist.draw(plain[0].copy(), plain[1], rng).any() for _ in range(40)) >= 20
+
+
+def test_a_piece_that_has_moved_leaves_the_ground_and_is_found_elsewhere(canvases: np.ndarray) -> None:
+    """Both places are in the mask. No other defect reaches so far."""
+    plain = np.full((3, CANVAS, CANVAS), 0.4, np.float32)
+    plain[:, 50:450, 50:250], plain[:, 50:450, 250:450] = 0.9, 0.1
+    artist = DefectArtist.learn(plain[None], grey=True)
+    rng = np.random.default_rng(0)
+    moved = 0
+    for _ in range(200):
+        image = plain.copy()
+        mask = artist.draw_global(image, plain, rng) > 0.99
+        if not mask.any():
+            continue
+        columns = np.flatnonzero(mask.any(0))
+        if np.ptp(columns) > GLOBAL[1] + 3:
+            moved += 1
+            assert (np.abs(image[0][mask] - 0.4) < 0.01).any()
+    assert moved >= 5

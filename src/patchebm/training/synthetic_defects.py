@@ -123,26 +123,38 @@ class DefectArtist:
         return np.zeros(image.shape[1:], np.float32)
 
     def draw_global(self, image: Plane, other: Plane, rng: np.random.Generator) -> Plane:
-        """Draw one global defect as `draw` does: a piece is missing, turned, doubled or of another colour."""
+        """Draw one global defect as `draw` does.
+
+        A piece is missing, moved elsewhere, turned, doubled or of another colour.
+        """
+        del other
         extent = float(np.exp(rng.uniform(*np.log(GLOBAL))))
         shape = _BLOCKS[rng.integers(len(_BLOCKS))](extent, rng)
         half = shape.shape[0] // 2
-        # Wholly inside, since a piece that is turned must be square.
-        y, x = (int(np.clip(v, half, CANVAS - half - 1)) for v in self._place(rng))
-        box = Box(y - half, y + half + 1, x - half, x + half + 1)
-        old = box.of(image).copy()
-        kind = rng.integers(4)
+        box, elsewhere = self._inside(half, rng), self._inside(half, rng)
+        old, there = box.of(image).copy(), elsewhere.of(image).copy()
+        border = np.concatenate([image[:, :4].reshape(3, -1), image[:, -4:].reshape(3, -1)], 1)
+        ground = np.broadcast_to(np.median(border, 1)[:, None, None], old.shape)
+        kind = rng.integers(5)
         if kind == 0:
-            border = np.concatenate([image[:, :4].reshape(3, -1), image[:, -4:].reshape(3, -1)], 1)
-            new = np.broadcast_to(np.median(border, 1)[:, None, None], old.shape)
+            new = ground
         elif kind == 1:
             new = np.rot90(old, int(rng.integers(1, 4)), (1, 2))
         elif kind == 2:
-            y, x = (int(np.clip(v, half, CANVAS - half - 1)) for v in self._place(rng))
-            new = image[:, y - half : y + half + 1, x - half : x + half + 1].copy()
-        else:
+            new = there
+        elif kind == 3:
             new = np.clip(old * self.tint(rng), 0, 1)
+        else:
+            gone = _painted(image, box, shape, old * (1 - shape) + ground * shape)
+            # What is there by now: the two places may overlap.
+            there = elsewhere.of(image).copy()
+            return np.maximum(gone, _painted(image, elsewhere, shape, there * (1 - shape) + old * shape))
         return _painted(image, box, shape, old * (1 - shape) + new * shape)
+
+    def _inside(self, half: int, rng: np.random.Generator) -> Box:
+        """Draw a square that lies wholly inside the canvas, as a piece that is turned must."""
+        y, x = (int(np.clip(v, half, CANVAS - half - 1)) for v in self._place(rng))
+        return Box(y - half, y + half + 1, x - half, x + half + 1)
 
     def _place(self, rng: np.random.Generator) -> tuple[int, int]:
         """Draw a pixel of the canvas."""
