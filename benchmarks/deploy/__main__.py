@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 WORK = BENCHMARKS.parent / "runs" / "deploy"
 PARTS = ("parity", "footprint", "verbs", "large")
 # Trained for a few steps with --quick.
-QUICK = ["--patch.network.training.steps", "5", "--image.network.training.steps", "5"]
+QUICK = ["--position.network.training.steps", "5"]
 FIRST = "onnx f32"
 # int8 is decided in training: `python -m benchmarks.int8`.
 PRECISIONS = ("f32", "bf16")

@@ -129,7 +129,7 @@ def check_set(
     skip_bad: bool = False,
     tick: Callable[[], object] = lambda: None,
 ) -> SetCheck:
-    """Reads an image set and returns what is to be known of it before training.
+    """Reads an image set and returns what a user should know of it before training.
 
     Args:
         image_set: lists the images.

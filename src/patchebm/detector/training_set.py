@@ -221,7 +221,7 @@ class _Extracted(NamedTuple):
 
 @dataclass(frozen=True)
 class _Extraction:
-    """Computes what is to be known of an image, whose result depends on the image and its numbers alone.
+    """Computes the features of an image and of its changed versions, from the image and its numbers alone.
 
     Attributes:
         inputs: what brings images to the levels; it is on `device`.
@@ -242,7 +242,7 @@ class _Extraction:
     surround: bool
 
     def __call__(self, image: Decoded, index: int, place: int | None) -> _Extracted:
-        """Compute what is to be known of an image.
+        """Compute the features of an image and of its changed versions.
 
         Args:
             image: the image.

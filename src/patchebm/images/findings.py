@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Weight = Literal["error", "warning", "note"]
-"""An error stops `train`, a warning spoils a model or its figures, a note is to be known."""
+"""An error stops `train`, a warning spoils a model or its figures, a note is good to know."""
 
 WEIGHTS: tuple[Weight, ...] = ("error", "warning", "note")
 """The weightiest first."""

@@ -1,4 +1,4 @@
-"""This module opens the images that a model learns from, each once, and keeps what is to be known of them."""
+"""This module opens the images that a model learns from, each once, and keeps properties and fingerprints."""
 
 from __future__ import annotations
 
