@@ -1,9 +1,9 @@
 """Few good images: what a model finds, and how its threshold holds, by the number of images.
 
-The images of a seed are the first so many of one random order of train/good, so that more images contain the
-fewer. The preset is features-fast, Gaussians alone. At most 60 good and 60 defective test images are
-scored, the same ones by every model. A run that is in log.jsonl is not repeated; a set of which runs are
-missing stands in the tables with what there is.
+The images of a seed are the first so many of one random order of train/good, so that more images contain
+the fewer. The preset is features-fast, Gaussians alone. At most 60 good and 60 defective test images are
+scored, the same ones by every model. A run that is in log.jsonl or in the committed results.json is not
+repeated; a set of which runs are missing stands in the tables with what there is.
 
 All of it takes some hours of one core (OMP_NUM_THREADS=1).
 """
@@ -174,6 +174,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = parse(parser, argv)
     log = Log(arguments.out)
+    log.restore(("set", "variant", "seed"))
     run_all(log, arguments)
     found, words = text(log.rows, list(arguments.sets))
     write_results(arguments, {"seeds": arguments.seeds, **found, "runs": log.rows}, {"table.md": words})
