@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import pages
-from patchebm.evaluation.summary import Columns, markdown, summarise
+from patchebm.evaluation.summary import Columns, markdown, mean_and_spread, summarise
 from patchebm.files import write_text
 
 HERE = Path(__file__).parent
@@ -60,7 +60,7 @@ def features(found: dict[str, Any]) -> Iterator[Claim]:
     if OURS not in columns:
         return
     ours = columns[OURS]
-    yield f"Mean image AUROC over {len(ours['sets'])} sets: `features`", value(ours)
+    yield f"Mean image AUROC over {len(ours['sets'])} sets: `features`", mean_and_spread(ours)
     beside = found.get("beside_peers", {})
     others = {name: beside[name] for name in PEERS if name in beside}
     if others:
@@ -70,7 +70,7 @@ def features(found: dict[str, Any]) -> Iterator[Claim]:
             named({OURS: beside[OURS]} | others),
         )
     if "features-fast" in columns:
-        yield "The same mean of `features-fast`", value(columns["features-fast"])
+        yield "The same mean of `features-fast`", mean_and_spread(columns["features-fast"])
     if others:
         yield (
             "Sets on which a peer has a higher image AUROC than `features`",
@@ -94,20 +94,20 @@ def features(found: dict[str, Any]) -> Iterator[Claim]:
         yield (
             "Good test images called anomalous by `features` at a stated rate of 0.05: mean over sets; "
             "highest set",
-            f"{value(alarms)}; {highest} {value(alarms['sets'][highest])}",
+            f"{mean_and_spread(alarms)}; {highest} {mean_and_spread(alarms['sets'][highest])}",
         )
     for rate in RATES:
         missed, at_roc = miss_rates(found, rate), miss_rates(found, rate, at_roc=True)
         if missed:
             yield (
                 f"Defects missed by `features` at a stated rate of {rate}: mean over sets; each set",
-                f"{value(missed)}; {per_set(missed)}",
+                f"{mean_and_spread(missed)}; {per_set(missed)}",
             )
         if at_roc:
             yield (
                 f"Defects that a threshold set on the good test images themselves for {rate} would miss, "
                 "the ROC's own point: mean over sets",
-                value(at_roc),
+                mean_and_spread(at_roc),
             )
     if found.get("promise"):
         yield (
@@ -159,7 +159,7 @@ def pixel(found: dict[str, Any]) -> Iterator[Claim]:
     yield (
         f"Mean image AUROC over {len(ours['sets'])} sets: `pixel-cpu` against an image-level energy alone "
         "(`image-baseline`, 80 steps)",
-        f"{value(ours)} against {value(baseline)}: {points(ours, baseline)}",
+        f"{mean_and_spread(ours)} against {mean_and_spread(baseline)}: {points(ours, baseline)}",
     )
     yield (
         "The ensemble of `pixel-cpu` against each of its levels alone",
@@ -297,7 +297,12 @@ def peers(found: dict[str, Any]) -> Iterator[Claim]:
         ours = summary.pop("features")
         yield (
             f"Mean {name} over {len(over)} sets: `features`; peers in anomalib, and controls",
-            "; ".join([value(ours), *(f"{other} {value(facts)}" for other, facts in summary.items())]),
+            "; ".join(
+                [
+                    mean_and_spread(ours),
+                    *(f"{other} {mean_and_spread(facts)}" for other, facts in summary.items()),
+                ]
+            ),
         )
         yield (
             f"Sets on which one of these has a higher {name} than `features`, with the best of them",
@@ -379,16 +384,12 @@ SOURCES: Sources = {
 }
 
 
-def value(facts: dict[str, Any]) -> str:
-    return f"{facts['mean']:.3f} ± {facts['std']:.3f}"
-
-
 def points(ours: dict[str, Any], other: dict[str, Any]) -> str:
     return f"{100 * (ours['mean'] - other['mean']):+.1f} points"
 
 
 def per_set(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value(figures)}" for name, figures in facts["sets"].items())
+    return ", ".join(f"{name} {mean_and_spread(figures)}" for name, figures in facts["sets"].items())
 
 
 def span(values: list[float]) -> str:
@@ -396,7 +397,7 @@ def span(values: list[float]) -> str:
 
 
 def named(columns: dict[str, dict[str, Any]]) -> str:
-    return ", ".join(f"{name} {value(facts)}" for name, facts in columns.items())
+    return ", ".join(f"{name} {mean_and_spread(facts)}" for name, facts in columns.items())
 
 
 def where_better(others: dict[str, dict[str, Any]], ours: dict[str, Any], *, best_only: bool = False) -> str:
@@ -408,9 +409,9 @@ def where_better(others: dict[str, dict[str, Any]], ours: dict[str, Any], *, bes
         ranked = sorted(better, key=lambda other: -better[other]["mean"])
         if ranked:
             named = ", ".join(
-                f"{other} {value(better[other])}" for other in ranked[: 1 if best_only else None]
+                f"{other} {mean_and_spread(better[other])}" for other in ranked[: 1 if best_only else None]
             )
-            found.append(f"{name}: {named} against {value(own)}")
+            found.append(f"{name}: {named} against {mean_and_spread(own)}")
     return "; ".join(found) or "none"
 
 

@@ -19,7 +19,7 @@ def test_mean_and_spread_over_seeds() -> None:
     assert facts["mean_by_seed"] == pytest.approx([0.75, 0.75])
     assert facts["mean"] == pytest.approx(0.75)
     assert facts["std"] == pytest.approx(0, abs=1e-12)
-    assert facts["sets"]["x"] == pytest.approx({"mean": 0.6, "std": 0.2 / 2**0.5})
+    assert facts["sets"]["x"] == pytest.approx({"mean": 0.6, "std": 0.2 / 2**0.5, "seeds": 2})
     assert std([3.0]) == 0.0
 
 
@@ -35,13 +35,18 @@ def test_partial_columns_are_compared_on_the_sets_that_all_have() -> None:
         "| a | 0.60 ± 0.14 | 0.90 ± 0.14 | 0.60 ± 0.14 |",
         "| b | 0.25 ± 0.00 | – | 0.25 ± 0.00 |",
     ]
-    assert "±" not in table(summary, ["x", "y"], deviations=False)
 
 
 def test_without_a_common_set_there_is_no_mean() -> None:
     summary = summarise({"a": {"x": {0: 1.0}}, "b": {"y": {0: 0.5}}}, ["x", "y"], partial=True)
     assert "mean" not in summary["a"]
-    assert table(summary, ["x", "y"], deviations=False).splitlines()[2] == "| a | 1.000 | – | – |"
+    assert table(summary, ["x", "y"]).splitlines()[2] == "| a | 1.000 | – | – |"
+
+
+def test_a_single_seed_has_no_spread() -> None:
+    columns = {"a": {"x": {0: 1.0}, "y": {0: 0.5, 1: 0.5}}}
+    (row,) = table(summarise(columns, ["x", "y"]), ["x", "y"]).splitlines()[2:]
+    assert row == "| a | 1.000 | 0.500 ± 0.000 | 0.750 |"
 
 
 def test_a_cell_cannot_end_its_table() -> None:

@@ -26,8 +26,9 @@ def summarise(columns: Columns, sets: Sequence[str], *, partial: bool = False) -
             has, with the seeds that a column has on all of these, so that columns can be compared.
 
     Returns:
-        For each column `sets` (for each set `mean` and `std`), and `mean`, `std` and `mean_by_seed` over the
-        sets, which are absent where there is no set, or no seed, to take them over.
+        For each column `sets` (for each set `mean`, `std` and the number of `seeds`), and `mean`, `std`,
+        `seeds` and `mean_by_seed` over the sets, which are absent where there is no set, or no seed, to take
+        them over.
     """
     common = list(sets)
     if partial:
@@ -41,10 +42,26 @@ def summarise(columns: Columns, sets: Sequence[str], *, partial: bool = False) -
         seeds = sorted(set.intersection(*(set(by_set[s]) for s in common))) if common else []
         if seeds:
             per_seed = [float(np.mean([by_set[s][seed] for s in common])) for seed in seeds]
-            facts = {"mean": float(np.mean(per_seed)), "std": std(per_seed), "mean_by_seed": per_seed}
-        facts["sets"] = {s: {"mean": float(np.mean(v)), "std": std(v)} for s, v in per_set.items()}
+            facts = {**_moments(per_seed), "mean_by_seed": per_seed}
+        facts["sets"] = {s: _moments(v) for s, v in per_set.items()}
         summary[name] = facts
     return summary
+
+
+def _moments(values: Sequence[float]) -> dict[str, Any]:
+    return {"mean": float(np.mean(values)), "std": std(values), "seeds": len(values)}
+
+
+def mean_and_spread(facts: dict[str, Any], digits: int = 3) -> str:
+    """Returns the mean, and the standard deviation behind it unless there was a single seed.
+
+    Args:
+        facts: `mean`, `std` and `seeds`, of what `summarise` returned.
+        digits: behind the decimal point.
+    """
+    mean = f"{facts['mean']:.{digits}f}"
+    # Results of earlier versions do not say how many seeds there were.
+    return mean if facts.get("seeds") == 1 else f"{mean} ± {facts['std']:.{digits}f}"
 
 
 def table(
@@ -53,7 +70,6 @@ def table(
     title: str = "image AUROC",
     *,
     digits: int = 3,
-    deviations: bool = True,
 ) -> str:
     """Returns a Markdown table with a row for each column of the summary and a dash for what is absent.
 
@@ -62,13 +78,10 @@ def table(
         sets: names of the sets, in order.
         title: heading of the first column.
         digits: behind the decimal point.
-        deviations: whether standard deviations are shown; of a single seed there is none.
     """
 
     def cell(facts: dict[str, Any]) -> str:
-        if "mean" not in facts:
-            return "–"
-        return f"{facts['mean']:.{digits}f}" + (f" ± {facts['std']:.{digits}f}" if deviations else "")
+        return mean_and_spread(facts, digits) if "mean" in facts else "–"
 
     rows = [
         [name, *(cell(facts["sets"].get(s, {})) for s in sets), cell(facts)]

@@ -23,5 +23,5 @@ def benchmark_markdown(found: dict[str, Any], metrics: Sequence[Metric] = METRIC
     for name, summary in found["figures"].items():
         sets = [s for s in found["sets"] if any(s in facts["sets"] for facts in summary.values())]
         digits = 1 if name == SECONDS else 3
-        tables.append(table(summary, sets, headings[name], digits=digits, deviations=len(found["seeds"]) > 1))
+        tables.append(table(summary, sets, headings[name], digits=digits))
     return render("benchmark.md", found=found, tables=tables, headings=headings) + "\n"
