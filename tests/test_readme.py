@@ -313,10 +313,10 @@ def test_claims_of_the_thesis(copied: Path) -> None:
     found = claims(copied)
     said = {claim: figure for claim, figure in found.items() if "The thesis says +18.3 points" in claim}
     # At 20 steps there is no baseline.
-    assert list(said.values()) == ["0.750 against 0.550: +20.0 points"]
+    assert list(said.values()) == ["0.750 against 0.550: +20.0 ± 0.0 points"]
     own = {claim: figure for claim, figure in found.items() if "the thesis' own figure" in claim}
-    assert list(own.values()) == ["0.350 against 0.250: +10.0 points"]
-    assert "after 10 steps (a; seeds: 2)" in next(iter(said))
+    assert list(own.values()) == ["0.350 against 0.250: +10.0 ± 0.0 points"]
+    assert "after 10 steps (sets with their seeds: a 0, 1)" in next(iter(said))
     worse = found[
         "After 10 steps: sets on which a control or the Gaussian alone has a higher image AUROC than the "
         "ensemble of `thesis-small`, with the best of them"
@@ -334,3 +334,32 @@ def test_claims_of_the_thesis(copied: Path) -> None:
     )
     assert not any("AUROC of 0.8 (a seed 0" in claim for claim in found)
     assert found["The presets `thesis` and `jempp` at full size"].startswith("not run")
+
+
+def test_a_sampler_that_never_gets_to_a_quality_is_said(copied: Path) -> None:
+    """Both ways: what is left out where the claim would not hold is no claim."""
+
+    def curve(variant: str, seconds: float, end: float) -> dict[str, Any]:
+        points = [
+            {"steps": 5, "cpu_seconds": seconds, "held_out": end, "separation": 0, "test": 0.5},
+            {"steps": 10, "cpu_seconds": 2 * seconds, "held_out": end, "separation": 0, "test": 0.5},
+        ]
+        return {"set": "a", "seed": 0, "variant": variant, "points": points}
+
+    curves = [
+        curve("PYLD-10-5", 10, 0.2),
+        curve("SGLD-20", 40, 0.65),
+        curve("PYLD-10-5, no noise on data", 30, 0.75),
+        curve("SGLD-20, no noise on data", 60, 0.65),
+    ]
+    (copied / "quality" / "results.json").write_text(json.dumps({"seconds": seconds(curves)}))
+    said = {
+        claim.removeprefix("Time to a corruption AUROC of ").split(":")[0]: figure
+        for claim, figure in claims(copied).items()
+        if claim.startswith("Time to a corruption AUROC of ")
+    }
+    assert said == {
+        "0.6 (a seed 0, 10 steps)": "PYLD-10-5 never (SGLD-20 after 40 s)",
+        "0.6 (a seed 0, 10 steps, no noise on data)": "PYLD-10-5 2.00",
+        "0.7 (a seed 0, 10 steps, no noise on data)": "PYLD-10-5 after 30 s (SGLD-20 never)",
+    }
