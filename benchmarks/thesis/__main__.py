@@ -4,6 +4,7 @@ Everything is fitted on train/good alone; the test folders are scored once, afte
 in log.jsonl or in the committed results.json is not repeated, and one that was stopped goes on from its last
 checkpoint, so that a killed benchmark goes on where it stopped. `--steps` shortens all trainings alike, and
 rows of different lengths stand in tables of their own. `--variants` without a name makes the tables alone.
+Curves of the trainings are kept in curves.json; `python -m benchmarks.thesis.curves` draws them.
 
     python -m benchmarks.thesis                                          # some days of one core
     python -m benchmarks.thesis --steps 100 --sets bottle --seeds 0      # what a busy machine does in an hour

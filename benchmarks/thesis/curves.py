@@ -225,7 +225,8 @@ def draw(drawing: Drawing, folder: Path) -> None:
             ]
         if any(run["diverged"] for run in runs):
             legend.append(Line2D([], [], color="black", marker="x", linestyle="", label="diverged"))
-        chart.legend(handles=legend, loc="outside lower center", ncols=4, frameon=False)
+        columns_of_legend = 4 if parts else 6
+        chart.legend(handles=legend, loc="outside lower center", ncols=columns_of_legend, frameon=False)
         with replacing(folder / f"{file}.svg") as temporary:
             chart.savefig(temporary, format="svg", metadata={"Date": None})
 
