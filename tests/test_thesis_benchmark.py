@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.claims import thesis
 from benchmarks.thesis import diagnosis
-from benchmarks.thesis.__main__ import UNFINISHED, main
+from benchmarks.thesis.__main__ import HERE, UNFINISHED, main
+from benchmarks.thesis.figures import length_name
 from benchmarks.thesis.runs import one_run
 from benchmarks.thesis.tables import results, tables
 from benchmarks.thesis.variants import CHANGES, SAME_TRAINING, configuration
@@ -129,17 +133,64 @@ def test_points_are_counted_over_what_both_have(rows: list[dict[str, Any]]) -> N
     found = results(rows)["lengths"]
     assert list(found) == ["80", "40"]
     # Of screw there is no baseline.
-    assert found["40"]["points"] == {
-        "ours": pytest.approx(0.85),
-        "baseline": 0.5,
-        "points": pytest.approx(35),
-        "sets": ["bottle"],
-        "seeds": [0, 1],
+    points, sides = found["40"]["points"], ("ours", "baseline", "points")
+    assert points == {
+        "ours": {"mean": pytest.approx(0.85), "std": pytest.approx(0.0707, abs=1e-4)},
+        "baseline": {"mean": 0.5, "std": 0.0},
+        "points": {"mean": pytest.approx(35), "std": pytest.approx(7.07, abs=0.01)},
+        "sets": {"bottle": {"seeds": [0, 1]} | {side: points[side] for side in sides}},
         "pairs": 2,
     }
-    assert found["40"]["oracle_points"]["ours"] == pytest.approx(0.75)
-    assert found["40"]["oracle_points"]["points"] == pytest.approx(35)
+    assert found["40"]["oracle_points"]["ours"]["mean"] == pytest.approx(0.75)
+    assert found["40"]["oracle_points"]["points"]["mean"] == pytest.approx(35)
     assert found["80"]["points"] == found["80"]["oracle_points"] == {}
+
+
+def test_every_set_counts_alike_and_a_run_that_diverged_leaves_out_itself_alone(
+    rows: list[dict[str, Any]],
+) -> None:
+    rows.append(made_up("image-baseline", "screw", 0, 40, image=0.3))
+    diverged = made_up("thesis-small", "screw", 1, 40, patch=0.1)
+    del diverged["levels"], diverged["oracle"]
+    rows += [{**diverged, "diverged": "the energy diverged 6 times, last at step 5"}]
+    rows.append(made_up("image-baseline", "screw", 1, 40, image=0.9))
+    rows.append(made_up("Gaussian alone", "bottle", 0, 0, patch=0.9, image=0.9, ensemble=0.95))
+    found = results(rows)["lengths"]["40"]["points"]
+    # +35 points on bottle with two seeds, -20 on screw with one.
+    assert found["points"] == {"mean": pytest.approx(7.5)}
+    assert found["sets"]["screw"]["seeds"] == [0]
+    assert found["pairs"] == 3
+    text = tables(rows)["beside.md"].split("**40 steps**")[1]
+    assert "After 40 steps, over bottle 0, 1; screw 0 (sets with their seeds)" in text
+    assert "one of 0.400: +7.5 points. The thesis says +18.3 points." in text
+    assert "+18.3 points or more: missed." in text
+    assert "on 0 of the 1 sets" in text
+    assert "below 0.03: unknown, for want of seeds." in text
+    lines = [line for line in text.splitlines() if line.startswith(("| bottle", "| screw", "| mean"))]
+    bottle, screw, mean = lines[:3]
+    assert bottle == "| bottle | 0, 1 | 0.850 ± 0.071 | 0.500 ± 0.000 | +35.0 ± 7.1 | 0.950 | 0 of 4 |"
+    assert screw == "| screw | 0 | 0.100 | 0.300 | -20.0 | – | 1 of 4 |"
+    # The Gaussian was not run on screw: a mean over other sets would be no comparison.
+    assert mean == "| mean over bottle, screw | 3 pairs | 0.475 | 0.400 | +7.5 | – |  |"
+
+
+def test_a_set_that_only_one_of_both_has_is_shown_without_a_difference(rows: list[dict[str, Any]]) -> None:
+    longest, shorter = tables(rows)["beside.md"].split("**40 steps**")
+    assert "no set has a run of both" in longest
+    assert "| bottle | – | 0.900 | – | – | 0 of 1 |" in longest
+    assert "mean over" not in longest
+    assert "| screw | – | 0.100 | – | – | 0 of 1 |" in shorter
+    assert "| mean over bottle | 2 pairs |" in shorter
+
+
+def test_goals_that_are_reached_are_called_so() -> None:
+    rows = [made_up("thesis-small", "bottle", seed, 40, ensemble=0.9) for seed in (0, 1)]
+    rows += [made_up("image-baseline", "bottle", seed, 40, image=0.5) for seed in (0, 1)]
+    rows.append(made_up("Gaussian alone", "bottle", 0, 0, ensemble=0.8))
+    text = tables(rows)["beside.md"]
+    assert "+18.3 points or more: reached." in text
+    assert "on 1 of the 1 sets" in text
+    assert "below 0.03: reached." in text
 
 
 def test_rows_of_trainings_that_were_given_up_hold_their_roll_backs(rows: list[dict[str, Any]]) -> None:
@@ -179,13 +230,139 @@ def test_tables_keep_lengths_apart_and_name_what_gave_up(rows: list[dict[str, An
     auroc, oracle = shorter.split("| oracle balanced accuracy |")
     assert "| thesis-small ensemble | 0.850 ± 0.071 |" in auroc
     assert "| thesis-small ensemble | 0.750 ± 0.071 |" in oracle
-    assert "| no batch norm | 0.100 | 0.200 | 0.300 | 0.200 | 0.50 |" in found["ablation.md"]
-    assert "| SGLD, as far | – | – | – | – | 0.50 |" in found["ablation.md"]
-    assert "| no noise on data, image level alone | – | 0.400 | – | – | 0.50 |" in found["ablation.md"]
+    # A single seed has no spread, and the mean says of which sets it is.
+    assert "| 0.100 |" in auroc
+    assert "| image AUROC | bottle | screw | mean over bottle |" in auroc
     # It went back five times before it was given up, which its last checkpoint does not tell.
     assert "| SGLD, as far patch | 1 | 0.100 | 0.200 | -0.30 | 4.0 | 1 of 1 | 1 of 1 |" in found["chains.md"]
     assert "SGLD, as far image" not in found["chains.md"]
-    assert "means over bottle seed 0:" in found["ablation.md"]
+
+
+def test_a_run_that_was_given_up_before_its_first_point_counts_among_the_runs(
+    rows: list[dict[str, Any]],
+) -> None:
+    for variant in ("SGLD, as far", "no batch norm", "energy penalty"):
+        given_up = made_up(variant, "bottle", 1, 40)
+        del given_up["levels"], given_up["oracle"]
+        rows.append({**given_up, "chains": {"patch": {}, "image": {}}, "diverged": "it diverged 6 times"})
+    found = tables(rows)
+    assert "| SGLD, as far patch | 1 | 0.100 | 0.200 | -0.30 | 4.0 | 2 of 2 | 2 of 2 |" in found["chains.md"]
+    assert "| energy penalty | 0 | – | – | – | – | 1 of 1 | 1 of 1 |" in found["chains.md"]
+    ablation = found["ablation.md"]
+    assert "| no batch norm patch | 1 of 2 | 1 (bottle 0) | 0.100 |" in ablation
+    assert "| energy penalty | 1 of 1 | 0 | diverged | – | – | diverged | – | – | – | – | 0.50 |" in ablation
+
+
+def test_variants_are_compared_with_the_recipe_pair_by_pair(rows: list[dict[str, Any]]) -> None:
+    rows.append(made_up("own batch statistics", "bottle", 0, 40, patch=0.5, image=0.7, ensemble=0.9))
+    rows.append(made_up("own batch statistics", "bottle", 1, 40, patch=0.5, image=0.7, ensemble=0.9))
+    # The recipe has no such run.
+    rows.append(made_up("uniform initialisation", "bottle", 2, 40, patch=0.3, image=0.3, ensemble=0.4))
+    text = tables(rows)["ablation.md"]
+    chains = "0.100 | 0.200 | -0.30 | 0.50"
+    # One that only one seed has does not take the other seed from the others.
+    lines = (
+        "| own batch statistics ensemble | 0 of 2 | 2 (bottle 0, 1) | 0.900 ± 0.000 | 0.850 ± 0.071 "
+        "| +5.0 ± 7.1 | 0.800 ± 0.000 | +5.0 ± 7.1 | – | – | – | 0.50 |",
+        "| own batch statistics patch | 0 of 2 | 2 (bottle 0, 1) | 0.500 ± 0.000 | 0.600 ± 0.000 "
+        f"| -10.0 ± 0.0 | 0.400 ± 0.000 | -10.0 ± 0.0 | {chains} |",
+        f"| no batch norm patch | 0 of 1 | 1 (bottle 0) | 0.100 | 0.600 | -50.0 | 0.000 | -50.0 | {chains} |",
+        "| no batch norm ensemble | 0 of 1 | 1 (bottle 0) | 0.300 | 0.800 | -50.0 | 0.200 | -50.0 "
+        "| – | – | – | 0.50 |",
+        "| no noise on data, image level alone image | 0 of 1 | 1 (bottle 0) | 0.400 | 0.700 | -30.0 "
+        f"| 0.300 | -30.0 | {chains} |",
+        f"| SGLD, as far patch | 1 of 1 | 0 | diverged | – | – | diverged | – | {chains} |",
+        f"| uniform initialisation image | 0 of 1 | 0 | 0.300 | – | – | 0.200 | – | {chains} |",
+        # Its run on screw would be compared with nothing.
+        f"| thesis-small patch | 0 of 2 | – | 0.600 ± 0.000 | – | – | 0.500 ± 0.000 | – | {chains} |",
+    )
+    for line in lines:
+        assert line in text
+    assert "SGLD, as far image" not in text
+    # At 80 steps no part was exchanged.
+    assert "80 steps" not in text
+
+
+def test_what_was_run_and_what_was_not(rows: list[dict[str, Any]]) -> None:
+    rows.append(made_up("untrained", "screw", 0, 0, ensemble=0.5))
+    text = tables(rows)["runs.md"]
+    longest, shorter = text.split("**40 steps**")
+    assert "| thesis-small | 0 | – | – | – |" in longest
+    assert "image-baseline; SGLD, as many passes" in longest
+    assert "| thesis-small | 0, 1 | 0 | – | – |" in shorter
+    assert "| SGLD, as far | 0 (diverged) | – | – | – |" in shorter
+    missing = next(line for line in shorter.splitlines() if line.startswith("Not run at this length"))
+    assert "uniform initialisation" in missing
+    assert "SGLD, as far" not in missing
+    assert "untrained" not in missing
+    assert shorter.endswith("| untrained | – | 0 | – | – |\n")
+
+
+@pytest.fixture(scope="module")
+def committed() -> list[dict[str, Any]]:
+    """The committed runs."""
+    found: list[dict[str, Any]] = json.loads((HERE / "results.json").read_text(encoding="utf-8"))["runs"]
+    return found
+
+
+def test_the_first_claim_recomputed_from_the_committed_runs(committed: list[dict[str, Any]]) -> None:
+    by_length: dict[Any, dict[str, list[float]]] = {}
+    for row in committed:
+        for other in committed:
+            pair = (row["variant"], other["variant"]) == ("thesis-small", "image-baseline")
+            same = all(row[name] == other[name] for name in ("set", "seed", "steps"))
+            if pair and same and "levels" in row and "levels" in other:
+                difference = 100 * (row["levels"]["ensemble"] - other["levels"]["image"])
+                by_length.setdefault(row["steps"], {}).setdefault(row["set"], []).append(difference)
+    assert by_length
+    found = tables(committed)["beside.md"]
+    claims = dict(thesis({"runs": committed, "full_size": "not run"}))
+    for steps, by_set in by_length.items():
+        points = f"{statistics.mean(map(statistics.mean, by_set.values())):+.1f}"
+        section = found.split(f"**{length_name(steps)}**")[1].split("\n**")[0]
+        assert section.split(" points. The thesis says")[0].split(": ")[-1].split(" ")[0] == points
+        (figure,) = (
+            text for name, text in claims.items() if f"Image AUROC after {length_name(steps)} (" in name
+        )
+        assert figure.split(": ")[1].split(" ")[0] == points
+        for name, differences in by_set.items():
+            line = next(line for line in section.splitlines() if line.startswith(f"| {name} |"))
+            cell = line.split(" | ")[4]
+            assert cell.split(" ")[0] == f"{statistics.mean(differences):+.1f}"
+            assert ("±" in cell) == (len(differences) > 1)
+
+
+def test_the_ablation_recomputed_from_the_committed_runs(committed: list[dict[str, Any]]) -> None:
+    parts = re.split(r"^\*\*(.*)\*\*$", tables(committed)["ablation.md"], flags=re.MULTILINE)[1:]
+    checked = 0
+    for length, section in zip(parts[::2], parts[1::2], strict=True):
+        recipe = {
+            (row["set"], row["seed"]): row["levels"]
+            for row in committed
+            if row["variant"] == "thesis-small" and length_name(row["steps"]) == length and "levels" in row
+        }
+        for line in section.splitlines():
+            cells = line.strip("| ").split(" | ")
+            variant, _, level = cells[0].rpartition(" ")
+            if variant not in CHANGES or variant == "thesis-small":
+                continue
+            own = [
+                row
+                for row in committed
+                if row["variant"] == variant and (row["steps"] == 0 or length_name(row["steps"]) == length)
+            ]
+            differences = [
+                100 * (row["levels"][level] - recipe[row["set"], row["seed"]][level])
+                for row in own
+                if level in row.get("levels", {}) and (row["set"], row["seed"]) in recipe
+            ]
+            assert cells[1] == f"{sum('diverged' in row for row in own)} of {len(own)}"
+            assert cells[2].split(" ")[0] == f"{len(differences)}"
+            if differences:
+                assert cells[5].split(" ")[0] == f"{statistics.mean(differences):+.1f}"
+                assert ("±" in cells[5]) == (len(differences) > 1)
+            checked += len(differences)
+    assert checked > 3
 
 
 def test_what_variants_are_chosen_by_stands_beside_what_test_images_say(rows: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ Everything is fitted on train/good alone; the test folders are scored once, afte
 in log.jsonl or in the committed results.json is not repeated, and one that was stopped goes on from its last
 checkpoint, so that a killed benchmark goes on where it stopped. `--steps` shortens all trainings alike, and
 rows of different lengths stand in tables of their own. `--variants` without a name makes the tables alone.
+Curves of the trainings are kept in curves.json; `python -m benchmarks.thesis.curves` draws them.
 
     python -m benchmarks.thesis                                          # some days of one core
     python -m benchmarks.thesis --steps 100 --sets bottle --seeds 0      # what a busy machine does in an hour
@@ -27,13 +28,13 @@ from types import FrameType
 
 from benchmarks.common import QUICK_STEPS, Log, options, parse, write_results
 from benchmarks.controls import evaluate_controls
-from benchmarks.thesis.runs import CHECKPOINT, one_run, steps_of
+from benchmarks.thesis.curves import collect
+from benchmarks.thesis.runs import CHECKPOINT, one_run, run_folder, steps_of
 from benchmarks.thesis.tables import results, tables
-from benchmarks.thesis.variants import CHANGES, FULL_SIZE, SAME_TRAINING, SMALL, configuration
+from benchmarks.thesis.variants import CHANGES, FULL_SIZE, SAME_TRAINING, SETS, SMALL, configuration
 from patchebm.images.folders import open_image_set
 
 HERE = Path(__file__).resolve().parent
-SETS = ("bottle", "screw", "solar_poly", "circuitboard")
 UNFINISHED = 3
 KEYS = ("set", "variant", "seed", "steps")
 
@@ -74,7 +75,7 @@ def run_all(log: Log, arguments: argparse.Namespace) -> None:
                     continue
                 print(f"-- {name}, {variant}, seed {seed}, {length} steps", file=sys.stderr)
                 folder, twin = (
-                    arguments.out / "runs" / f"{name}-{other.replace(' ', '-')}-{seed}-{length}"
+                    run_folder(arguments.out, name, other, seed, length)
                     for other in (variant, SAME_TRAINING.get(variant, variant))
                 )
                 if twin.exists() and not folder.exists():
@@ -123,6 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     except PieceOverError:
         over = True
         print("the time is over; the same command goes on from the last checkpoint", file=sys.stderr)
+    collect(arguments.out, arguments.out, log.rows)
     write_results(arguments, results(log.rows), tables(log.rows))
     return UNFINISHED if over else 0
 

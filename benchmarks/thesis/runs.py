@@ -35,6 +35,11 @@ def steps_of(config: RunConfig) -> int | str:
     return max((network.training.steps for network in networks), default=0)
 
 
+def run_folder(out: Path, name: str, variant: str, seed: int, steps: int | str) -> Path:
+    """Returns where the benchmark keeps checkpoints and curves of a run, in the folder of its results."""
+    return out / "runs" / f"{name}-{variant.replace(' ', '-')}-{seed}-{steps}"
+
+
 def one_run(
     image_set: ImageSet, variant: str, seed: int, *, steps: int | None, folder: Path, device: str
 ) -> dict[str, Any]:

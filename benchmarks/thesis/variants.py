@@ -8,6 +8,7 @@ from typing import Any
 from patchebm.config.base import RunConfig
 from patchebm.config.presets import load_preset
 
+SETS = ("bottle", "screw", "solar_poly", "circuitboard")
 # Steps between checkpoints of the full size: half a minute to two on one GPU.
 FULL_SIZE_CHECKPOINTS = 20
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ def summarise(columns: Columns, sets: Sequence[str], *, partial: bool = False) -
             has, with the seeds that a column has on all of these, so that columns can be compared.
 
     Returns:
-        For each column `sets` (for each set `mean`, `std` and the number of `seeds`), and `mean`, `std`,
-        `seeds` and `mean_by_seed` over the sets, which are absent where there is no set, or no seed, to take
-        them over.
+        For each column `sets` (for each set `mean` and `std`), and `mean`, `std` and `mean_by_seed` over the
+        sets, which are absent where there is no set, or no seed, to take them over. So is the deviation of a
+        single seed.
     """
     common = list(sets)
     if partial:
@@ -42,26 +42,30 @@ def summarise(columns: Columns, sets: Sequence[str], *, partial: bool = False) -
         seeds = sorted(set.intersection(*(set(by_set[s]) for s in common))) if common else []
         if seeds:
             per_seed = [float(np.mean([by_set[s][seed] for s in common])) for seed in seeds]
-            facts = {**_moments(per_seed), "mean_by_seed": per_seed}
-        facts["sets"] = {s: _moments(v) for s, v in per_set.items()}
+            facts = {**moments(per_seed), "mean_by_seed": per_seed}
+        facts["sets"] = {s: moments(v) for s, v in per_set.items()}
         summary[name] = facts
     return summary
 
 
-def _moments(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": float(np.mean(values)), "std": std(values), "seeds": len(values)}
+def moments(values: Iterable[float]) -> dict[str, float]:
+    """Returns `mean` and, of several values, the standard deviation `std`; nothing of no value."""
+    values = list(values)
+    found = {"mean": float(np.mean(values))} if values else {}
+    return found | ({"std": std(values)} if len(values) > 1 else {})
 
 
-def mean_and_spread(facts: dict[str, Any], digits: int = 3) -> str:
-    """Returns the mean, and the standard deviation behind it unless there was a single seed.
+def with_spread(facts: Mapping[str, Any], form: str = ".3f") -> str:
+    """Returns a mean with its standard deviation, if it has one; a dash if there is no mean.
 
     Args:
-        facts: `mean`, `std` and `seeds`, of what `summarise` returned.
-        digits: behind the decimal point.
+        facts: `mean` and `std`, either of which may be absent.
+        form: how the mean is formatted. The deviation has no sign of its own.
     """
-    mean = f"{facts['mean']:.{digits}f}"
-    # Results of earlier versions do not say how many seeds there were.
-    return mean if facts.get("seeds") == 1 else f"{mean} ± {facts['std']:.{digits}f}"
+    if "mean" not in facts:
+        return "–"
+    deviation = f" ± {facts['std']:{form.removeprefix('+')}}" if "std" in facts else ""
+    return f"{facts['mean']:{form}}{deviation}"
 
 
 def table(
@@ -80,11 +84,9 @@ def table(
         digits: behind the decimal point.
     """
 
-    def cell(facts: dict[str, Any]) -> str:
-        return mean_and_spread(facts, digits) if "mean" in facts else "–"
-
+    form = f".{digits}f"
     rows = [
-        [name, *(cell(facts["sets"].get(s, {})) for s in sets), cell(facts)]
+        [name, *(with_spread(facts["sets"].get(s, {}), form) for s in sets), with_spread(facts, form)]
         for name, facts in summary.items()
     ]
     return markdown([title, *sets, "mean"], rows)
