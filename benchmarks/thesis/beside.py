@@ -87,8 +87,8 @@ def beside(rows: list[Row], length: str) -> str:
     if auroc:
         text = (
             f"After {length}, over {counted_over(auroc)} (sets with their seeds), the ensemble of "
-            f"`thesis-small` has a mean image AUROC of {with_spread(auroc['ours'])}, and `image-baseline` one "
-            f"of {with_spread(auroc['baseline'])}: {with_spread(auroc['points'], '+.1f')} points. The "
+            f"`thesis-small` has a mean image AUROC of {with_spread(auroc['ours'])}, and `image-baseline` "
+            f"one of {with_spread(auroc['baseline'])}: {with_spread(auroc['points'], '+.1f')} points. The "
             f"thesis says {THESIS_POINTS:+} points. In the thesis' own figure the difference is "
             f"{with_spread(oracle['points'], '+.1f')} points.\n\n{goals(rows, auroc)}"
         )
