@@ -110,7 +110,7 @@ def test_pytorch_finds_no_operator_that_mixes_devices(
         scores, _, anomaly_map = functional_call(scorer, fake, images)
         assert scores.score.device == anomaly_map.device == DEVICE
         assert anomaly_map.shape == (2, 50, 40)
-        left = "levels.position.part_std" if which == "features" else "levels.patch.scale"
+        left = "levels.position.component_std" if which == "features" else "levels.patch.scale"
         fake[left] = fake[left].to("cpu")
         with pytest.raises(RuntimeError, match="on the same device"):
             functional_call(scorer, fake, images)
@@ -122,7 +122,7 @@ def test_pytorch_finds_no_operator_that_mixes_devices(
         ("levels.position.gaussian", "factor0"),
         ("levels.position.join.operators.0", "rows"),
         ("levels.position.smooth", "columns"),
-        ("levels.position", "part_mean"),
+        ("levels.position", "component_mean"),
         ("levels.image", "map_shift"),
         ("levels.image.linear.0", "weight0"),
         ("levels.image.energies.0.energy", "axes"),

@@ -83,7 +83,7 @@ def damage(folder: Path, how: str) -> None:
         ("no card", "holds no finished model .* train one with `patchebm train DATA --out RUN`"),
         (
             "old",
-            r"model format 3, written by patchebm 1\.2, and this patchebm \S+ reads format 6; "
+            r"model format 3, written by patchebm 1\.2, and this patchebm \S+ reads format 7; "
             "use that version or train the model again$",
         ),
         ("newer", "format 99, written by patchebm 9.9"),

@@ -66,7 +66,11 @@ def test_a_bundle_frames_images_as_the_detector_does(
             np.testing.assert_allclose(found.level_maps[name], one, atol=2e-3, rtol=1e-3)
 
 
-def test_the_map_of_a_box_lies_where_the_box_does(cropped: EnsembleDetector) -> None:
+def test_the_map_of_a_box_lies_where_the_box_does() -> None:
+    config = tiny_features()
+    # Twenty steps teach a network little of where defects are.
+    config.position.network = None
+    cropped = EnsembleDetector(config).fit(framed(9))
     assert not cropped.scorer_.inputs.framing.whole  # type: ignore[union-attr]
     image = framed(1, "test/good")[0].copy()
     # Near the upper left corner of the part, which fills rows 8 to 72 and columns 88 to 152.
@@ -179,8 +183,30 @@ def test_all_its_tensors_are_saved(fitted: EnsembleDetector) -> None:
     level = fitted.levels_["position"]
     assert isinstance(level, PositionLevel)
     names = set(level.state())
-    assert {"part_weights", "part_mean", "map_std", "gaussian.mean", "network.fc1.weight"} <= names
-    assert float(level.part_weights.sum()) == pytest.approx(1)
+    assert {
+        "component_weights",
+        "component_mean",
+        "map_weights",
+        "gaussian.mean",
+        "network.fc1.weight",
+    } <= names
+    assert float(level.component_weights.sum()) == pytest.approx(1)
+
+
+def test_the_map_counts_the_gaussian_and_the_network_as_the_score_does(fitted: EnsembleDetector) -> None:
+    level = fitted.levels_["position"]
+    assert isinstance(level, PositionLevel)
+    cells = torch.randn((1, 2, *level.grid), generator=torch.Generator().manual_seed(0))
+    before = level.map(Evidence(cells, cells))
+    for k, weight in enumerate(level.component_weights):
+        assert weight > 0
+        # By a standard deviation of what good cells show.
+        raised = cells.clone()
+        raised[0, k, 3, 4] += weight / level.map_weights[k]
+        gained = level.map(Evidence(raised, raised)) - before
+        torch.testing.assert_close(gained[0, 3, 4], weight / level.map_std, atol=1e-4, rtol=1e-4)
+        gained[0, 3, 4] = 0
+        assert not gained.any()
 
 
 def test_what_all_of_an_image_has_in_common_counts_half(fitted: EnsembleDetector) -> None:

@@ -24,7 +24,7 @@ from patchebm.run_folder import RunFolder
 
 FORMAT = "patchebm-model"
 # Raise by one whenever an older patchebm could misread what is written.
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 
 def save_model(folder: str | Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:

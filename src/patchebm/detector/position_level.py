@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Found(NamedTuple):
-    """What one part of the score says of good images that were held out, and of damaged ones."""
+    """What one component of the score says of good images that were held out, and of damaged ones."""
 
     good: KeptEvidence
     damaged: KeptEvidence
@@ -58,12 +58,22 @@ class PositionLevel(Level):
     config: FeaturePositionConfig
     mean: Tensor
     std: Tensor
-    part_mean: Tensor
-    part_std: Tensor
-    part_weights: Tensor
+    component_mean: Tensor
+    component_std: Tensor
+    component_weights: Tensor
+    map_weights: Tensor
     map_mean: Tensor
     map_std: Tensor
-    CALIBRATION = ("mean", "std", "part_mean", "part_std", "part_weights", "map_mean", "map_std")
+    CALIBRATION = (
+        "mean",
+        "std",
+        "component_mean",
+        "component_std",
+        "component_weights",
+        "map_weights",
+        "map_mean",
+        "map_std",
+    )
 
     def __init__(
         self, name: str, config: FeaturePositionConfig, seed: int, extractor: FeatureExtractor
@@ -73,6 +83,8 @@ class PositionLevel(Level):
         self.positions = self.grid[0] * self.grid[1]
         self.zones = zones_for(self.grid, config.zones)
         self.learns_damage = config.network is not None
+        # The Gaussian, and the network if there is one.
+        self.components = 1 if config.network is None else 2
         self.join = extractor.fused_join(self.grid)
         # Three standard deviations on each side.
         side = 2 * max(1, int(3 * config.smooth)) + 1
@@ -118,8 +130,7 @@ class PositionLevel(Level):
         def without(images: Sequence[int]) -> PositionGaussian:
             return PositionGaussian.from_moments(total, without=moments(images))
 
-        parts = 1 if self.config.network is None else 2
-        found = [_Found(KeptEvidence(), KeptEvidence()) for _ in range(parts)]
+        found = [_Found(KeptEvidence(), KeptEvidence()) for _ in range(self.components)]
         self.to(device)
 
         def score(images: Sequence[int], gaussian: PositionGaussian, network: ResidualEnergy | None) -> None:
@@ -156,12 +167,12 @@ class PositionLevel(Level):
                 score(folds[fold], gaussians.without(fold), network)
             self.network = self._network(training, cells[None], None, f"{fits}/{fits}", folder, device)
         kinds = [one.kind for i in scored for one in training.damaged[i] if one.kind != "learn"]
-        damaged = [one for i in scored for one in _joined([part.damaged.of(i) for part in found])]
-        # Global defects are found by all parts, and would hide how far these differ.
+        damaged = [one for i in scored for one in _joined([own.damaged.of(i) for own in found])]
+        # Global defects are found by all components, and would hide how far these differ.
         local = [one for one, kind in zip(damaged, kinds, strict=True) if kind == "local"]
-        ordered = [one for i in scored for one in _joined([part.good.of(i) for part in found])]
-        weights = detection_weights(self._parts(ordered), self._parts(local))
-        self.part_weights = torch.from_numpy(weights).float()
+        ordered = [one for i in scored for one in _joined([own.good.of(i) for own in found])]
+        weights = detection_weights(self._components(ordered), self._components(local))
+        self.component_weights = torch.from_numpy(weights).float()
         calibrated = self.calibrate(ordered)
         scores = np.array([float(self.score(one)) for one in damaged])
         self.to(device)
@@ -177,28 +188,30 @@ class PositionLevel(Level):
         return self._evidence(views.float())
 
     def calibrate(self, evidence: Sequence[Evidence]) -> Calibrated:
-        """Learn the mean and spread of each part's scores, of the level's scores, and of its map."""
-        parts = torch.from_numpy(self._parts(evidence))
+        """Learn the mean and spread of each component's scores, of the level's scores, and of its map."""
+        components = torch.from_numpy(self._components(evidence))
         # The evidence is on the CPU, and the weights may come from an earlier fit on a device.
-        self.part_weights = self.part_weights.cpu()
+        self.component_weights = self.component_weights.cpu()
         # Two identical images have no spread: then any other score is far beyond them.
-        self.part_mean = parts.mean(0).float()
-        self.part_std = parts.std(0).clamp(min=1e-6).float()
+        self.component_mean = components.mean(0).float()
+        self.component_std = components.std(0).clamp(min=1e-6).float()
         sums = torch.cat([self._sum(one) for one in evidence]).double()
         self.mean, self.std = sums.mean().float(), sums.std().clamp(min=1e-6).float()
         cells = torch.cat([one.cells for one in evidence if one.cells is not None])
-        self.map_mean, self.map_std = cells.mean(), cells.std().clamp(min=1e-6)
+        self.map_weights = self.component_weights / cells.std((0, 2, 3)).clamp(min=1e-6)
+        weighted = self._weighted(cells)
+        self.map_mean, self.map_std = weighted.mean(), weighted.std().clamp(min=1e-6)
         scores: Values = ((sums - self.mean) / self.std).numpy()
         return Calibrated(scores, torch.cat([self.map(one) for one in evidence]))
 
     def score(self, evidence: Evidence) -> Tensor:
-        """Return the weighted sum of the parts' scores, calibrated."""
+        """Return the weighted sum of the components' scores, calibrated."""
         return (self._sum(evidence) - self.mean) / self.std
 
     def map(self, evidence: Evidence) -> Tensor:
-        """Return the Gaussian's values, which point at defects better than the network's."""
+        """Return the sum of the components' values, each counted as it counts in the score, calibrated."""
         assert evidence.cells is not None
-        return (evidence.cells[:, 0] - self.map_mean) / self.map_std
+        return (self._weighted(evidence.cells) - self.map_mean) / self.map_std
 
     def state(self) -> dict[str, Tensor]:
         """Return everything fitted, by name; the Gaussians in half precision."""
@@ -296,32 +309,39 @@ class PositionLevel(Level):
         """Return the smoothed values of joined maps `(B, C, h, w)`."""
         assert self.gaussian is not None
         white = self.gaussian.residuals(joined)
-        parts = [_energies(white)]
+        values = [_energies(white)]
         if self.network is not None:
-            parts.append(_network_energies(white, self.network))
-        smoothed = self.smooth(self.gaussian.on_grid(torch.cat(parts, 3)))
+            values.append(_network_energies(white, self.network))
+        smoothed = self.smooth(self.gaussian.on_grid(torch.cat(values, 3)))
         return Evidence(smoothed, smoothed)
 
+    def _weighted(self, cells: Tensor) -> Tensor:
+        """Return the weighted sum `(B, h, w)` of the components' values `(B, K, h, w)`."""
+        return (cells * self.map_weights[:, None, None]).sum(1)
+
     def _largest(self, evidence: Evidence) -> Tensor:
-        """Return the largest values of each part above its background, `(B, K, top)`."""
-        parts = 1 if self.config.network is None else 2
-        flat = evidence.components.reshape(-1, parts, self.positions)
+        """Return the largest values of each component above its background, `(B, K, top)`."""
+        flat = evidence.components.reshape(-1, self.components, self.positions)
         largest = torch.topk(flat, min(self.config.top, self.positions), dim=2, sorted=False).values
         background: Tensor = self.config.background * flat.mean(2, keepdim=True)
         return largest - background
 
-    def _parts(self, evidence: Sequence[Evidence]) -> Values:
-        """Return the parts' values of many images, `(N, K)`."""
+    def _components(self, evidence: Sequence[Evidence]) -> Values:
+        """Return the components' values of many images, `(N, K)`."""
         if not evidence:
             return np.zeros((0, 1))
         return torch.cat([self._largest(one).mean(2) for one in evidence]).double().numpy()
 
     def _sum(self, evidence: Evidence) -> Tensor:
-        """Return the weighted sum of the parts, each in standard deviations of good images."""
-        # The mean over the largest comes last: OpenVINO 2026 fuses what follows a mean of each part into it,
-        # and then takes the numbers of another part for all images of a batch but the first.
+        """Return the weighted sum of the components, each in standard deviations of good images."""
+        # The mean over the largest comes last: OpenVINO 2026 fuses what follows a mean of each component into
+        # it, and then takes the numbers of another component for all images of a batch but the first.
         largest = self._largest(evidence)
-        weighted = (largest - self.part_mean[:, None]) / self.part_std[:, None] * self.part_weights[:, None]
+        weighted = (
+            (largest - self.component_mean[:, None])
+            / self.component_std[:, None]
+            * self.component_weights[:, None]
+        )
         return weighted.sum(1).mean(1)
 
 
@@ -338,7 +358,7 @@ def _network_energies(white: Tensor, network: ResidualEnergy) -> Tensor:
     return energies.reshape(zones, -1, positions, 1)
 
 
-def _joined(parts: Sequence[Sequence[Evidence]]) -> list[Evidence]:
-    """Return the evidence of all parts together, of each image of which all have some."""
-    joined = [torch.cat([one.components for one in own], 1) for own in zip(*parts, strict=True)]
+def _joined(components: Sequence[Sequence[Evidence]]) -> list[Evidence]:
+    """Return the evidence of all components together, of each image of which all have some."""
+    joined = [torch.cat([one.components for one in own], 1) for own in zip(*components, strict=True)]
     return [Evidence(one, one) for one in joined]
