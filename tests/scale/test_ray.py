@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from patchebm.scale.fleet_score import begin_fleet, score_fleet
 from patchebm.scale.fleet_source import open_fleet_source
 from patchebm.scale.local import LocalEngine
 from patchebm.scale.model import open_model
+from patchebm.scale.plan import Block, blocks_of
 from patchebm.scale.ray_engine import RayEngine
 from patchebm.scale.score import Begun, begin, score
 from patchebm.scale.source import open_source
@@ -233,3 +235,26 @@ def test_a_product_that_kills_its_workers_leaves_the_others_alone(
     board, flange = score_fleet(dataclasses.replace(run, task=task), RayEngine(1, cluster.address))
     assert board["error"].startswith(f"workers died 4 times at the images {tmp_path}/archive/board/")
     assert (flange["error"], flange["scored"]) == (None, len(images))
+
+
+def test_a_round_of_blocks_is_in_memory_at_a_time(
+    manifest: Path, bundle_file: Path, expected: dict[str, bytes], cluster: Cluster, tmp_path: Path
+) -> None:
+    run = begun(manifest, bundle_file, tmp_path / "out")
+    taken, done = 0, 0
+
+    def blocks() -> Iterator[Block]:
+        nonlocal taken
+        for block in blocks_of(run.source, run.plan):
+            taken += 1
+            yield block
+
+    engine = RayEngine(address=cluster.address, blocks_at_a_time=100)
+    with closing(engine.score(run.task, blocks())) as finished:
+        for _ in finished:
+            done += 1
+            # Whole rounds are taken, and none before the one before it is done.
+            assert taken == min(100 * -(-done // 100), run.plan.parts)
+    assert done == run.plan.parts == 240
+    score(begun(manifest, bundle_file, tmp_path / "out"), LocalEngine(1))
+    assert content_of(tmp_path / "out") == expected

@@ -1,7 +1,7 @@
 """This module is the engine for a cluster: Ray Data with a pool of actors, one engine session for each.
 
 Ray Data has all of its input in Ray's shared memory before it begins. So blocks are compressed (70 to 110
-bytes an image become 5 to 40).
+bytes an image become 5 to 40), and come in rounds of a fixed number of blocks, each a run of Ray Data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,9 @@ from patchebm.scale.engine import B, Work
 from patchebm.scale.ray_session import ray_session
 from patchebm.scale.ray_tries import TRIES, start_tries
 
+# Of 1,024 images they are four million, which take 160 MB at most; workers start again for each round.
+_BLOCKS_AT_A_TIME = 4096
+
 
 class RayEngine:
     """This class scores on a Ray cluster. Paths travel in blocks; pixels stay where they are read.
@@ -35,6 +38,7 @@ class RayEngine:
         address: see `patchebm.scale.ray_session.ray_session`.
         num_cpus: cores that Ray reserves for an actor.
         num_gpus: the same of GPUs.
+        blocks_at_a_time: so many blocks are in the shared memory of Ray at once, at most.
     """
 
     def __init__(
@@ -43,11 +47,13 @@ class RayEngine:
         address: str | None = None,
         num_cpus: float = 1.0,
         num_gpus: float = 0.0,
+        blocks_at_a_time: int = _BLOCKS_AT_A_TIME,
     ) -> None:
         self.workers = workers
         self.address = address
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
+        self.blocks_at_a_time = blocks_at_a_time
 
     def score(self, work: Work[B], blocks: Iterable[B]) -> Generator[Done, None, None]:
         """Scores blocks, and yields what was done; see `patchebm.scale.engine.Engine`.
@@ -64,10 +70,14 @@ class RayEngine:
             room = max(1, int(cores / self.num_cpus)) if self.num_cpus else max(1, cores)
             logging.getLogger("ray.data").setLevel(logging.ERROR)
             ray.data.DataContext.get_current().enable_progress_bars = False
-            yield from self._all([ray.put(work), start_tries()], blocks, room)
+            remaining = iter(blocks)
+            given = [ray.put(work), start_tries()]
+            while (first := next(remaining, None)) is not None:
+                some = chain([first], islice(remaining, self.blocks_at_a_time - 1))
+                yield from self._round(given, some, room)
 
-    def _all(self, given: list[Any], blocks: Iterable[Any], room: int) -> Generator[Done, None, None]:
-        """Scores blocks, and yields what was done."""
+    def _round(self, given: list[Any], blocks: Iterable[Any], room: int) -> Generator[Done, None, None]:
+        """Scores as many blocks as are in the shared memory of Ray at a time, and yields what was done."""
         # One by one: the driver holds one block at a time. They stay there until all of them are done, so
         # that an actor that is started again finds them.
         shared_blocks = [_put(block) for block in blocks]
@@ -126,7 +136,7 @@ class _Scorer:
 
     Args:
         given: the work, and the actor that counts tries.
-        blocks: in the shared memory of Ray.
+        blocks: of the round.
     """
 
     def __init__(self, given: list[Any], blocks: list[ray.ObjectRef]) -> None:
