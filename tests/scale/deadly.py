@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from dataclasses import dataclass
+from typing import Any
 
 from patchebm.scale.block import Done, Task
 from patchebm.scale.fleet_plan import FleetBlock
@@ -43,3 +45,10 @@ class DeadlyFleetTask(FleetTask):
         if block.product == self.deadly:
             die()
         return super().score(block)
+
+
+class UnreadableTask(Task):
+    """This class needs what workers do not have."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, ("a_module_that_nobody_has",)

@@ -34,7 +34,7 @@ from patchebm.scale.plan import Block, blocks_of
 from patchebm.scale.ray_engine import RayEngine
 from patchebm.scale.score import Begun, begin, score
 from patchebm.scale.source import open_source
-from tests.scale.deadly import DeadlyFleetTask, DeadlyTask
+from tests.scale.deadly import DeadlyFleetTask, DeadlyTask, UnreadableTask
 from tests.scale.processes import started
 from tests.scale.ray_cluster import cluster_of
 
@@ -218,6 +218,14 @@ def test_workers_that_die_when_they_start_are_given_up(
     with pytest.raises(PatchebmError, match=r"^worker \S+ died 4 times when it started, for .*--workers"):
         score(deadly(run, DeadlyTask), RayEngine(1, cluster.address))
     assert parts(tmp_path / "out") == 0
+
+
+def test_what_ray_itself_says_is_one_sentence(
+    manifest: Path, bundle_file: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    run = begun(manifest, bundle_file, tmp_path / "out")
+    with pytest.raises(PatchebmError, match=r"^Ray cannot go on \(.*a_module_that_nobody_has"):
+        score(deadly(run, UnreadableTask), RayEngine(1, cluster.address))
 
 
 def test_a_product_that_kills_its_workers_leaves_the_others_alone(

@@ -19,6 +19,14 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
+from ray.exceptions import (
+    ObjectLostError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    OutOfMemoryError,
+    RayActorError,
+    RaySystemError,
+)
 
 from patchebm.errors import ConfigError, PatchebmError
 from patchebm.scale.block import Done
@@ -26,6 +34,9 @@ from patchebm.scale.engine import B, Work
 from patchebm.scale.ray_session import ray_session
 from patchebm.scale.ray_tries import TRIES, start_tries
 
+_ERRORS_OF_RAY = (
+    ObjectLostError, ObjectStoreFullError, OutOfDiskError, OutOfMemoryError, RayActorError, RaySystemError
+)  # fmt: skip
 # Of 1,024 images they are four million, which take 160 MB at most; workers start again for each round.
 _BLOCKS_AT_A_TIME = 4096
 
@@ -63,18 +74,26 @@ class RayEngine:
 
         Raises:
             ConfigError: there is no cluster, or it has no room for one worker.
-            PatchebmError: what a worker raises.
+            PatchebmError: what a worker raises, or Ray cannot go on.
         """
         with ray_session(self.address, self.workers) as cores:
             self._require_room()
             room = max(1, int(cores / self.num_cpus)) if self.num_cpus else max(1, cores)
-            logging.getLogger("ray.data").setLevel(logging.ERROR)
+            # Ray's own account of an error, with what it was doing, would come before the sentence.
+            logging.getLogger("ray.data").setLevel(logging.CRITICAL)
             ray.data.DataContext.get_current().enable_progress_bars = False
             remaining = iter(blocks)
-            given = [ray.put(work), start_tries()]
-            while (first := next(remaining, None)) is not None:
-                some = chain([first], islice(remaining, self.blocks_at_a_time - 1))
-                yield from self._round(given, some, room)
+            try:
+                given = [ray.put(work), start_tries()]
+                while (first := next(remaining, None)) is not None:
+                    some = chain([first], islice(remaining, self.blocks_at_a_time - 1))
+                    yield from self._round(given, some, room)
+            except _ERRORS_OF_RAY as error:
+                # What is wrong stands last.
+                reason = str(error).strip().splitlines()[-1].strip()
+                raise PatchebmError(
+                    f"Ray cannot go on ({reason:.200}); what was scored stays: mend it and start again"
+                ) from error
 
     def _round(self, given: list[Any], blocks: Iterable[Any], room: int) -> Generator[Done, None, None]:
         """Scores as many blocks as are in the shared memory of Ray at a time, and yields what was done."""
