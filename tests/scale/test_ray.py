@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,17 @@ import ray
 from ray.cluster_utils import Cluster
 
 from patchebm.errors import ConfigError, PatchebmError
+from patchebm.scale.block import Task
+from patchebm.scale.fleet_models import FleetModels
+from patchebm.scale.fleet_score import begin_fleet, score_fleet
+from patchebm.scale.fleet_source import open_fleet_source
 from patchebm.scale.local import LocalEngine
 from patchebm.scale.model import open_model
+from patchebm.scale.plan import Block, blocks_of
 from patchebm.scale.ray_engine import RayEngine
 from patchebm.scale.score import Begun, begin, score
 from patchebm.scale.source import open_source
+from tests.scale.deadly import DeadlyFleetTask, DeadlyTask, UnreadableTask
 from tests.scale.processes import started
 from tests.scale.ray_cluster import cluster_of
 
@@ -175,4 +183,86 @@ def test_ray_on_this_machine(
 ) -> None:
     summary = score(begun(manifest, bundle_file, tmp_path / "out"), RayEngine(2))
     assert summary.images == ROWS
+    assert content_of(tmp_path / "out") == expected
+
+
+def deadly(run: Begun, kind: type[Task], **what: str) -> Begun:
+    """A run with work of another kind."""
+    task = run.task
+    return dataclasses.replace(run, task=kind(task.predictor, task.store, task.run, task.maps, **what))
+
+
+def test_a_block_that_kills_its_workers_is_given_up_and_all_others_are_scored(
+    manifest: Path, bundle_file: Path, expected: dict[str, bytes], cluster: Cluster, tmp_path: Path
+) -> None:
+    run = begun(manifest, bundle_file, tmp_path / "out")
+    engine = RayEngine(address=cluster.address)
+    # The first of the ten images of its block.
+    sentence = (
+        r"^workers died 4 times at the images /gone/500\.png to \S+, for .*; what was scored stays: repair "
+        r"or replace the image at fault, or give each worker more memory \(fewer --workers"
+    )
+    with pytest.raises(PatchebmError, match=sentence):
+        score(deadly(run, DeadlyTask, deadly="/gone/500.png"), engine)
+    assert parts(tmp_path / "out") == run.plan.parts - 1
+    again = begun(manifest, bundle_file, tmp_path / "out")
+    assert again.images_left == run.plan.block
+    score(again, engine)
+    assert content_of(tmp_path / "out") == expected
+
+
+def test_workers_that_die_when_they_start_are_given_up(
+    manifest: Path, bundle_file: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    run = begun(manifest, bundle_file, tmp_path / "out")
+    with pytest.raises(PatchebmError, match=r"^worker \S+ died 4 times when it started, for .*--workers"):
+        score(deadly(run, DeadlyTask), RayEngine(1, cluster.address))
+    assert parts(tmp_path / "out") == 0
+
+
+def test_what_ray_itself_says_is_one_sentence(
+    manifest: Path, bundle_file: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    run = begun(manifest, bundle_file, tmp_path / "out")
+    with pytest.raises(PatchebmError, match=r"^Ray cannot go on \(.*a_module_that_nobody_has"):
+        score(deadly(run, UnreadableTask), RayEngine(1, cluster.address))
+
+
+def test_a_product_that_kills_its_workers_leaves_the_others_alone(
+    images: list[Path], bundle_file: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    for product in ("board", "flange"):
+        (tmp_path / "models" / product).mkdir(parents=True)
+        shutil.copy(bundle_file, tmp_path / "models" / product / "part.patchebm")
+        (tmp_path / "archive" / product).mkdir(parents=True)
+        for i, image in enumerate(images):
+            shutil.copy(image, tmp_path / "archive" / product / f"{i:02d}.png")
+    source, models = open_fleet_source(str(tmp_path / "archive")), FleetModels(str(tmp_path / "models"))
+    run = begin_fleet(source, models, str(tmp_path / "out"))
+    task = DeadlyFleetTask(run.task.models, run.task.store, deadly="board")
+    board, flange = score_fleet(dataclasses.replace(run, task=task), RayEngine(1, cluster.address))
+    assert board["error"].startswith(f"workers died 4 times at the images {tmp_path}/archive/board/")
+    assert (flange["error"], flange["scored"]) == (None, len(images))
+
+
+def test_a_round_of_blocks_is_in_memory_at_a_time(
+    manifest: Path, bundle_file: Path, expected: dict[str, bytes], cluster: Cluster, tmp_path: Path
+) -> None:
+    run = begun(manifest, bundle_file, tmp_path / "out")
+    taken, done = 0, 0
+
+    def blocks() -> Iterator[Block]:
+        nonlocal taken
+        for block in blocks_of(run.source, run.plan):
+            taken += 1
+            yield block
+
+    engine = RayEngine(address=cluster.address, blocks_at_a_time=100)
+    with closing(engine.score(run.task, blocks())) as finished:
+        for _ in finished:
+            done += 1
+            # Whole rounds are taken, and none before the one before it is done.
+            assert taken == min(100 * -(-done // 100), run.plan.parts)
+    assert done == run.plan.parts == 240
+    score(begun(manifest, bundle_file, tmp_path / "out"), LocalEngine(1))
     assert content_of(tmp_path / "out") == expected

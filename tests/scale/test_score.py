@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Generator, Iterable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,11 +25,14 @@ pytest.importorskip("fsspec", reason="the extra `scale` is not installed")
 import pyarrow.parquet as pq  # noqa: E402
 
 from patchebm.cli.main import main  # noqa: E402
+from patchebm.errors import PatchebmError  # noqa: E402
 from patchebm.loading import load  # noqa: E402
 from patchebm.runtime.tail import Tail  # noqa: E402
+from patchebm.scale.block import Done  # noqa: E402
 from patchebm.scale.drift import DriftCounter, kolmogorov  # noqa: E402
 from patchebm.scale.local import LocalEngine  # noqa: E402
 from patchebm.scale.model import open_model  # noqa: E402
+from patchebm.scale.plan import Block  # noqa: E402
 from patchebm.scale.score import begin, score  # noqa: E402
 from patchebm.scale.source import open_source  # noqa: E402
 from tests.failing import failure  # noqa: E402
@@ -356,3 +360,36 @@ def test_from_python_and_without_torch(folder: Path, bundle_file: Path, tmp_path
     assert begun.resumed
     assert begun.images_left == 0
     assert score(begun, LocalEngine(1)).images == 30
+
+
+class GivingUp:
+    """An engine that gives blocks up: all of them, or one."""
+
+    def __init__(self, only: int | None = None) -> None:
+        self.only = only
+        self.asked = 0
+
+    def score(self, work: object, blocks: Iterable[Block]) -> Generator[Done, None, None]:
+        for block in blocks:
+            self.asked += 1
+            if self.only in (None, block.number):
+                yield Done(block.number, 0, 0, f"no more of {block.images}")
+            else:
+                yield Done(block.number, len(block.rows), 0)
+
+
+def test_a_run_goes_on_after_a_block_that_is_given_up_but_not_after_many(
+    folder: Path, bundle_file: Path, tmp_path: Path
+) -> None:
+    predictor, sha256 = open_model(str(bundle_file))
+    begun = begin(open_source(str(folder)), predictor, sha256, str(tmp_path / "out"))
+    assert begun.plan.parts == 4
+    one = GivingUp(1)
+    with pytest.raises(PatchebmError, match=r"^no more of \S+/early/08\.png to \S+/early/15\.png$"):
+        score(begun, one)
+    assert one.asked == 4
+    all_of_them = GivingUp()
+    with pytest.raises(PatchebmError, match=r"^no more of .*/07\.png; .*/15\.png; .*/23\.png$"):
+        score(begun, all_of_them)
+    assert all_of_them.asked == 3
+    assert not (tmp_path / "out" / "summary.json").exists()

@@ -49,7 +49,7 @@ class Done:
         number: of the block.
         images: how many there are in it.
         errors: how many of them could not be scored.
-        stop: why the product of the block cannot be gone on with, in a fleet.
+        stop: why the block was given up. In a fleet, its product cannot be gone on with.
     """
 
     number: int

@@ -15,6 +15,10 @@ class Numbered(Protocol):
     def number(self) -> int:
         """Returns the number."""
 
+    @property
+    def images(self) -> str:
+        """Returns what messages call the images."""
+
 
 B = TypeVar("B", bound=Numbered)
 _B = TypeVar("_B", bound=Numbered, contravariant=True)
@@ -37,5 +41,6 @@ class Engine(Protocol):
         """Does the work on blocks, and yields what was done as it is done.
 
         Blocks may be done more than once and in any order: the last part written is as good as the first.
+        An engine that goes on when workers die gives up a block at which they do each time: `stop` says so.
         When the generator is closed, the work ends.
         """

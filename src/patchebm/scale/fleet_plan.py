@@ -29,6 +29,11 @@ class FleetBlock:
     product: str
     block: Block
 
+    @property
+    def images(self) -> str:
+        """Returns what messages call the images."""
+        return self.block.images
+
 
 def plans_of(source: FleetSource) -> dict[str, Plan]:
     """Returns what a source consists of for each product, in the order of names; goes through it once.

@@ -11,6 +11,7 @@ from itertools import islice
 import pyarrow as pa
 
 from patchebm.errors import DataError
+from patchebm.files import as_unicode
 from patchebm.scale.source import Row, Source
 
 # A source gives about so many parts, so that all workers are busy until the end, ...
@@ -58,6 +59,12 @@ class Block:
     first: int
     rows: tuple[Row, ...]
     carried: pa.Schema
+
+    @property
+    def images(self) -> str:
+        """Returns what messages call the images: the first and the last of them."""
+        first, last = (as_unicode(self.rows[i].image) for i in (0, -1))
+        return first if len(self.rows) == 1 else f"{first} to {last}"
 
 
 class Planner:

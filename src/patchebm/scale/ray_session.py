@@ -11,6 +11,7 @@ import ray
 
 from patchebm.device import available_threads
 from patchebm.errors import ConfigError
+from patchebm.scale.ray_tries import TRIES
 
 # Paths of images and what was done, but never pixels, go through Ray's shared memory.
 _OBJECT_STORE_BYTES = 256 * 2**20
@@ -47,6 +48,8 @@ def _connect(address: str | None, workers: int | None) -> None:
     # Images of a plant are no one else's business, nor how many machines it has.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    # Else Ray does a task for ever whose workers it ends for want of memory, whatever its retries.
+    os.environ.setdefault("RAY_task_oom_retries", str(TRIES))
     try:
         if address is not None:
             ray.init(address=address, **quiet)

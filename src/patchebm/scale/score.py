@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
+from patchebm.errors import PatchebmError
 from patchebm.runtime.bundle_predictor import BundlePredictor
 from patchebm.scale.block import Task
 from patchebm.scale.engine import Engine
@@ -14,6 +15,9 @@ from patchebm.scale.plan import Plan, blocks_of, plan_of
 from patchebm.scale.source import Source
 from patchebm.scale.storage import Store
 from patchebm.scale.summary import Summary, summarise
+
+# A run goes on when a block of it is given up, but not at so many: others would be, too, each after its time.
+_MANY = 3
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,17 @@ def score(begun: Begun, engine: Engine, tick: Callable[[int], object] = lambda i
         PatchebmError: the run stopped; what was scored stays, and the same run goes on.
     """
     blocks = blocks_of(begun.source, begun.plan, begun.done)
+    given_up: list[str] = []
     if begun.images_left:
         with closing(engine.score(begun.task, blocks)) as finished:
             for done in finished:
                 tick(done.images)
+                if done.stop is not None:
+                    given_up.append(done.stop)
+                if len(given_up) == _MANY:
+                    break
+    if given_up:
+        raise PatchebmError("; ".join(given_up))
     task = begun.task
     summary = summarise(task.store, task.predictor.calibration_, begun.plan, task.run)
     ScoreFolder(task.store).write_summary(summary.to_dict())
