@@ -178,14 +178,6 @@ def test_no_thread_of_ray_is_at_work_when_it_is_left_early(
     assert not ray.is_initialized()
 
 
-def test_ray_on_this_machine(
-    manifest: Path, bundle_file: Path, expected: dict[str, bytes], tmp_path: Path
-) -> None:
-    summary = score(begun(manifest, bundle_file, tmp_path / "out"), RayEngine(2))
-    assert summary.images == ROWS
-    assert content_of(tmp_path / "out") == expected
-
-
 def deadly(run: Begun, kind: type[Task], **what: str) -> Begun:
     """A run with work of another kind."""
     task = run.task
@@ -265,4 +257,12 @@ def test_a_round_of_blocks_is_in_memory_at_a_time(
             assert taken == min(100 * -(-done // 100), run.plan.parts)
     assert done == run.plan.parts == 240
     score(begun(manifest, bundle_file, tmp_path / "out"), LocalEngine(1))
+    assert content_of(tmp_path / "out") == expected
+
+
+def test_ray_on_this_machine(
+    manifest: Path, bundle_file: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    summary = score(begun(manifest, bundle_file, tmp_path / "out"), RayEngine(2))
+    assert summary.images == ROWS
     assert content_of(tmp_path / "out") == expected
