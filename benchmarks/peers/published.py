@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from benchmarks.peers.methods import METHODS
-from patchebm.evaluation.summary import markdown, std
+from patchebm.evaluation.summary import markdown, moments, with_spread
 
 PATCHCORE = (
     "amazon-science/patchcore-inspection at 5adb469, models/{}/results.csv (the code of Roth et al., CVPR "
@@ -104,9 +102,8 @@ def beside_ours(rows: Sequence[dict[str, Any]]) -> str:
         for name, entry in METHODS.items():
             own = [row["image_auroc"] for row in rows if row["variant"] == name and row["set"] == image_set]
             if own:
-                mean = float(np.mean(own))
-                figure = f"{mean:.3f} ± {std(own):.3f}" if len(own) > 1 else f"{mean:.3f}"
-                lines.append((mean, [entry.title, *entry.input, figure, "here"]))
+                found = moments(own)
+                lines.append((found["mean"], [entry.title, *entry.input, with_spread(found), "here"]))
         ordered = [line for _, line in sorted(lines, key=lambda line: -line[0])]
         parts.append(markdown([image_set, "backbone", "sees", "image AUROC", "source"], ordered))
     parts.append("\n".join(f"{i}. {source}" for i, source in enumerate(sources, 1)) + "\n")

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.peers.methods import METHODS
 from patchebm.evaluation.metrics import METRICS, Need
-from patchebm.evaluation.summary import markdown, std
+from patchebm.evaluation.summary import markdown, moments, with_spread
 
 # Of maps alone: what needs a threshold of the method's own does not exist for peers.
 PIXEL_METRICS = tuple(
@@ -59,18 +59,13 @@ def _figures(rows: Sequence[dict[str, Any]], sets: Sequence[str], figure: str, t
         by_set = {s: {row["seed"]: row[figure] for row in own if row["set"] == s} for s in sets}
         if not any(by_set.values()):
             continue
-        cells = [_cell(list(by_set[s].values())) for s in sets]
+        cells = [with_spread(moments(by_set[s].values())) for s in sets]
         # A mean over some of the sets could not be compared with one over all.
         common = set.intersection(*(set(figures) for figures in by_set.values()))
-        mean = _cell([float(np.mean([by_set[s][seed] for s in sets])) for seed in sorted(common)])
+        mean = with_spread(
+            moments(float(np.mean([by_set[s][seed] for s in sets])) for seed in sorted(common))
+        )
         borrowed = "*" if all("from" in row for row in own) else ""
         number = max(len(figures) for figures in by_set.values())
         lines.append([f"{entry.title}{borrowed} ({number})", *cells, mean])
     return markdown([title, *sets, "mean"], lines)
-
-
-def _cell(values: list[float]) -> str:
-    if not values:
-        return "–"
-    mean = f"{np.mean(values):.3f}"
-    return f"{mean} ± {std(values):.3f}" if len(values) > 1 else mean

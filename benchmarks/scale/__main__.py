@@ -262,7 +262,6 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     cpu, start = found["cpu_ms_per_image"], found["start_seconds"]
-    load, cores = found["load"], found["cores"]
     busy = found["waited"] > WAITED
     untold = f"not to be told: a process alone waited for {found['waited']:.0%} of its time"
     lines = [
@@ -271,7 +270,7 @@ def table(found: dict[str, Any]) -> str:
         ["Images a core-second against the bare runtime", f"{found['images_per_core_against_bare']:.2f}"],
         ["Two workers against one",
          untold if busy else f"{found['two_workers_against_one']:.2f} times as fast"],
-        *(_whole_lines(found["whole"], cores) or [
+        *(_whole_lines(found["whole"], found["cores"]) or [
             ["Time of Ray against processes, 100,000 images (computed)",
              untold if busy else f"{found['ray_overhead_at_100000']:+.1%}"]
         ]),
@@ -281,7 +280,7 @@ def table(found: dict[str, Any]) -> str:
         ["10 million images (computed)", f"{found['core_hours_for_10_million_images']} core-hours, "
          f"{found['core_hours_of_it_for_decoding']} of them decoding"],
         *_fleet_lines(found["fleet"]),
-        ["Load of the machine meanwhile", f"{load[0]} to {load[1]} on {cores} cores"],
+        ["Time that a process alone waited for others, at most", f"{found['waited']:.1%}"],
     ]  # fmt: skip
     return markdown(["what", "measured"], lines)
 

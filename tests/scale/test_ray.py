@@ -203,21 +203,20 @@ def test_a_block_that_kills_its_workers_is_given_up_and_all_others_are_scored(
     assert content_of(tmp_path / "out") == expected
 
 
-def test_workers_that_die_when_they_start_are_given_up(
-    manifest: Path, bundle_file: Path, cluster: Cluster, tmp_path: Path
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (DeadlyTask, r"^worker \S+ died 4 times when it started, for .*--workers"),
+        (UnreadableTask, r"^Ray stopped \(.*a_module_that_nobody_has"),
+    ],
+)
+def test_what_no_worker_can_start_with_is_one_sentence(
+    kind: type[Task], sentence: str, manifest: Path, bundle_file: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     run = begun(manifest, bundle_file, tmp_path / "out")
-    with pytest.raises(PatchebmError, match=r"^worker \S+ died 4 times when it started, for .*--workers"):
-        score(deadly(run, DeadlyTask), RayEngine(1, cluster.address))
+    with pytest.raises(PatchebmError, match=sentence):
+        score(deadly(run, kind), RayEngine(1, cluster.address))
     assert parts(tmp_path / "out") == 0
-
-
-def test_what_ray_itself_says_is_one_sentence(
-    manifest: Path, bundle_file: Path, cluster: Cluster, tmp_path: Path
-) -> None:
-    run = begun(manifest, bundle_file, tmp_path / "out")
-    with pytest.raises(PatchebmError, match=r"^Ray cannot go on \(.*a_module_that_nobody_has"):
-        score(deadly(run, UnreadableTask), RayEngine(1, cluster.address))
 
 
 def test_a_product_that_kills_its_workers_leaves_the_others_alone(

@@ -490,9 +490,7 @@ class EnsembleDetector(Configured, Predictor):
         inputs = self.scorer_.inputs
         if not isinstance(self.config, FeaturesConfig) or not isinstance(inputs, FeatureExtractor):
             return None
-        # Models of earlier versions do not know the size of their images.
-        chosen = self.config.features.size is None and inputs.framing.source != (0, 0)
-        return inputs.framing.reason() if chosen else None
+        return inputs.framing.reason() if self.config.features.size is None else None
 
     @property
     def seed(self) -> int:

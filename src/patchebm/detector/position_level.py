@@ -171,7 +171,7 @@ class PositionLevel(Level):
         # Global defects are found by all components, and would hide how far these differ.
         local = [one for one, kind in zip(damaged, kinds, strict=True) if kind == "local"]
         ordered = [one for i in scored for one in _joined([own.good.of(i) for own in found])]
-        weights = detection_weights(self._components(ordered), self._components(local))
+        weights = detection_weights(self._component_scores(ordered), self._component_scores(local))
         self.component_weights = torch.from_numpy(weights).float()
         calibrated = self.calibrate(ordered)
         scores = np.array([float(self.score(one)) for one in damaged])
@@ -189,7 +189,7 @@ class PositionLevel(Level):
 
     def calibrate(self, evidence: Sequence[Evidence]) -> Calibrated:
         """Learn the mean and spread of each component's scores, of the level's scores, and of its map."""
-        components = torch.from_numpy(self._components(evidence))
+        components = torch.from_numpy(self._component_scores(evidence))
         # The evidence is on the CPU, and the weights may come from an earlier fit on a device.
         self.component_weights = self.component_weights.cpu()
         # Two identical images have no spread: then any other score is far beyond them.
@@ -326,8 +326,8 @@ class PositionLevel(Level):
         background: Tensor = self.config.background * flat.mean(2, keepdim=True)
         return largest - background
 
-    def _components(self, evidence: Sequence[Evidence]) -> Values:
-        """Return the components' values of many images, `(N, K)`."""
+    def _component_scores(self, evidence: Sequence[Evidence]) -> Values:
+        """Return the score of each component for many images, `(N, K)`."""
         if not evidence:
             return np.zeros((0, 1))
         return torch.cat([self._largest(one).mean(2) for one in evidence]).double().numpy()

@@ -74,7 +74,7 @@ class RayEngine:
 
         Raises:
             ConfigError: there is no cluster, or it has no room for one worker.
-            PatchebmError: what a worker raises, or Ray cannot go on.
+            PatchebmError: what a worker raises, or Ray stopped.
         """
         with ray_session(self.address, self.workers) as cores:
             self._require_room()
@@ -92,7 +92,7 @@ class RayEngine:
                 # What is wrong stands last.
                 reason = str(error).strip().splitlines()[-1].strip()
                 raise PatchebmError(
-                    f"Ray cannot go on ({reason:.200}); what was scored stays: mend it and start again"
+                    f"Ray stopped ({reason:.200}); what was scored stays: remove the cause and start again"
                 ) from error
 
     def _round(self, given: list[Any], blocks: Iterable[Any], room: int) -> Generator[Done, None, None]:
